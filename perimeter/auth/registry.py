@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from twisted.plugin import getPlugins
 from zope.interface.exceptions import Invalid
@@ -15,6 +15,32 @@ from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
+from perimeter.plugin.named import NamedFactory
+
+F = TypeVar("F")
+
+
+class Factories(Mapping[str, F]):
+    """Factories by their kinds. Taking a `NamedFactory` imports and verifies it, and raises `StartupError` if it is faulty."""
+
+    def __init__(self, interface: Any, what: str, found: Mapping[str, Any]) -> None:
+        self._interface = interface
+        self._what = what
+        self._found = found
+
+    def __getitem__(self, kind: str) -> F:
+        found = self._found[kind]
+        factory: F = _loaded(self._interface, self._what, found) if isinstance(found, NamedFactory) else found
+        return factory
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def installed_kinds() -> PluginKinds:
@@ -22,35 +48,35 @@ def installed_kinds() -> PluginKinds:
     return PluginKinds(authenticator_factories(), augmenter_factories())
 
 
-def authenticator_factories(plugins: Iterable[object] | None = None) -> dict[str, IAuthenticatorFactory]:
+def authenticator_factories(plugins: Iterable[object] | None = None) -> Factories[IAuthenticatorFactory]:
     """The authenticators' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
     return _factories(IAuthenticatorFactory, "authenticator", plugins)
 
 
-def augmenter_factories(plugins: Iterable[object] | None = None) -> dict[str, IAugmenterFactory]:
+def augmenter_factories(plugins: Iterable[object] | None = None) -> Factories[IAugmenterFactory]:
     """The augmenters' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
     return _factories(IAugmenterFactory, "augmenter", plugins)
 
 
-def login_module_factories(plugins: Iterable[object] | None = None) -> dict[str, ILoginModuleFactory]:
+def login_module_factories(plugins: Iterable[object] | None = None) -> Factories[ILoginModuleFactory]:
     """The login modules' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
     return _factories(ILoginModuleFactory, "login module", plugins)
 
 
-def _factories(interface: Any, what: str, plugins: Iterable[object] | None) -> dict[str, Any]:
+def _factories(interface: Any, what: str, plugins: Iterable[object] | None) -> Factories[Any]:
     """By their kinds; ``what`` names them in messages.
 
     Raises `StartupError` for a plug-in that does not provide ``interface``, and for two of one kind: the order of files in a
     directory must not decide which of them lets users in.
     """
-    factories: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for plugin in getPlugins(interface) if plugins is None else plugins:
-        factory = _verified(interface, what, plugin)
-        if factory.kind in factories:
-            both = f"{_origin(factories[factory.kind])} and {_origin(plugin)}"
-            raise StartupError(f"two {what} plug-ins are of the kind {factory.kind!r}: {both}")
-        factories[factory.kind] = factory
-    return factories
+        one: Any = plugin if isinstance(plugin, NamedFactory) else _verified(interface, what, plugin)
+        if one.kind in found:
+            both = f"{_origin(found[one.kind])} and {_origin(one)}"
+            raise StartupError(f"two {what} plug-ins are of the kind {one.kind!r}: {both}")
+        found[one.kind] = one
+    return Factories(interface, what, found)
 
 
 def _verified(interface: Any, what: str, plugin: Any) -> Any:
@@ -69,5 +95,17 @@ def _verified(interface: Any, what: str, plugin: Any) -> Any:
     return plugin
 
 
+def _loaded(interface: Any, what: str, named: NamedFactory) -> Any:
+    try:
+        factory = named.factory
+    except Exception as error:
+        fault = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise StartupError(f"the {what} plug-in {named.maker} cannot be used: {fault}") from error
+    if _verified(interface, what, factory).kind != named.kind:
+        fault = f"it is of the kind {factory.kind!r}, not {named.kind!r}"
+        raise StartupError(f"the {what} plug-in {named.maker} cannot be used: {fault}")
+    return factory
+
+
 def _origin(plugin: object) -> str:
-    return f"{type(plugin).__module__}.{type(plugin).__qualname__}"
+    return plugin.maker if isinstance(plugin, NamedFactory) else f"{type(plugin).__module__}.{type(plugin).__qualname__}"

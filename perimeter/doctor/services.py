@@ -17,7 +17,8 @@ from perimeter.offload import Offload
 from perimeter.plugin.services import AuthServices
 from perimeter.run.build.authentication import authenticators_of, prepared_authenticators
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.upstreams import client_contexts, upstream_pools
+from perimeter.run.build.upstream_tls import client_contexts
+from perimeter.run.build.upstreams import upstream_pools
 from perimeter.run.problems import Problem, Severity, Subject, ask_authenticator, ask_upstream
 
 NAMES_TIME: Final = 3.0

@@ -1,9 +1,8 @@
 """The kinds of augmenter that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
-from perimeter.auth.augment.ldap import LdapAugmenterFactory
-from perimeter.auth.augment.match import MatchAugmenterFactory
-from perimeter.auth.augment.plain import PlainAugmenterFactory
+from perimeter.plugin.augmenter import IAugmenterFactory
+from perimeter.plugin.named import NamedFactory
 
-ldap = LdapAugmenterFactory()
-match = MatchAugmenterFactory()
-plain = PlainAugmenterFactory()
+ldap = NamedFactory(IAugmenterFactory, "ldap", "perimeter.auth.augment.ldap.LdapAugmenterFactory")
+match = NamedFactory(IAugmenterFactory, "match", "perimeter.auth.augment.match.MatchAugmenterFactory")
+plain = NamedFactory(IAugmenterFactory, "plain", "perimeter.auth.augment.plain.PlainAugmenterFactory")

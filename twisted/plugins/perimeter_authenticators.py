@@ -1,24 +1,21 @@
 """The kinds of authenticator that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
-from perimeter.auth.kinds.certificate import CertificateFactory
-from perimeter.auth.kinds.ldap.authenticator import LdapFactory
-from perimeter.auth.kinds.login_modules.authenticator import LoginModulesFactory
-from perimeter.auth.kinds.plain import PlainFactory
-from perimeter.auth.kinds.realm_file import RealmFileFactory
-from perimeter.auth.kinds.remote.bearer_jwt import BearerJwtFactory
-from perimeter.auth.kinds.remote.exchange import EcmwfTokenGeneratorFactory, OpenIdOfflineFactory
-from perimeter.auth.kinds.remote.whoami import ecmwf_api as ecmwf_api_kind
-from perimeter.auth.kinds.remote.whoami import efas_api as efas_api_kind
-from perimeter.auth.kinds.trusted_header import TrustedHeaderFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.named import NamedFactory
 
-certificate = CertificateFactory()
-realm_file = RealmFileFactory()
-ldap = LdapFactory()
-login_modules = LoginModulesFactory()
-trusted_header = TrustedHeaderFactory()
-plain = PlainFactory()
-bearer_jwt = BearerJwtFactory()
-ecmwf_api = ecmwf_api_kind()
-openid_offline = OpenIdOfflineFactory()
-ecmwf_token_generator = EcmwfTokenGeneratorFactory()
-efas_api = efas_api_kind()
+
+def _named(kind: str, maker: str) -> NamedFactory:
+    return NamedFactory(IAuthenticatorFactory, kind, f"perimeter.auth.kinds.{maker}")
+
+
+certificate = _named("certificate", "certificate.CertificateFactory")
+realm_file = _named("realmfile", "realm_file.RealmFileFactory")
+ldap = _named("ldap", "ldap.authenticator.LdapFactory")
+login_modules = _named("login-modules", "login_modules.authenticator.LoginModulesFactory")
+trusted_header = _named("trusted-header", "trusted_header.TrustedHeaderFactory")
+plain = _named("plain", "plain.PlainFactory")
+bearer_jwt = _named("jwt", "remote.bearer_jwt.BearerJwtFactory")
+ecmwf_api = _named("ecmwf-api", "remote.whoami.ecmwf_api")
+openid_offline = _named("openid-offline", "remote.exchange.OpenIdOfflineFactory")
+ecmwf_token_generator = _named("ecmwf-token-generator", "remote.exchange.EcmwfTokenGeneratorFactory")
+efas_api = _named("efas-api", "remote.whoami.efas_api")

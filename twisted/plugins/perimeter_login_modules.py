@@ -1,12 +1,14 @@
 """The login modules that come with Perimeter, for ``twisted.plugin`` to find. Nothing else."""
 
-from perimeter.auth.kinds.ldap.authenticator import LdapFactory
-from perimeter.auth.kinds.login_modules.command import CommandFactory
-from perimeter.auth.kinds.login_modules.pam import PamFactory
-from perimeter.auth.kinds.login_modules.vouching import AuthenticatorModuleFactory
-from perimeter.auth.kinds.realm_file import RealmFileFactory
+from perimeter.plugin.login_module import ILoginModuleFactory
+from perimeter.plugin.named import NamedFactory
 
-command = CommandFactory()
-ldap = AuthenticatorModuleFactory(LdapFactory())
-pam = PamFactory()
-realm_file = AuthenticatorModuleFactory(RealmFileFactory())
+
+def _named(kind: str, maker: str) -> NamedFactory:
+    return NamedFactory(ILoginModuleFactory, kind, f"perimeter.auth.kinds.login_modules.{maker}")
+
+
+command = _named("command", "command.CommandFactory")
+ldap = _named("ldap", "vouching.ldap")
+pam = _named("pam", "pam.PamFactory")
+realm_file = _named("realmfile", "vouching.realm_file")

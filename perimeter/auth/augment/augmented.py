@@ -12,12 +12,11 @@ from typing import Any
 
 from twisted.logger import Logger
 from zope.interface import directlyProvides, providedBy
-from zope.interface.exceptions import Invalid
-from zope.interface.verify import verifyObject
 
+from perimeter.auth.building import build_augmenter
 from perimeter.auth.chain.watch import Watch, WatchedAugmenter
 from perimeter.config.site.augmenter import AugmenterSettings
-from perimeter.errors import Overloaded, StartupError, Unavailable, Undecided
+from perimeter.errors import Overloaded, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticator, IRunningAuthenticator
@@ -41,22 +40,6 @@ def augmenters_of(
     ordered = sorted(settings, key=lambda one: factories[one.kind].by_roles)
     made = [ready.get(one.name) or build_augmenter(one, factories[one.kind], services) for one in ordered]
     return made if watch is None else [WatchedAugmenter(one, watch, services.reactor.seconds) for one in made]
-
-
-def build_augmenter(settings: AugmenterSettings, factory: IAugmenterFactory, services: AuthServices) -> IAugmenter:
-    """The augmenter of ``settings``. Raises `StartupError`."""
-    place = f"{settings.file}: [augmenter {settings.name}] type = {settings.kind}"
-    try:
-        augmenter = factory.build(settings.name, settings.realm, settings.settings, services)
-        verifyObject(IAugmenter, augmenter)
-    except StartupError:
-        raise
-    except Invalid as error:
-        raise StartupError(f"{place} cannot be used: {' '.join(str(error).split())}") from None
-    except Exception as error:
-        _log.failure("augmenter {name} cannot be built", name=settings.name)
-        raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
-    return augmenter
 
 
 class Augmented:

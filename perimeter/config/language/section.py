@@ -95,6 +95,11 @@ class Section:
         """Whether something has read the option, set or not."""
         return name_of(option) in self._read
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """The options that the section has and nothing has read, in the order of the file."""
+        return tuple(name for name in self._options if name not in self._read)
+
     def faulty(self, option: Named) -> bool:
         """Whether a problem of this option was reported. Another one may only be a consequence of it."""
         return name_of(option) in self._faulty
@@ -170,8 +175,8 @@ class Section:
     def finish(self) -> None:
         """Report every option that was not read as unknown, with the most similar one that was read."""
         names = sorted(self._read)
-        for name in self._options:
-            if name not in self._read and name not in self._faulty:
+        for name in self.unread:
+            if name not in self._faulty:
                 self.problem(name, "unknown option", closest(name, names))
 
     def settings(self) -> tuple[Setting, ...]:

@@ -45,7 +45,9 @@ def _parsed(section: Section, option: Named, factory: Factory) -> Any:
 
 
 def _refuse_others(section: Section, factories: Mapping[str, Factory]) -> None:
-    """Report the options of other kinds, and name these kinds."""
+    """Report the options of other kinds, and name these kinds. They are imported only if an option is left over."""
+    if not section.unread:
+        return
     elsewhere: dict[str, list[str]] = {}
     for kind in sorted(factories):
         for option in factories[kind].options:

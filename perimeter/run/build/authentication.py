@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import attrs
 from twisted.logger import Logger
-from zope.interface.exceptions import Invalid
-from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.augmented import augment, augmenters_of, build_augmenter
+from perimeter.auth.augment.augmented import augment, augmenters_of
+from perimeter.auth.building import build_augmenter, build_authenticator
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
@@ -17,10 +16,9 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.authentication import Ask
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
-from perimeter.errors import StartupError
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.augmenter import IAugmenter
-from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IDirectoryRoles, IReadsFields
+from perimeter.plugin.authenticator import IAuthenticator, IDirectoryRoles, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 from perimeter.run.build.runtime import Runtime
@@ -80,26 +78,6 @@ def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watc
 def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
     settings = {one.name: one for one in config.authenticators}
     return [settings[name] for name in config.authentication.order]
-
-
-def build_authenticator(
-    settings: AuthenticatorSettings, factories: Mapping[str, IAuthenticatorFactory], services: AuthServices
-) -> IAuthenticator:
-    """The authenticator of ``settings``. Blocks while it reads its files. Raises `StartupError`."""
-    place = f"{settings.file}: [authenticator {settings.name}] type = {settings.kind}"
-    try:
-        authenticator = factories[settings.kind].build(settings.name, settings.realm, settings.settings, services)
-    except StartupError:
-        raise
-    except Exception as error:
-        _log.failure("authenticator {name} cannot be built", name=settings.name)
-        raise StartupError(f"{place} cannot be built: {type(error).__name__}") from error
-    try:
-        verifyObject(IAuthenticator, authenticator)
-    except Invalid as error:
-        fault = " ".join(str(error).split())
-        raise StartupError(f"{place} cannot be used: {fault}") from None
-    return authenticator
 
 
 def auth_services(runtime: Runtime) -> AuthServices:

@@ -1,7 +1,8 @@
 """Reads the files that a configuration names, as a start does, and reports what is wrong with them at the options that name them.
 
 For ``perimeter check`` and ``perimeter doctor``. Makes and changes nothing: no state directory, no key, no certificate, no
-socket. What a start would log as a warning is logged here too.
+socket. What a start would log as a warning is logged here too. What reads a kind of file is imported only for a configuration that
+names such a file, so that the command starts quickly.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from perimeter.auth.augment.augmented import build_augmenter
+from perimeter.auth.building import build_augmenter, build_authenticator
 from perimeter.auth.passwords.users import RealmFileError
 from perimeter.config.language.document import Document
 from perimeter.config.language.option import name_of
@@ -27,19 +28,13 @@ from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.server import ServerScheme
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import StartupError
 from perimeter.file_systems import is_network, type_of
-from perimeter.net.certificates import date_findings, load_identity
-from perimeter.net.contexts import ClientAuthentication, ServerContexts
 from perimeter.offload import Offload
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices
-from perimeter.run.build.answers import error_pages
-from perimeter.run.build.authentication import build_authenticator
-from perimeter.run.build.upstreams import client_contexts
-from perimeter.web.html.assets import read_logo
-from perimeter.web.html.look import read_look, read_message
 
 _log = Logger()
 
@@ -98,8 +93,8 @@ def inspect_files(kinds: PluginKinds, reactor: Any, config: SiteConfig, document
     for listener, section in zip(config.listeners, document.many("listener"), strict=True):
         _listener(config, listener, section)
     for upstream, section in zip(config.upstreams, document.many("upstream"), strict=True):
-        _report(section, attrs.fields(UpstreamSettings).ca_certificate, partial(client_contexts, upstream))
-    _report(document.one("errors"), attrs.fields(ErrorSettings).pages, partial(error_pages, config))
+        _upstream(upstream, section)
+    _error_pages(config, document.one("errors"))
     _login(config, document.one("login"))
     _audit(config)
     _authenticators(kinds, reactor, config, document)
@@ -121,6 +116,9 @@ def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) 
     its = attrs.fields(ListenerSettings)
     if settings.certificate is None and settings.keystore is None:
         return  # the gateway makes a certificate
+    from perimeter.net.certificates import date_findings, load_identity
+    from perimeter.net.contexts import ClientAuthentication, ServerContexts
+
     option = its.certificate if settings.keystore is None else its.keystore
     try:
         identity = load_identity(settings, config.perimeter.state_dir)
@@ -136,13 +134,38 @@ def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) 
         _report(section, its.client_ca, partial(ServerContexts, [identity], ClientAuthentication(settings.client_ca)))
 
 
+def _upstream(settings: UpstreamSettings, section: Section) -> None:
+    """The CAs of https servers."""
+    if any(server.scheme is ServerScheme.HTTPS for server in settings.servers):
+        from perimeter.run.build.upstream_tls import client_contexts
+
+        _report(section, attrs.fields(UpstreamSettings).ca_certificate, partial(client_contexts, settings))
+
+
+def _error_pages(config: SiteConfig, section: Section) -> None:
+    """The operator's error pages."""
+    if config.error_pages:
+        from perimeter.run.build.error_pages import error_pages
+
+        _report(section, attrs.fields(ErrorSettings).pages, partial(error_pages, config))
+
+
 def _login(config: SiteConfig, section: Section) -> None:
     """The logo, the message and the templates of the gateway's own pages."""
     its, login = attrs.fields(LoginSettings), config.login
     if login.logo is not None:
+        from perimeter.web.html.assets import read_logo
+
         _report(section, its.logo, partial(read_logo, login.logo))
-    _report(section, its.message_file, partial(read_message, login))
-    _report(section, its.templates, partial(read_look, attrs.evolve(login, logo=None, message_file=None), config.perimeter.realm))
+    if login.message_file is not None:
+        from perimeter.web.html.message import read_message
+
+        _report(section, its.message_file, partial(read_message, login))
+    if login.templates is not None:
+        from perimeter.web.html.look import read_look
+
+        look = attrs.evolve(login, logo=None, message_file=None)
+        _report(section, its.templates, partial(read_look, look, config.perimeter.realm))
 
 
 def _audit(config: SiteConfig) -> None:

@@ -17,13 +17,13 @@ from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.http.answers import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
-from perimeter.run.build.answers import error_pages
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
+from perimeter.run.build.error_pages import error_pages
 from perimeter.run.build.pages import site_look
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.traces import collector_client
-from perimeter.run.build.upstreams import client_contexts
+from perimeter.run.build.upstream_tls import client_contexts
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.html.look import Look

@@ -22,13 +22,6 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.web.sample import sample_site
 from perimeter.workers.place import Place
 
-
-def client_contexts(settings: UpstreamSettings) -> dict[str, ClientTLS]:
-    """TLS settings for an upstream's https servers, by the host name to verify. Blocks. Raises `StartupError`."""
-    names = {settings.server_name or server.host for server in settings.servers if server.scheme is ServerScheme.HTTPS}
-    return {name: ClientTLS(name, settings.ca_certificate) for name in sorted(names)}
-
-
 HEALTH: Final = "upstream_health"
 """The name of what the leading worker tells the others about a check."""
 
@@ -70,7 +63,7 @@ def hear(upkeep: Iterable[UpstreamUpkeep], told: Mapping[str, Any]) -> None:
 def upstream_pools(
     config: SiteConfig, contexts: Mapping[str, Mapping[str, ClientTLS]], runtime: Runtime
 ) -> dict[str, UpstreamPool]:
-    """The pool of each upstream, by its name; ``contexts`` are the `client_contexts` of each."""
+    """The pool of each upstream, by its name; ``contexts`` are the `perimeter.run.build.upstream_tls.client_contexts` of each."""
     pages = config.login.path if config.signs_people_in else ""
     workers = 1 if runtime.place is None else config.perimeter.workers
     return {one.name: _pool(one, contexts[one.name], runtime, pages, workers) for one in config.upstreams}

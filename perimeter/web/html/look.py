@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import attrs
 from jinja2 import Environment
 
 from perimeter.config.site.login import LoginSettings
-from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
 from perimeter.web.html.assets import Asset, assets_of, read_logo
 from perimeter.web.html.files import ASSETS, TEMPLATES
+from perimeter.web.html.message import read_message
 from perimeter.web.html.samples import SAMPLES
 from perimeter.web.html.templates import environment, site_sources, try_templates
-
-MAX_MESSAGE: Final = 16 * 1024
-"""Bytes of the largest message on the sign-in page."""
 
 _BUILT_IN: Final = {name: (source, name) for name, source in TEMPLATES.items()}
 _ASSETS: Final = assets_of(ASSETS)
@@ -60,23 +55,3 @@ def read_look(settings: LoginSettings, realm: str) -> Look:
     try_templates(pages, sources, SAMPLES)
     files = [*_ASSETS.values(), *(() if logo is None else (logo,))]
     return Look(title, {one.name: one for one in files}, pages)
-
-
-def read_message(settings: LoginSettings) -> tuple[str, ...]:
-    """The paragraphs of the message on the sign-in page. Blocks. Raises `StartupError`."""
-    text = settings.message if settings.message_file is None else _text(settings.message_file)
-    paragraphs = (" ".join(part.split()) for part in text.replace("\r\n", "\n").split("\n\n"))
-    return tuple(part for part in paragraphs if part)
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as opened:
-            content = opened.read(MAX_MESSAGE + 1)
-        if len(content) > MAX_MESSAGE:
-            raise StartupError(f"{path} is larger than {MAX_MESSAGE // 1024} KiB")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise StartupError(f"{path} is not UTF-8") from None
-    except OSError as error:
-        raise StartupError(f"{path}: {system_reason(error)}") from error

@@ -18,7 +18,8 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
 from perimeter.run.build.routes import RouteParts, configured_routes
 from perimeter.run.build.runtime import Runtime
-from perimeter.run.build.upstreams import client_contexts, upstream_pools
+from perimeter.run.build.upstream_tls import client_contexts
+from perimeter.run.build.upstreams import upstream_pools
 from perimeter.targets.slash import SlashTarget
 
 SITE = """\

@@ -83,3 +83,17 @@ class AuthenticatorModuleFactory:
     def build(self, name: str, realm: str, settings: Any, services: AuthServices) -> AuthenticatorModule:
         """Raises what the authenticator's factory raises."""
         return AuthenticatorModule(self._factory.build(name, realm, settings, services))
+
+
+def ldap() -> AuthenticatorModuleFactory:
+    """The login module ``ldap``."""
+    from perimeter.auth.kinds.ldap.authenticator import LdapFactory
+
+    return AuthenticatorModuleFactory(LdapFactory())
+
+
+def realm_file() -> AuthenticatorModuleFactory:
+    """The login module ``realmfile``."""
+    from perimeter.auth.kinds.realm_file import RealmFileFactory
+
+    return AuthenticatorModuleFactory(RealmFileFactory())

@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.augment.augmented import augment, augmenters_of, build_augmenter
+from perimeter.auth.augment.augmented import augment, augmenters_of
+from perimeter.auth.building import build_augmenter
 from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
 from perimeter.auth.augment.plain import PlainAugmenterFactory, PlainAugmenterSettings
 from perimeter.auth.chain.asking import GuardedAuthenticator

@@ -15,7 +15,8 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.errors import StartupError
 from perimeter.web.html.assets import MAX_LOGO, asset_of, assets_of, read_logo
 from perimeter.web.html.files import ASSETS, TEMPLATES
-from perimeter.web.html.look import MAX_MESSAGE, Look, read_look, read_message
+from perimeter.web.html.look import Look, read_look
+from perimeter.web.html.message import MAX_MESSAGE, read_message
 from perimeter.web.html.samples import SAMPLES
 from perimeter.web.html.templates import MAX_TEMPLATE, Compiled
 

@@ -1,0 +1,44 @@
+"""The operator's error pages (``[errors]``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.descriptors import system_reason
+from perimeter.errors import StartupError
+from perimeter.http.answers import Page
+from perimeter.targets.media_types import content_type
+
+_MAX_PAGE = 1024 * 1024
+
+
+def error_pages(config: SiteConfig) -> dict[int, Page]:
+    """The operator's error pages by status. Blocks. Raises `StartupError` if one cannot be read."""
+    return {status: _page(page, config) for page in config.error_pages for status in page.statuses}
+
+
+def _page(page: ErrorPage, config: SiteConfig) -> Page:
+    """The operator's page at a path of this gateway, read now. Raises `StartupError` if it cannot be read."""
+    path = page.path
+    found: tuple[str, Path] | None = None
+    for route in config.routes:
+        prefix = prefix_of(route.path)
+        if covers(prefix, path) and route.static is not None and (found is None or len(prefix) > len(found[0])):
+            found = (prefix, route.static)
+    if found is None:
+        raise StartupError(f"{config.file}: [errors] page: no static route serves {path}")
+    prefix, root = found
+    file = root / path[len(prefix) :].lstrip("/")
+    try:
+        if not file.resolve().is_relative_to(root.resolve()):
+            raise StartupError(f"{config.file}: [errors] page: {path} is outside of {root}")
+        with file.open("rb") as opened:
+            body = opened.read(_MAX_PAGE + 1)
+    except OSError as problem:
+        raise StartupError(f"{config.file}: [errors] page: {file}: {system_reason(problem)}") from problem
+    if len(body) > _MAX_PAGE:
+        raise StartupError(f"{config.file}: [errors] page: {file} is larger than {_MAX_PAGE} bytes")
+    return Page(b"Content-Type: %b\r\nCache-Control: no-store\r\n" % content_type(file.name).encode("ascii"), body)
