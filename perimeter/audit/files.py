@@ -1,7 +1,7 @@
-"""The files of audit logs: which belong to a log, and how the compressed ones are read. Blocks.
+"""The files of audit logs: which files belong to a log, and how to read compressed files. Blocks.
 
-`.gz`, `.bz2` and `.xz` are read in pieces, with bounded memory: an `.xz` file says itself how much memory it needs, and one that
-needs more than `MOST_MEMORY` is refused (attack 95).
+`.gz`, `.bz2` and `.xz` are read in pieces, with bounded memory: an `.xz` file contains the amount of memory that it needs, and a
+file that needs more than `MOST_MEMORY` is refused (attack 95).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CannotBeRead(PerimeterError):
 
 
 UNREADABLE: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, CannotBeRead)
-"""What reading a file may raise."""
+"""Exceptions of reading a file."""
 
 
 def why_unreadable(error: BaseException) -> str:
@@ -48,7 +48,7 @@ def why_unreadable(error: BaseException) -> str:
 
 
 def log_files(path: Path) -> list[Path]:
-    """The audit log ``path`` and its old files, the newest first: those that the gateway or logrotate has made."""
+    """The audit log ``path``, and the old files that the gateway or logrotate has made, the newest first."""
     pattern = re.compile(re.escape(path.name) + r"(?:[.-][0-9][0-9.-]*)?(?:\.(?:gz|bz2|xz|zst))?")
     found: list[tuple[float, Path]] = []
     for entry in os.scandir(path.parent):
@@ -58,7 +58,7 @@ def log_files(path: Path) -> list[Path]:
 
 
 def is_compressed(path: Path) -> bool:
-    """Whether the file is read from its beginning only, by its name."""
+    """Whether the file can only be read from its beginning, by its name."""
     return path.suffix in _COMPRESSED
 
 
@@ -90,7 +90,7 @@ def _content(path: Path, raw: IO[bytes]) -> Any:
 
 
 def pass_over(file: IO[bytes], size: int) -> None:
-    """Read ``size`` bytes, and forget them."""
+    """Read ``size`` bytes, and discard them."""
     while size > 0:
         data = file.read(min(size, _PIECE))
         if not data:

@@ -1,4 +1,4 @@
-"""Follows an audit log that is being written, over its rolls, as ``tail -F`` does. Never blocks for long."""
+"""Follows an audit log that is being written, also after rolls, as ``tail -F`` does. Never blocks for long."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from perimeter.audit.files import is_compressed, log_files
 from perimeter.audit.forward import BLOCK, LONGEST_LINE
 
 LINGER: Final = 3.0
-"""Seconds for which a rolled file is still read: a process that has not noticed the roll writes to it for another second."""
+"""Seconds for which a rolled file is still read: a process that has not noticed the roll may write to it for a second."""
 
 
 @attrs.define
 class _Open:
-    """A file that is read. What follows ``at`` was not read yet; ``until`` is when it is closed, None for the present file."""
+    """A file that is read. ``at`` is the offset of the next read; ``until`` is when to close it, None for the present file."""
 
     file: io.FileIO
     inode: int
@@ -36,11 +36,11 @@ class Followed:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: list[_Open] = []
-        #: the inodes of files that are known: those that were there at the beginning, and those that were opened
+        #: the inodes of known files: files that existed at the beginning, and files that were opened
         self._known: set[int] = set()
 
     def begin(self) -> str:
-        """Begin after the last line that is whole now. Returns a cursor for `perimeter.audit.search` of what is before it.
+        """Begin after the last line that is whole now. Returns a cursor for `perimeter.audit.search`, for the lines before.
 
         The cursor is "" if there is no file.
         """
@@ -64,7 +64,7 @@ class Followed:
         self._files.clear()
 
     def _look(self, now: float) -> None:
-        """Open the file that is at the path now, if it is another one, and let go of the earlier one soon."""
+        """Open the file that is at the path now, if it is a new one, and close the earlier one soon."""
         try:
             inode = os.stat(self.path).st_ino
         except OSError:
@@ -89,7 +89,7 @@ class Followed:
     def _open(self, path: Path, *, at_end: bool = False) -> _Open | None:
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
-                return None  # a pipe, such as /dev/stdout, is for others to read
+                return None  # other programs read a pipe, such as /dev/stdout
             file = io.FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         except OSError:
             return None

@@ -203,7 +203,7 @@ FORMATS: dict[AuditFormat, Callable[..., bytes]] = {
 
 
 def line_format(kind: AuditFormat, secrets: Sequence[str] = (), request_id: bool = False) -> Format:
-    """What makes the line of a format. ``secrets`` are more parameters to redact (`Redactor`).
+    """The function that makes a line of the format. ``secrets`` are more parameters to redact (`Redactor`).
 
     ``request_id``: a line in one of the text formats has the request's id as its last column. JSON always has it.
     """

@@ -15,17 +15,17 @@ BLOCK: Final = 256 * 1024
 """Bytes that are read at a time."""
 
 LONGEST_LINE: Final = 1024 * 1024
-"""Longer lines are left out; the gateway writes none (`perimeter.config.site.limits`)."""
+"""Longer lines are skipped; the gateway does not write such lines (`perimeter.config.site.limits`)."""
 
 NO_LOG: Final = 256 * 1024 * 1024
-"""A file with a line of so many bytes is no log: what follows is not read (attack 95)."""
+"""A file with a line of this many bytes is not a log: the rest of it is not read (attack 95)."""
 
 
 class Forward:
     """Reads the log at ``path``, which may be compressed.
 
-    When `blocks` has ended, ``too_long`` is how many lines were left out, and ``rest`` is the text after the last newline: a
-    line that is torn, or that is just being written. ``done`` is how many bytes were read of the file on the disk.
+    When `blocks` has ended, ``too_long`` is the number of skipped lines, and ``rest`` is the text after the last newline: a line
+    that is torn, or that is being written. ``done`` is the number of bytes that were read of the file on the disk.
     """
 
     def __init__(self, path: Path) -> None:

@@ -21,12 +21,12 @@ from perimeter.model import AccessRecord
 
 
 class AuditLogs:
-    """All audit logs of a configuration: that of ``[audit]``, and those of the routes that have their own.
+    """All audit logs of a configuration: the log of ``[audit]``, and the logs of routes that have their own.
 
     The caller uses `sink` while it builds the gateway, then `open`; `reopen` after files were moved; `close` at the end or, at a
     reload, as soon as another set is open. ``count`` is called with every record.
 
-    If other processes write to the same files, ``tell_torn`` tells them that the file at a path ends in a part of a line; they
+    If other processes write to the same files, ``tell_torn`` sends them the path of a file that ends in an incomplete line; they
     call `torn`.
     """
 
@@ -83,7 +83,7 @@ class AuditLogs:
         return file
 
     def torn(self, path: str) -> None:
-        """Another process has left a part of a line at the end of the file at ``path``."""
+        """Another process has left an incomplete line at the end of the file at ``path``."""
         file = self._files.get(path)
         if file is not None:
             file.begin_anew()

@@ -1,4 +1,4 @@
-"""The old files of an audit log: their names, and how many are kept. See `perimeter.audit.rolling`."""
+"""The old files of an audit log: their names, and the number of files to keep. See `perimeter.audit.rolling`."""
 
 from __future__ import annotations
 

@@ -84,14 +84,14 @@ def _name(name: object) -> bytes:
 
 
 def _last_column(rest: bytes) -> str:
-    """The request id, if there is one: the text formats have it after all else, unquoted."""
+    """The request id, if there is one: in the text formats it is the last column, without quotes."""
     last = rest.rstrip(b"\n").rpartition(b" ")[2]
     return "" if not last or last == b"-" or last.endswith(b'"') else last.decode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=256)
 def _moment(text: bytes) -> datetime:
-    """The time of a text format. Lines of one second have the same."""
+    """The time of a text format."""
     return datetime.strptime(text.decode(), "%d/%b/%Y:%H:%M:%S %z")
 
 

@@ -1,4 +1,4 @@
-"""Counts what audit logs say: a report over users, addresses, paths, refusals and times. Bounded memory. Pure."""
+"""Counts the lines of audit logs: a report about users, addresses, paths, refusals and times. Bounded memory. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from perimeter.audit.reading import Line
 from perimeter.model.reasons import EarlyEnd
 
 MOST_KEYS: Final = 20_000
-"""Different values that a tally keeps. Clients choose names and paths, so there may be any number of them."""
+"""The most different values that a tally keeps. Clients choose names and paths, so there may be any number of them."""
 
 LONGEST: Final = 200
-"""Characters of a value that are kept; what differs beyond them is counted as one."""
+"""Characters of a value that are kept: values that differ only after them are counted as one."""
 
 SLOWEST: Final = 10
-"""Requests of which the report says that they were the slowest."""
+"""The number of slowest requests in the report."""
 
 
 class Tally:
-    """Counts values. If there are too many different ones, the rarest are dropped: then counts of what remains are too low.
+    """Counts values. If there are too many different values, it drops the rarest; then the other counts may be too low.
 
-    ``dropped`` is in how many lines they were.
+    ``dropped`` is the number of lines with dropped values.
     """
 
     def __init__(self, most: int = MOST_KEYS) -> None:
@@ -48,7 +48,7 @@ class Tally:
 
 @attrs.frozen(order=True)
 class Slow:
-    """A request that took long; ``seconds`` are the gateway's."""
+    """A slow request; ``seconds`` is the duration that the gateway measured."""
 
     seconds: float
     time: str
@@ -57,7 +57,7 @@ class Slow:
 
 
 class Report:
-    """What is in the lines that were added."""
+    """The counts of the lines that were added."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -77,7 +77,7 @@ class Report:
     def add(self, line: Line) -> None:
         """Count a line.
 
-        A tunnel has two, of which the first is left out; the text formats do not tell which that is, so both count there.
+        A tunnel has two lines, and the first one does not count. The text formats do not mark it, so both lines count there.
         """
         if line.reason == EarlyEnd.TUNNEL_OPENED:
             return
@@ -112,7 +112,7 @@ class Report:
         return sorted(self._slow, reverse=True)
 
     def classes(self) -> dict[str, int]:
-        """Requests by class of status: ``2xx`` and so on; ``0`` for those that were never answered."""
+        """Requests by class of status: ``2xx`` and so on; ``0`` for requests without an answer."""
         found: Counter[str] = Counter()
         for status, count in self.statuses.items():
             found[f"{status[0]}xx" if len(status) == 3 else status] += count

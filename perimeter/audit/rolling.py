@@ -82,7 +82,7 @@ class RollingFile:
         """Open or create the file, and roll it if it is from an earlier day. Raises OSError.
 
         Takes up to 25 ms if the file ends in a torn line. At a reload it is called in a thread, while the configuration in force
-        still writes to the file: a line that is just being written does not count as torn.
+        still writes to the file: an incomplete line that a process is writing does not count as torn.
         """
         self._attach(_PAUSES)
         now = self._seconds()
@@ -111,7 +111,7 @@ class RollingFile:
             fd = self._create()
         try:
             self._regular = stat.S_ISREG(os.fstat(fd).st_mode)
-            if self._regular:  # of a pipe, nothing can be read: it ends as this process has left it
+            if self._regular:  # a pipe cannot be read; it ends as this process has left it
                 self._torn = self._ends_torn(fd, pauses)
             found = os.fstat(fd)
         except OSError:
@@ -135,7 +135,7 @@ class RollingFile:
         return fd
 
     def _ends_torn(self, fd: int, pauses: Sequence[float]) -> bool:
-        """Whether the last line of the file is torn: it is torn at each check, with ``pauses`` (seconds) before the checks."""
+        """Whether the last line of the file is torn at each of several checks, with ``pauses`` (seconds) before the checks."""
         for pause in pauses:
             time.sleep(pause)
             found = os.fstat(fd)
@@ -238,7 +238,7 @@ class RollingFile:
         self._plan(now)
 
     def _is_moved(self) -> bool:
-        """Whether the file is not the one at its path any more. If it is, its size is known now."""
+        """Whether the path now has another file. If not, the size of the file is now known."""
         try:
             there = os.stat(self._name)
         except FileNotFoundError:

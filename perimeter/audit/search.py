@@ -21,7 +21,7 @@ from perimeter.audit.reading import Line, parse_line
 from perimeter.audit.wanted import Wanted, candidates
 
 BLOCK: Final = 32 * 1024
-"""Bytes that are read at a time. Between two pauses no more are looked through."""
+"""Bytes that are read and searched between two pauses."""
 
 MOST_READ: Final = 64 * 1024 * 1024
 """Bytes that one question reads, after decompression."""
@@ -38,8 +38,8 @@ _SLICE = 20
 _PAUSE = 0.0002
 #: Longer lines are left out; the gateway writes none (`perimeter.config.site.limits`).
 _LONGEST_LINE = 1024 * 1024
-#: After so many successive lines from before the wanted time, all further lines are older. One older line is no proof: the line
-#: of a tunnel has the time when the tunnel began.
+#: After this many successive lines from before the wanted time, all further lines are taken to be older. One older line is not
+#: enough: the line of a tunnel has the time when the tunnel began.
 _OLD_ENOUGH = 10_000
 #: Bytes of the content of a compressed file that a question passes over, which takes about a second.
 _MOST_SKIPPED = 256 * 1024 * 1024

@@ -1,15 +1,14 @@
-"""A file that lines are appended to by several worker processes at a time.
+"""A file to which several worker processes append lines at the same time.
 
-Linux appends each ``write(2)`` to a regular file as a whole, so lines of several writers do not mix. What is different from
+Linux appends each ``write(2)`` to a regular file as a whole, so lines of several writers do not mix. The differences to
 `perimeter.audit.rolling`:
 
 * One process rolls the file, under a lock (``flock`` on ``access.log.lock``). The others find the new file before they write
-  their first line of the next day, and otherwise within a second. Lines that they write meanwhile are in the old file, where
-  lines of that time belong. By size, a file becomes larger than the limit by what is written in between: a 64th of the limit for
-  each process at most.
-* A line that was only written in part (the disk is full) is not removed, because another process may have written behind it. It
-  ends with a newline, and the whole line follows as soon as it can be written. The process tells the others that the file ends
-  in a part of a line, so that they begin with a newline. Readers skip such parts.
+  their first line of the next day, and otherwise within a second. Until then they write their lines to the old file, where lines
+  of that time belong. A file that is rolled by size may exceed the limit, by at most a 64th of the limit for each process.
+* An incomplete line (the disk is full) is not removed, because another process may have written after it. The process ends it
+  with a newline, and writes the whole line as soon as this is possible. It informs the other processes that the file ends in an
+  incomplete line, so that they begin with a newline. Readers skip incomplete lines.
 * A pipe takes `select.PIPE_BUF` bytes of a write as a whole, and may take a part of a longer one. Each write to a pipe is made
   under a lock on the pipe itself, so that no other line comes between its parts.
 """
@@ -31,20 +30,20 @@ from perimeter.audit.rolling import RollingFile, Unwritten
 from perimeter.config.site.audit import Roll
 
 LOCK_WAIT: Final = 0.25
-"""Seconds for which a process waits while another one rolls the file. Then it goes on with the file that it has."""
+"""Seconds for which a process waits while another one rolls the file. Then it continues with its present file."""
 
 PIPE_WAIT: Final = 0.02
-"""Seconds for which a process waits while another one writes to a pipe. Then the write has failed."""
+"""Seconds for which a process waits while another one writes to a pipe. Then its write fails."""
 
 _LOCK_PAUSE: Final = 0.0005
 _CHECKS: Final = 64
-"""The true size is looked at after each such part of the largest size, and whether another process has rolled the file."""
+"""After each such part of the largest size, a process reads the size of the file, and whether another process has rolled it."""
 
 
 class SharedFile(RollingFile):
-    """A `RollingFile` with several writers. ``torn`` is called when the file ends in a part of a line of this process."""
+    """A `RollingFile` with several writers. ``torn`` is called when this process has left an incomplete line at the end."""
 
-    # a line of another process that is just being written is no torn one
+    # an incomplete line that another process is writing is not torn
     _pauses: Sequence[float] = (0.0, 0.001, 0.005)
 
     def __init__(
@@ -55,7 +54,7 @@ class SharedFile(RollingFile):
         self._pipe = False
 
     def begin_anew(self) -> None:
-        """Another process has left a part of a line at the end of the file: the next write begins with a newline."""
+        """Another process has left an incomplete line at the end of the file: the next write begins with a newline."""
         self._torn = True
 
     # -- writing
@@ -93,7 +92,7 @@ class SharedFile(RollingFile):
         self._mend(lines[whole:])
 
     def _mend(self, lines: bytes) -> None:
-        """Write ``lines`` in one piece, after a newline if the file ends in a part of a line."""
+        """Write ``lines`` in one piece, after a newline if the file ends in an incomplete line."""
         if self._pipe:
             super()._mend(lines)
             return
@@ -119,7 +118,7 @@ class SharedFile(RollingFile):
         raise Unwritten(problem, lines[whole:])
 
     def _take_back(self, size: int) -> None:
-        """Nothing is removed from the file: another process may write behind it at any time."""
+        """Remove nothing from the file: another process may append to it at any time."""
 
     # -- rolling
 

@@ -1,4 +1,4 @@
-"""Checks the lines of audit logs: whole, torn, or written by something else. Bounded memory. Blocks.
+"""Checks the lines of audit logs: whole, torn, or written by another program. Bounded memory. Blocks.
 
 The gateway writes whole lines. A line may be torn if the machine lost its power, or the disk was full. The gateway escapes all
 control characters, so it has not written a line that has one.
@@ -19,14 +19,14 @@ from perimeter.audit.forward import Forward
 from perimeter.audit.reading import parse_line
 
 MOST_PLACES: Final = 20
-"""Odd lines of a file whose numbers are kept."""
+"""The number of odd lines of a file whose line numbers are kept."""
 
 _CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]")
 _BEGINNING = re.compile(rb'\{"|\S+ (?:- )?\S+ \[')
 
 
 class Oddity(StrEnum):
-    """What is odd about a line."""
+    """The faults of a line."""
 
     TORN = "torn"
     UNKNOWN = "unknown"
@@ -37,10 +37,10 @@ class Oddity(StrEnum):
 
 @attrs.define
 class Verdict:
-    """What is in one file. ``places`` are the numbers of the first odd lines, and what they are.
+    """The result for one file. ``places`` are the numbers of the first odd lines, and their faults.
 
-    ``open_end`` is whether it ends without a newline: the last line is torn, or is just being written. ``fault`` is why the
-    file, or its rest, could not be read; "" if it could.
+    ``open_end``: the file ends without a newline, so its last line is torn, or is being written. ``fault`` is the reason why the
+    file, or its rest, could not be read, otherwise "".
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Verdict:
 
 
 def judged(line: bytes) -> Oddity | None:
-    """What is odd about a line, without its newline; None if it is as the gateway writes them."""
+    """The fault of a line (without its newline); None if the gateway writes such lines."""
     if not line:
         return Oddity.EMPTY
     if _CONTROL.search(line):
@@ -77,7 +77,7 @@ def judged(line: bytes) -> Oddity | None:
 def verify(path: Path, progress: Callable[[int], object] = lambda done: None, *, last: bool = True) -> Verdict:
     """Look at each line of a file. ``progress`` is called with the bytes that were read. Does not raise.
 
-    Without ``last``, the file is an old one, to which nothing is written any more: a last line without a newline is torn.
+    Without ``last``, the file is an old one, which has no writer: a last line without a newline is torn.
     """
     verdict, reader, too_long = Verdict(path), Forward(path), 0
     try:

@@ -1,4 +1,4 @@
-"""What is looked for in audit logs: the parts that a line must have, and the lines of a text that may have them. Pure."""
+"""Filters for audit logs: the parts that a line must have, and the lines of a text that may have them. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from perimeter.audit.reading import Line
 
 @attrs.frozen
 class Wanted:
-    """What a line must have. An empty value, or None, stands for any.
+    """A filter for lines. An empty value, or None, matches any line.
 
-    ``user`` is a user's name (``-``: no user), also that of a login that failed; ``path`` is how the target begins; ``status`` is
-    a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds; ``request_id`` is the whole id.
+    ``user`` is a user's name (``-``: no user), also that of a login that failed; ``path`` is the beginning of the target;
+    ``status`` is a number, or a class like ``4xx``; ``reason`` is a code; times are epoch seconds; ``request_id`` is the whole
+    id.
     """
 
     user: str = ""
@@ -30,7 +31,7 @@ class Wanted:
     request_id: str = ""
 
     def matches(self, line: Line) -> bool:
-        """Whether ``line`` has it all."""
+        """Whether ``line`` matches all parts of the filter."""
         if self.user and _column(self.user) not in (line.user, line.attempted):
             return False
         if self.path and not line.target.startswith((self.path, escape_text(self.path).decode())):
@@ -45,7 +46,7 @@ class Wanted:
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
 
     def needles(self) -> tuple[bytes, ...]:
-        """Texts of which each line that matches has one, in any of the formats; () if any line may match."""
+        """Texts: each matching line contains one of them, in any of the formats; () if any line may match."""
         if self.request_id:
             return (escape_text(self.request_id),)
         if self.user:
@@ -70,7 +71,7 @@ def _column(user: str) -> bytes:
 def candidates(lines: bytes, needles: Sequence[bytes]) -> Iterator[tuple[int, bytes]]:
     """The whole lines in ``lines`` that have one of ``needles`` (or all lines, if there are none), in their order.
 
-    Each comes with where it begins, and without its newline.
+    Each line has its offset, and no newline.
     """
     if not needles:
         at = 0
@@ -85,7 +86,7 @@ def candidates(lines: bytes, needles: Sequence[bytes]) -> Iterator[tuple[int, by
 
 
 def _lines_with(needle: bytes, lines: bytes) -> Iterator[int]:
-    """Where the lines begin that contain ``needle``."""
+    """The offsets of the lines that contain ``needle``."""
     at = lines.find(needle)
     while at >= 0:
         yield lines.rfind(b"\n", 0, at) + 1

@@ -1,7 +1,7 @@
 """``perimeter audit``: look into audit logs, which may be in any of the formats, rolled and compressed.
 
-A line is printed as it is in the file, to a terminal without what could control it: the gateway escapes its lines, but something
-else may have written to the file (attack 95).
+Lines are printed as they are in the file. On a terminal, control characters are escaped: the gateway escapes its own lines, but
+another program may have written to the file (attack 95).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perimeter.cli.auditing import Out
 
 POLL: Final = 0.2
-"""Seconds between two looks at a log that is followed."""
+"""Seconds between two reads of a log that is followed."""
 
 _AGO = re.compile(r"[0-9]+[smhd]")
 
@@ -55,11 +55,13 @@ def _status(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 _FILTERS = (
     click.option("--user", default="", help="Only requests of this user, or of failed logins with it; - for no user."),
-    click.option("--path", default="", help="Only requests whose target begins so."),
+    click.option("--path", default="", help="Only requests whose target begins with this text."),
     click.option("--status", callback=_status, help="Only this status: 401, or 4xx for a whole class."),
     click.option("--reason", default="", help="Only refusals with this reason code (format json)."),
     click.option("--id", "request_id", default="", help="Only the request with this id."),
-    click.option("--since", callback=_moment, help="Only requests from this time on, or not older than a duration, such as 2h."),
+    click.option(
+        "--since", callback=_moment, help="Only requests from this time on, or within a duration before now, such as 2h."
+    ),
     click.option("--until", callback=_moment, help="Only requests before this time."),
 )
 _files = click.argument(
@@ -68,7 +70,7 @@ _files = click.argument(
 
 
 def _filtered(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which lines are meant, as the argument ``wanted``; and FILEs or the configuration, as ``files``."""
+    """The options that select lines, as the argument ``wanted``; and FILEs or the configuration, as ``files``."""
 
     @wraps(command)
     def called(
@@ -104,10 +106,10 @@ def command() -> None:
 @click.option(
     "-n", "--lines", "count", type=click.IntRange(0, 100_000), default=10, show_default=True, help="Lines to begin with."
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with new lines, over rolls too, until the command is interrupted.")
+@click.option("-f", "--follow", is_flag=True, help="Print new lines too, also after rolls, until the command is interrupted.")
 @json_option
 def tail(files: tuple[Path, ...], file: Path, wanted: Wanted, count: int, follow: bool, as_json: bool) -> None:
-    """Print the last lines that match all options. Lines of several logs are in the order of their times."""
+    """Print the last lines that match all options. Lines of several logs are sorted by time."""
     from perimeter.audit.follow import Followed
     from perimeter.cli.auditing import Out, configured_logs, last_lines
 
@@ -162,7 +164,7 @@ def show(files: tuple[Path, ...], file: Path, wanted: Wanted) -> None:
 
 
 def _print_matching(files: tuple[Path, ...], file: Path, wanted: Wanted, as_json: bool) -> tuple[int, bool]:
-    """How many lines were printed, and whether all files could be read."""
+    """The number of printed lines, and whether all files could be read."""
     from perimeter.cli.auditing import Matching, Out, files_to_read
 
     matching, out, count = Matching("searching", files_to_read(files, file, wanted.since), wanted), Out(as_json), 0
@@ -204,9 +206,9 @@ def report(files: tuple[Path, ...], file: Path, wanted: Wanted, top: int, as_jso
 @config_option
 @json_option
 def verify(files: tuple[Path, ...], file: Path, as_json: bool) -> None:
-    """Check that each line is whole and of the gateway: count lines that are torn, empty, too long, or from something else.
+    """Check that the gateway has written each line as a whole: count torn, empty, too long and foreign lines.
 
-    The exit status is 1 if there is such a line that is not just empty, or a file that cannot be read.
+    The exit status is 1 if there is such a line, except empty ones, or a file that cannot be read.
     """
     from perimeter.audit.verify import verify
     from perimeter.cli.audit_texts import verdict_lines, verdict_members

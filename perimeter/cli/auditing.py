@@ -1,4 +1,4 @@
-"""What the subcommands of ``perimeter audit`` share: which files are meant, their lines, and how lines are printed."""
+"""Shared parts of the subcommands of ``perimeter audit``: the files to read, their lines, and the output of lines."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def with_old_files(log: Path) -> list[Path]:
 
 
 def files_to_read(files: Sequence[Path], file: Path, since: float | None) -> list[Path]:
-    """``files``, or those of the configuration. Old ones that were last written before ``since`` are left out."""
+    """``files``, or those of the configuration. Old files that were last written before ``since`` are skipped."""
     if files:
         return list(files)
     found = [path for log in configured_logs(file) for path in with_old_files(log)]
@@ -59,9 +59,10 @@ def size_of(path: Path) -> int:
 
 
 class Matching:
-    """The lines of ``paths`` that match ``wanted``, one file after the other. ``what`` is done with them, for the progress.
+    """The lines of ``paths`` that match ``wanted``, one file after the other. ``what`` names the work, for the progress.
 
-    ``unknown`` counts lines of an unknown format. ``whole`` is False if a file could not be read to its end; why is printed.
+    ``unknown`` counts lines of an unknown format. ``whole`` is False if a file could not be read to its end; the reason is
+    printed.
     """
 
     def __init__(self, what: str, paths: Sequence[Path], wanted: Wanted) -> None:
@@ -98,7 +99,7 @@ class Matching:
         self.unknown += reader.too_long
 
     def conclude(self) -> None:
-        """Say how many lines were left out."""
+        """Print how many lines were skipped."""
         if self.unknown:
             complain(f"{self.unknown} lines have an unknown format and were left out")
 
@@ -106,7 +107,7 @@ class Matching:
 def last_lines(path: Path, cursor: str, wanted: Wanted, count: int) -> list[Found]:
     """The last ``count`` lines of a log and its old files that match, the oldest first.
 
-    ``cursor`` is the end of what is searched, as `perimeter.audit.follow.Followed.begin` returns it.
+    ``cursor`` is the end of the searched part, as `perimeter.audit.follow.Followed.begin` returns it.
     """
     found: list[Found] = []  # the newest first
     files = with_old_files(path)[::-1]
@@ -137,7 +138,7 @@ def last_lines(path: Path, cursor: str, wanted: Wanted, count: int) -> list[Foun
 
 
 class Out:
-    """Standard output for lines: as they are, or as JSON. On a terminal, what could control it is escaped."""
+    """Standard output for lines: as they are, or as JSON. On a terminal, control characters are escaped."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
@@ -155,7 +156,7 @@ class Out:
 
 
 def complain(text: str) -> None:
-    """Print a sentence to standard error. It may hold names of files."""
+    """Print a sentence to standard error. It may contain names of files."""
     click.echo(escape_line(text), err=True)
 
 

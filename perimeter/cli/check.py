@@ -16,7 +16,11 @@ from perimeter.cli.site import config_option, existing, explained, json_option, 
 @click.argument("given", required=False, type=click.Path(path_type=Path), metavar="")
 @config_option
 @json_option
-@click.option("--no-files", is_flag=True, help="Do not read the files that the configuration names: they are on another machine.")
+@click.option(
+    "--no-files",
+    is_flag=True,
+    help="Do not read the files that the configuration names, for example because they are on another machine.",
+)
 @click.option("--explain", nargs=2, metavar="METHOD URL", hidden=True)
 @click.option("--user", metavar="NAME", hidden=True)
 def command(
@@ -24,8 +28,8 @@ def command(
 ) -> None:
     """Check the configuration and the files that it names.
 
-    Prints every problem with its line, or the routes as a table, in the order in which they are matched. Opens no port, asks no
-    server and creates no file. The exit status is 1 if there is a problem.
+    Prints every problem with its line, or a table of the routes, in the order in which the gateway tries them. Opens no port,
+    contacts no server and creates no file. The exit status is 1 if there is a problem.
     """
     if user is not None and explain is None:
         raise click.UsageError("--user is only allowed with --explain")

@@ -1,6 +1,6 @@
 """The table of all subcommands of ``perimeter``. A new subcommand is one entry here.
 
-A module is imported when its subcommand is used, or when its own help is asked for: the list of subcommands needs none of them.
+A module is imported only when its subcommand is used, or for the help of this subcommand.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("check", "check", "Check the configuration and the files that it names."),
         Entry("reload", "running", "Load the configuration into the running gateway.", "reload"),
         Entry("stop", "running", "Stop the running gateway.", "stop"),
-        Entry("upgrade", "running", "Replace the running gateway by the program that is installed now.", "upgrade"),
+        Entry("upgrade", "running", "Replace the program of the running gateway by the installed one.", "upgrade"),
     ),
     "Look at it": (
         Entry("status", "status", "Show the running gateway: problems first."),
-        Entry("explain", "explain", "Show what would happen to a request, and why."),
-        Entry("doctor", "doctor", "Look for what is wrong around the gateway, and say what to do."),
+        Entry("explain", "explain", "Show how the gateway would answer a request, and why."),
+        Entry("doctor", "doctor", "Find problems around the gateway, and print what to do."),
         Entry("audit", "audit", "Look into audit logs."),
     ),
     "Users and tokens": (
@@ -43,7 +43,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
     ),
     "Other programs": (
         Entry("completion", "completion", "Complete commands with the Tab key in bash, zsh or fish."),
-        Entry("import", "import_", "Make a site.ini from the configuration of another program."),
+        Entry("import", "import_", "Convert the configuration of another program to a site.ini."),
         Entry("emit", "emit", "Print the configuration of a proxy that asks this gateway."),
     ),
 }

@@ -1,4 +1,4 @@
-"""``perimeter completion``: names of commands and options are completed in a shell. Click writes the scripts."""
+"""``perimeter completion``: completes names of commands and options in a shell. Click writes the scripts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _PLACES: Final = {
 def command(context: click.Context, shell: str | None, all_users: bool, to_print: bool) -> None:
     """Complete the names of commands and options with the Tab key, in bash, zsh or fish.
 
-    Without a shell, it is your own ($SHELL). The command writes one file, where the shell looks for completions, and prints what
-    else you have to do. To undo it, remove the file.
+    Without a shell, it is your own ($SHELL). The command writes one file, where the shell looks for completions, and prints the
+    remaining steps. To undo it, remove the file.
     """
     chosen = shell or Path(os.environ.get("SHELL", "")).name
     if chosen not in SHELLS:

@@ -1,4 +1,4 @@
-"""What the help of a command says, as a value: the source of the reference page (`perimeter.cli.manual`) and of the man pages
+"""The help of a command, as a value: the source of the reference page (`perimeter.cli.manual`) and of the man pages
 (`perimeter.cli.man`)."""
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from perimeter.cli.commands import COMMANDS, Entry
 
 @attrs.frozen
 class Described:
-    """A command. ``name`` is the whole one (``perimeter token list``), ``usage`` what follows it.
+    """A command. ``name`` is the whole name (``perimeter token list``), ``usage`` its arguments.
 
-    ``paragraphs`` are those of its help; ``options`` are pairs of a spelling with its value and what it does; ``commands`` are
+    ``paragraphs`` are those of its help; ``options`` are pairs of a spelling (with its value) and a help text; ``commands`` are
     its subcommands.
     """
 

@@ -27,12 +27,12 @@ _RESOLVER = "timeout:2 attempts:1"
 @json_option
 @click.option("--ignore", metavar="NAME", multiple=True, help="Leave out the findings with this name. Repeatable.")
 def command(file: Path, as_json: bool, ignore: tuple[str, ...]) -> None:
-    """Look at files, certificates, names, the clock, services, secrets and this machine, and say what to do, the worst first.
+    """Examine files, certificates, names, the clock, services, secrets and this machine, and print findings, the worst first.
 
-    Nothing is changed. The command reports what check and status report, and more. It works whether the gateway runs or not, and
-    takes some seconds. Run it as root or as the gateway's user: other users may not look at everything.
+    The command changes nothing. It reports what check and status report, and more. It works whether the gateway runs or not, and
+    takes some seconds. Run it as root or as the gateway's user: other users may not read everything.
 
-    The exit status is 0 if there is at most advice, 3 if something works only for now, and 1 if something is open or fails.
+    The exit status is 0 if there is at most advice, 3 if something may fail later, and 1 if something is open or fails.
     """
     from perimeter.doctor.finding import Name
 

@@ -18,11 +18,11 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.DONE: "Done, or the answer is yes.",
-    Exit.NO: "The answer is no, or something is wrong. The text says what.",
+    Exit.DONE: "The command is done, or the answer is yes.",
+    Exit.NO: "The answer is no, or the command has failed. The output has the reason.",
     Exit.USAGE: "The command line is wrong.",
-    Exit.PARTLY: "A part is done, or works only for now. The text lists what is left.",
+    Exit.PARTLY: "A part is not done, or may fail later. The output lists it.",
     Exit.NO_GATEWAY: "No gateway is running with this configuration.",
-    Exit.UNDECIDED: "An authenticator did not answer, so the result is not known.",
+    Exit.UNDECIDED: "An authenticator did not answer, so the result is unknown.",
 }
 """In words."""

@@ -1,4 +1,4 @@
-"""``perimeter explain``: what would happen to a request (`perimeter.cli.explaining`)."""
+"""``perimeter explain``: how the gateway would answer a request (`perimeter.cli.explaining`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What would happen to a request, for ``perimeter explain``.
+"""How the gateway would answer a request, for ``perimeter explain``.
 
-The gate of the configuration answers (`perimeter.gate.explain`). The request is sent nowhere.
+The gate of the configuration judges the request (`perimeter.gate.explain`). The request is not sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from perimeter.web.endpoints.operator.access import PATH, operator_policy
 
 @implementer(ITarget)
 class _NoTarget:
-    """The target of routes that answer nothing."""
+    """The target of routes that answer no request."""
 
     name = ""
 
@@ -56,7 +56,7 @@ class _NoTarget:
 
 
 class _NoReactor:
-    """The clock of endpoints that answer nothing."""
+    """The clock of endpoints that answer no request."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
         raise AssertionError("requests are not sent to an endpoint")
@@ -79,7 +79,7 @@ class _NoState:
 
 @attrs.frozen
 class Answer:
-    """What would happen to a request: one explanation for each user that it may be of, and ``notes`` about the look-up."""
+    """How the gateway would answer a request: one explanation for each possible user, and ``notes`` about the look-up."""
 
     method: str
     url: str
@@ -125,7 +125,7 @@ def explained_request(path: Path, method: str, url: str, *, user: str | None = N
     """Explain a request. Raises `StartupError` if the configuration has a fault or no routes for clients.
 
     ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
-    client's, "" for one that the route allows.
+    client's, "" for an address that the route allows.
     """
     from perimeter.auth.registry import installed_kinds
 
@@ -209,7 +209,7 @@ def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:
 
 
 def _look_up(config: SiteConfig, user: str) -> tuple[list[Principal], list[str]]:
-    """The user in each realm that knows them, and remarks. Asks as for the owner of an API token: without a password."""
+    """The user in each realm that knows them, and remarks. The look-up needs no password, as for the owner of an API token."""
     # Late, so that other commands need no reactor.
     from twisted.internet.task import react
 

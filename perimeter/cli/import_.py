@@ -107,7 +107,7 @@ def _replace(path: Path, text: str, mode: int) -> None:
 
 
 def _realms(draft: Draft) -> dict[str, str]:
-    """The realm files, by their names. Each password that is still to be hashed takes a tenth of a second or more."""
+    """The realm files, by their names. The hash of each plain password takes a tenth of a second or more."""
     from perimeter.cli.progress import Progress
 
     found, done = {}, 0

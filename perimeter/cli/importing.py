@@ -1,4 +1,4 @@
-"""Makes a draft of a site.ini from the configurations of replaced programs, for ``perimeter import``.
+"""Makes a draft of a site.ini from configurations of other programs, for ``perimeter import``.
 
 `perimeter.importers` reads the sources; this module finds and opens files.
 """
@@ -77,8 +77,7 @@ def _base(source: Path) -> Path:
 
 
 def _candidates(base: Path, name: str) -> list[Path]:
-    """Where a file may be that a configuration names. The configuration may be a copy from another machine, so its own directory
-    comes first."""
+    """The possible paths of a file that a configuration names. Paths beside a copied configuration come first."""
     copied = [base / name.removeprefix(one) for one in _DIRECTORIES if name.startswith(one)]
     return [*copied, base / name]
 
@@ -98,7 +97,7 @@ def _including(source: Path) -> tree.Find:
 
 
 def abilities() -> Abilities:
-    """What this gateway supports."""
+    """The features that this gateway supports."""
     from perimeter.auth.registry import installed_kinds
 
     kinds = installed_kinds()
@@ -107,7 +106,7 @@ def abilities() -> Abilities:
 
 
 def _options(factories: Mapping[str, IAuthenticatorFactory | IAugmenterFactory], *common: str) -> dict[str, frozenset[str]]:
-    """The names of the options of each kind, with those that all of them have in ``common``."""
+    """The names of the options of each kind; all kinds also have the options in ``common``."""
     return {kind: frozenset((*common, *(option.name for option in factory.options))) for kind, factory in factories.items()}
 
 

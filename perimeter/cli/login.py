@@ -28,10 +28,10 @@ _RESULTS = {Exit.DONE: "succeeds", Exit.NO: "fails", Exit.UNDECIDED: "undecided"
 @json_option
 @click.option("--stdin", "from_stdin", is_flag=True, help="Read the password from the first line of standard input.")
 def command(file: Path, user: str, realms: tuple[str, ...], as_json: bool, from_stdin: bool) -> None:
-    """Ask the authenticators in their order who NAME is, as the gateway would, and print what each of them does.
+    """Verify NAME and a password with the authenticators in their order, as the gateway does, and print each step.
 
     Wrong passwords are not counted, no secret is printed, and no gateway has to run. The exit status is 0 if the login succeeds,
-    1 if it fails, and 5 if an authenticator could not be asked.
+    1 if it fails, and 5 if an authenticator did not answer.
     """
     from perimeter.audit.escaping import escape_line
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 _OBJECTS: Final = 50_000
-"""New objects before the collector looks for garbage. With Python's own number it takes a tenth of the time of all imports."""
+"""New objects before the collector looks for garbage. With Python's default, imports take a tenth longer."""
 
 
 class Subcommands(click.Group):
     """The group of all subcommands."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run a command, as click does, with the collector of garbage held back."""
+        """Run a command, as click does, with fewer garbage collections."""
         before = gc.get_threshold()
         gc.set_threshold(_OBJECTS, *before[1:])
         try:

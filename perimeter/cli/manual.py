@@ -38,8 +38,8 @@ gateway answers. Only the gateway's own user and root may use it.
 
 ## Output and exit status
 
-`--json` prints one JSON document; with it, commands that list things print one JSON object per line. Errors go to standard error.
-No command prints a secret, except those that make one.
+`--json` prints one JSON document; commands that print a list print one JSON object per line instead. Errors go to standard error.
+Only commands that create a secret print it.
 
 """
 
@@ -91,7 +91,7 @@ _MORE: Final = {
     "token": "How tokens are used: [API tokens](../how-to/api-tokens.md).",
     "password": "The file: [realm file](../how-to/realm-file.md).",
     "ecflowrc": "How the client uses it: [ecFlow](../how-to/ecflow.md).",
-    "import": "Which programs, and what is left to do: [migrate](../how-to/migrate.md).",
+    "import": "The supported programs, and the steps after an import: [migrate](../how-to/migrate.md).",
     "emit": "What to do with it: [forward-auth](../how-to/forward-auth.md).",
 }
 """Links of the page, by the name of the command."""
@@ -121,10 +121,10 @@ The members of the JSON object:
 |---|---|
 | `version`, `pid`, `config`, `drain_timeout` | the program; the process to be signalled; the file; seconds |
 | `uptime`, `sessions` | seconds since the start; sessions of browsers |
-| `problems` | `subject`, `name`, `message`, `severity` (0: nothing is served, 1: some requests fail, 2: none yet) |
+| `problems` | `subject`, `name`, `message`, `severity` (0: all requests fail, 1: some requests fail, 2: no requests fail yet) |
 | `workers` | `slot`, `pid`, `state`, `connections`, `since` (epoch seconds), `restarts`, `generation`, `slow` |
-| `upgrading`, `upgrade_fault` | with several workers: whether an upgrade is under way, and why the new workers do not start |
-| `last_reload` | `at`, and `refused`: why, or empty; null if there was none |
+| `upgrading`, `upgrade_fault` | with several workers: whether an upgrade is under way, and why new workers do not start |
+| `last_reload` | `at`, and `refused`: the reason, or empty; null if there was no reload |
 | `requests`, `received`, `sent` | since the start, if they are counted: requests by the class of their status, bytes of bodies |
 | `listeners` | `name`, `port`, `connections` |
 | `upstreams` | `name`, `balance`, `waiting` (requests), `servers`: `url`, `state`, `fault`, `busy` and `idle` connections, … |

@@ -47,7 +47,7 @@ class Progress:
         self.clear()
 
     def at(self, done: int) -> None:
-        """``done`` of ``total`` is done. May be called often: the line changes a few times a second."""
+        """Set how much of ``total`` is done. May be called often: the line changes a few times a second."""
         if not self._visible:
             return
         now = self._seconds()
@@ -60,7 +60,7 @@ class Progress:
 
     @contextmanager
     def ticking(self) -> Iterator[None]:
-        """Show the time that passes during work that cannot say how much of it is done."""
+        """Show the elapsed time of work whose progress is unknown."""
         over = threading.Event()
 
         def tick() -> None:

@@ -17,7 +17,7 @@ _THRESHOLD: Final = (700, 10, 10)
 
 @click.command("run")
 @config_option
-@click.option("--background", is_flag=True, help="Return when the gateway serves, and leave it running.")
+@click.option("--background", is_flag=True, help="Return when the gateway serves; the gateway continues to run.")
 @click.option("--logfile", metavar="FILE", help="Log to this file, not to standard output.")
 @click.option("--pidfile", metavar="FILE", help="Write the number of the process to this file.")
 @click.option("--uid", metavar="USER", help="As root: open the ports and read the files, then go on as this user.")

@@ -1,4 +1,4 @@
-"""``perimeter reload``, ``stop`` and ``upgrade``: ask the running gateway, and wait until it is done."""
+"""``perimeter reload``, ``stop`` and ``upgrade``: send the request to the running gateway, and wait for its end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _AFTER_DRAIN: Final = 10.0
 """Seconds that a process may take to end after `drain_timeout`."""
 
 _UPGRADED: Final = 100.0
-"""Seconds until the workers of a new program must serve."""
+"""Seconds within which the workers of a new program must serve."""
 
 _STOPS: Final = 0.5
-"""Seconds after which a process that was asked to stop has begun to."""
+"""Seconds within which a process begins to stop after the request."""
 
 
 def _other_file(running: dict[str, Any], file: Path) -> None:
@@ -38,7 +38,7 @@ def _other_file(running: dict[str, Any], file: Path) -> None:
 def reload(file: Path, state_dir: Path | None, as_json: bool) -> None:
     """Make the running gateway load its configuration, and wait until the new one is in force.
 
-    Open connections and requests go on. If the file has a fault, nothing changes, and the exit status is 1.
+    Open connections and requests continue. If the file has a fault, nothing changes, and the exit status is 1.
     """
     site = Site(file, state_dir)
     with explained():
@@ -55,12 +55,12 @@ def reload(file: Path, state_dir: Path | None, as_json: bool) -> None:
 @click.command("stop")
 @gateway_options
 @json_option
-@click.option("--now", is_flag=True, help="Do not let open requests finish.")
+@click.option("--now", is_flag=True, help="Do not wait for open requests.")
 def stop(file: Path, state_dir: Path | None, as_json: bool, now: bool) -> None:
     """Stop the running gateway, and wait until it has ended.
 
     It accepts no new connections, and open requests have drain_timeout to finish. Under systemd, use "systemctl stop": systemd
-    starts again what ends otherwise.
+    restarts a service that ends in another way.
     """
     site = Site(file, state_dir)
     with explained():
@@ -118,8 +118,8 @@ def _await_upgrade(site: Site) -> None:
 def upgrade(file: Path, state_dir: Path | None, as_json: bool) -> None:
     """Replace the running gateway by the program that is installed now, without refusing a request.
 
-    Needs several workers. New ones are started, and when all of them serve, those before finish their requests. If they cannot
-    be started, those before go on, and the exit status is 1.
+    Needs several workers. The gateway starts new workers; when all of them serve, the earlier workers finish their requests. If
+    the new workers cannot start, the earlier ones continue, and the exit status is 1.
     """
     site = Site(file, state_dir)
     with explained():

@@ -1,4 +1,4 @@
-"""The running gateway as text, made of its answer to ``status`` (`perimeter.run.operations`). Pure.
+"""Formats the answer of the running gateway to ``status`` as text (`perimeter.run.operations`). Pure.
 
 A table has the rows that have a problem first.
 """

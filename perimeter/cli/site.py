@@ -1,6 +1,6 @@
 """Shared parts of commands that work on a site: how the configuration is named, the running gateway, the clock, and errors.
 
-It imports little: a command imports what reads a whole configuration when it does so.
+It imports little: a command imports the modules that read a whole configuration only when it needs them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ VARIABLE: Final = "PERIMETER_CONFIG"
 """The environment variable that names the configuration."""
 
 DEFAULT: Final = Path("/etc/perimeter/site.ini")
-"""The configuration that is meant if none is named."""
+"""The default configuration."""
 
 Ask = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Asks what `perimeter.run.operations.answer` answers. Raises `perimeter.errors.StartupError`."""
+"""Sends a question to `perimeter.run.operations.answer`. Raises `perimeter.errors.StartupError`."""
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -75,7 +75,7 @@ def first_sentence(text: str) -> str:
 
 
 class Site:
-    """What the options name: a gateway by its configuration or by its ``state_dir``."""
+    """The gateway that the options name, by its configuration or by its ``state_dir``."""
 
     def __init__(self, file: Path, state_dir: Path | None = None) -> None:
         """Raises `click.UsageError` if the command line has both."""
@@ -87,7 +87,7 @@ class Site:
 
     @property
     def directory(self) -> Path:
-        """The ``state_dir``. Of the file, only this is read; a fault elsewhere in it does not matter. Raises `StartupError`."""
+        """The ``state_dir``. A fault in another option of the file does not matter. Raises `StartupError`."""
         if self._state_dir is not None:
             return self._state_dir
         from perimeter.config.site.state_dir import state_dir_of
@@ -164,7 +164,7 @@ def realms_exist(site: SiteConfig, realms: Iterable[str]) -> None:
 
 
 def check_names(*named: tuple[str, str | None]) -> None:
-    """Refuse option values that are no names of users, realms or roles. Each is an option and its value."""
+    """Refuse option values that cannot be names of users, realms or roles. Each item is an option and its value."""
     from perimeter.auth.text import unfit_for_name
 
     for option, value in named:
@@ -193,7 +193,7 @@ def explained() -> Iterator[None]:
 
 
 def print_text(text: str) -> None:
-    """Print lines that have names and paths of files and users in them: none of them controls the terminal."""
+    """Print lines that contain names of files and users, with control characters escaped."""
     from perimeter.audit.escaping import escape_line
 
     click.echo("\n".join(map(escape_line, text.split("\n"))))

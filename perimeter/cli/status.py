@@ -19,22 +19,22 @@ from perimeter.cli.site import Site, explained, gateway_options, json_option, pr
 @click.command("status")
 @gateway_options
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat the output, until Ctrl-C.")
 @click.option(
     "--every",
     type=click.FloatRange(min=0.5),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --watch: the time between two looks.",
+    help="With --watch: the time between two outputs.",
 )
-@click.option("--alive", is_flag=True, help="Only whether the gateway answers: for the health check of a container.")
+@click.option("--alive", is_flag=True, help="Check only whether the gateway answers: for the health check of a container.")
 def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float, alive: bool) -> None:
-    """Show the running gateway: what is wrong first, the worst at the top.
+    """Show the state of the running gateway: its problems first, the worst at the top.
 
     Then the workers, the last reload, requests, listeners, upstreams, authenticators, certificates, and the users and addresses
-    that have to wait after wrong passwords. Directories and services are asked whether they answer, which takes three seconds at
-    most. The exit status is 1 if there is a problem.
+    that have to wait after wrong passwords. The gateway checks whether directories and services answer, which takes at most three
+    seconds. The exit status is 1 if there is a problem.
     """
     site = Site(file, state_dir)
     if alive:

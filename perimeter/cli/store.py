@@ -1,4 +1,4 @@
-"""Answers questions about tokens and sessions without a gateway, from the database that it has left."""
+"""Answers questions about tokens and sessions from the database, while no gateway runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from perimeter.tokens.verifier import TokenVerifier
 
 @contextlib.contextmanager
 def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) -> Iterator[Ask]:
-    """Open the store in ``directory`` and ask it. Raises ``nothing``, which says that no gateway runs, if there is no store."""
+    """Open the store in ``directory`` and query it. Without a store, raise ``nothing``: no gateway is running."""
     if config is None and not (directory / DATABASE).exists():
         raise nothing
     if config is not None and config.perimeter.state is not StateKind.SQLITE:
@@ -46,7 +46,7 @@ def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) ->
 
 
 def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What `perimeter.run.operations.answer` answers to ``tokens``, ``revoke``, ``sessions`` and ``end_sessions``.
+    """The answer of `perimeter.run.operations.answer` to ``tokens``, ``revoke``, ``sessions`` and ``end_sessions``.
 
     Raises `StartupError`.
     """

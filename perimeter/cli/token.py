@@ -98,10 +98,10 @@ def list_(file: Path, state_dir: Path | None, user: str | None, realm: str | Non
 def revoke(
     file: Path, state_dir: Path | None, ids: tuple[str, ...], user: str | None, realm: str | None, given: bool, as_json: bool
 ) -> None:
-    """End tokens before their time, at once: one of them, or all tokens and sessions of a user.
+    """Revoke tokens at once: one token, or all tokens and sessions of a user.
 
-    The gateway refuses them when the command returns. If no gateway runs, they are ended in its database. A password stays valid:
-    change it where it is kept.
+    When the command returns, the gateway refuses them. If no gateway runs, the command changes its database. A password stays
+    valid: change it in its directory or file.
     """
     if (user is None) != (realm is None) or not (ids or user or given):
         raise click.UsageError("one of these is needed: --id, --user with --realm, --stdin")

@@ -1,7 +1,7 @@
-"""Whether services can be reached around the gateway, so that its rules do not hold for them.
+"""Whether clients can bypass the gateway and reach services directly.
 
-On this machine the sockets show it: a service that listens on an address that other machines can reach. On another machine the
-sockets cannot be seen: there, one GET request without credentials shows whether the service answers anybody.
+On this machine the sockets show whether a service listens on an address that other machines can reach. The sockets of another
+machine are not visible: there, one GET request without credentials shows whether the service answers all clients.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _IN_PATHS = "/%:@!$&'()*+,;="
 class Service:
     """A server of an upstream that only users may reach, and a path on it that a route leads to.
 
-    ``gateway`` has the addresses and ports of the gateway's own listeners, which others are meant to reach. ``addresses`` are
+    ``gateway`` has the addresses and ports of the gateway's own listeners, which are not reported. ``addresses`` are
     those of the server if the gateway looks up its name by itself, else ().
     """
 
@@ -57,9 +57,9 @@ class Service:
 
 
 def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> list[Service]:
-    """The servers of upstreams for which a route asks for authentication or restricts networks. Others are public anyway.
+    """The servers of upstreams for which a route asks for authentication or restricts networks. Other servers are public anyway.
 
-    ``addresses`` are those of names that the gateway has looked up by itself.
+    ``addresses`` has the addresses of names that the gateway looks up itself.
     """
     found = []
     gateway = frozenset((listener.interface, listener.port) for listener in config.listeners)
@@ -109,7 +109,7 @@ def _local(service: Service, sockets: Iterable[Listening]) -> list[Finding]:
     places = ", ".join(dict.fromkeys(f"{one.text} (user {_user(one.uid)})" for one in sockets))
     port = service.server.port
     status = answer_without_credentials(service)
-    message = f"the service of {service.server.url} listens on {places}, which other machines can reach around the gateway"
+    message = f"the service of {service.server.url} listens on {places}, which other machines can reach without the gateway"
     remedy = f"let the service listen on 127.0.0.1; until then, close port {port} to other machines in the firewall"
     if status in _REFUSED:
         message += f"; it asks for credentials of its own (status {status})"
@@ -125,11 +125,11 @@ def _remote(service: Service) -> list[Finding]:
         return []
     message = (
         f"{service.server.url} answers requests without credentials (status {status}): every machine that can connect to it can "
-        "use the service around the gateway"
+        "use the service without the gateway"
     )
     remedy = (
         f"let the firewall of {service.server.host} accept port {service.server.port} from this machine only, or let the service "
-        "verify what the gateway sends: identity = jwt in the route, or authorization with a secret"
+        "verify a credential of the gateway: identity = jwt in the route, or authorization with a secret"
     )
     return [Finding(Name.SERVICE_ANSWERS_ALL, Grade.SOON, service.place, message, remedy)]
 
@@ -140,13 +140,13 @@ def answer_without_credentials(service: Service) -> int:
     host = service.addresses[0] if service.addresses else server.host
     connection: http.client.HTTPConnection
     if server.scheme is ServerScheme.HTTPS:
-        # Whether its certificate is good is another question: nothing that is secret is sent.
+        # The certificate is not verified: the request contains no secret.
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         connection = http.client.HTTPSConnection(host, server.port, timeout=SECONDS, context=context)
     else:
         connection = http.client.HTTPConnection(host, server.port, timeout=SECONDS)
-    # all of it together takes no longer, however slowly the service answers
+    # the deadline of the whole exchange, even if the service answers slowly
     end = threading.Timer(SECONDS, _cut, (connection,))
     end.start()
     try:
@@ -161,7 +161,7 @@ def answer_without_credentials(service: Service) -> int:
 
 
 def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a connection that another thread waits for."""
+    """Close a connection that another thread waits for."""
     if connection.sock is not None:
         with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)

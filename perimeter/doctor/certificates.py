@@ -79,8 +79,8 @@ def _weak(place: str, identity: ServerIdentity) -> Iterator[Finding]:
 def _incomplete(place: str, identity: ServerIdentity) -> Iterator[Finding]:
     """A chain without the certificates between the server's and a CA that clients have.
 
-    Clients of a private CA have its certificate, so a chain that ends below an unknown CA may be right: only if the last
-    certificate says where its issuer's can be had, as those of public CAs do, is one missing.
+    Clients of a private CA have its certificate, so a chain that ends below an unknown CA may be complete. A certificate is
+    missing only if the last one has the URL of its issuer's certificate, as the certificates of public CAs do.
     """
     last = _top(identity.chain)
     if last.issuer == last.subject or not _says_where(last) or not _issuer_unknown(identity.chain):
@@ -94,7 +94,7 @@ def _incomplete(place: str, identity: ServerIdentity) -> Iterator[Finding]:
 
 
 def _top(chain: Sequence[x509.Certificate]) -> x509.Certificate:
-    """The certificate that is reached from the first one by issuers; others in the file do not belong to the chain."""
+    """The certificates from the first one to its issuers; other certificates in the file do not belong to the chain."""
     top = chain[0]
     for _ in chain:
         issuer = next((one for one in chain if one.subject == top.issuer and one != top), None)
@@ -113,7 +113,7 @@ def _says_where(certificate: x509.Certificate) -> bool:
 
 
 def _issuer_unknown(chain: Iterable[x509.Certificate]) -> bool:
-    """Whether the CAs of this system do not reach as far as the chain."""
+    """Whether no CA of this system has issued the end of the chain."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_default_verify_paths()
     store = context.get_cert_store()
@@ -127,7 +127,7 @@ def _issuer_unknown(chain: Iterable[x509.Certificate]) -> bool:
 
 
 def _names(place: str, identity: ServerIdentity, config: SiteConfig) -> Iterator[Finding]:
-    """Host names of routes that the certificate is not for."""
+    """Host names of routes that are not in the certificate."""
     for host in dict.fromkeys(host for route in config.routes for host in route.hosts):
         if "*" not in host and host not in identity.names and f"*.{host.partition('.')[2]}" not in identity.names:
             message = f"{identity.source} is not for {host}, which is a host of a route: browsers refuse it there"
@@ -136,12 +136,12 @@ def _names(place: str, identity: ServerIdentity, config: SiteConfig) -> Iterator
 
 
 def of_authorities(subject: Subject) -> Iterator[Finding]:
-    """The dates of the CA certificates that the configuration names, those of listeners excepted."""
+    """The dates of the CA certificates that the configuration names, except those of listeners."""
     own = {path for one in subject.config.listeners for path in (one.certificate, one.private_key, one.keystore)}
     for path in sorted(renewed_files(subject.config) - own):
         for dated in date_findings(_certificates(path), datetime.now(UTC)):
             grade = Grade.FAILS if dated.unusable else Grade.SOON
-            message = f"{path}: {_dated(dated)}: peers that it has issued certificates for are refused from then on"
+            message = f"{path}: {_dated(dated)}: the gateway then refuses the certificates that it has issued"
             yield Finding(Name.CA_EXPIRES, grade, str(path), message, "get the new certificate of the CA, and add it to the file")
 
 
@@ -154,7 +154,7 @@ def _certificates(path: Path) -> list[x509.Certificate]:
 
 
 def of_server(server: Server) -> Iterator[Finding]:
-    """The dates of the certificate that a server shows. Connects to it; whether the gateway trusts it is another look."""
+    """The dates of the certificate of a server. Connects to it, and does not verify the certificate."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -169,4 +169,4 @@ def of_server(server: Server) -> Iterator[Finding]:
     for dated in date_findings((certificate,), datetime.now(UTC)):
         grade = Grade.FAILS if dated.unusable else Grade.SOON
         message = f"{server.host}:{server.port}: {_dated(dated)}"
-        yield Finding(Name.SERVER_CERTIFICATE_EXPIRES, grade, server.place, message, "tell who runs the server to renew it")
+        yield Finding(Name.SERVER_CERTIFICATE_EXPIRES, grade, server.place, message, "ask the operator of the server to renew it")

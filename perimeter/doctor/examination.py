@@ -1,4 +1,4 @@
-"""An examination: the configuration first, then all other looks side by side."""
+"""An examination: first the configuration, then all other looks at the same time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from perimeter.errors import ConfigError, StartupError
 from perimeter.run.build.inspection import Inspected, inspected
 
 MOST_SERVERS: Final = 100
-"""Servers that are asked."""
+"""The most servers that are contacted."""
 
 _CORRECT: Final = "correct it: perimeter check prints all faults"
 
 
 @attrs.frozen
 class Report:
-    """What was found, the worst first, and the looks with the seconds that each has taken."""
+    """The findings, the worst first, and the looks with the seconds that each has taken."""
 
     findings: tuple[Finding, ...]
     looks: tuple[Seen, ...]
@@ -62,15 +62,15 @@ def examine(file: Path, timeout: float = TIMEOUT) -> Report:
 
 
 def report(seen: Sequence[Seen]) -> Report:
-    """All findings, sorted and each once."""
+    """All findings, sorted and without duplicates."""
     findings = dict.fromkeys(finding for one in seen for finding in one.findings)
     return Report(tuple(sorted(findings, key=lambda one: (one.grade, one.name, one.subject))), tuple(seen))
 
 
 def _configuration(file: Path, reactor: Any, read: list[Subject]) -> Iterable[Finding]:
-    """Read it as ``perimeter check`` does. What can be examined further is added to ``read``.
+    """Read it as ``perimeter check`` does. The configuration is added to ``read`` if it can be examined further.
 
-    The secrets of a running gateway may be in its environment alone, so that is used as well.
+    The secrets of a running gateway may exist only in its environment, so its environment is used as well.
     """
     answer = None
     with suppress(StartupError):  # the faults are reported below, all of them
@@ -83,7 +83,7 @@ def _configuration(file: Path, reactor: Any, read: list[Subject]) -> Iterable[Fi
     except StartupError as error:
         return [_fault(file, str(error))]
     read.append(subject_of(found, answer))
-    remedy = "change what the sentence names, or leave it if it is meant so"
+    remedy = "change the setting that the sentence names, unless you want it"
     return [Finding(Name.CONFIGURATION_WARNING, _grade(one), str(file), one, remedy) for one in _further(found)]
 
 
@@ -106,7 +106,7 @@ def _fault(file: Path, message: str) -> Finding:
 
 
 def subject_of(found: Inspected, answer: Mapping[str, Any] | None) -> Subject:
-    """What is examined; ``answer`` is that of the running gateway. Blocks."""
+    """The subject of the examination; ``answer`` is the answer of the running gateway. Blocks."""
     user = gateway_user(found.config.perimeter.state_dir, pid_of(answer))
     return Subject(found.config, found.document, user, answer)
 
@@ -152,13 +152,13 @@ def _is_address(host: str) -> bool:
 
 
 def _on_reactor(see: Callable[[Any], Any], reactor: Any, timeout: float) -> Seen:
-    """What a coroutine sees, on a reactor that runs until it is over."""
+    """The findings of a coroutine, on a reactor that runs until the coroutine ends."""
     look = Look("services", "", tuple)
     began = reactor.seconds()
     found: list[Finding] = []
 
     def failed(failure: Any) -> None:
-        message = f"the services could not be asked: {failure.type.__name__}"
+        message = f"the services could not be checked: {failure.type.__name__}"
         found.append(Finding(Name.LOOK_FAILED, Grade.FAILS, "services", message, "perimeter check and perimeter login say more"))
 
     def begin() -> None:

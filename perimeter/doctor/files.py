@@ -1,4 +1,4 @@
-"""Files and directories: who may read and change them, whether the gateway may, and on what file system they are."""
+"""Files and directories: which users may read and change them, whether the gateway may, and their file systems."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def secrets(subject: Subject) -> Iterator[Finding]:
     for one in config.authenticators:
         if isinstance(one.settings, RealmFileSettings) and _mode(one.settings.path) & _OTHERS_READ:
             path = one.settings.path
-            message = f"every user of this machine may read the password hashes in {path}, and guess passwords at leisure"
+            message = f"every user of this machine may read the password hashes in {path}, and guess passwords"
             yield Finding(Name.FILE_READABLE, Grade.SOON, str(path), message, f"chmod o= {path}")
 
 
@@ -48,13 +48,13 @@ def _read_by_others(path: Path, what: str, remedy: str) -> Finding:
 
 
 def changeable(subject: Subject) -> Iterator[Finding]:
-    """What others may write: each file that is named, and each directory above it in which they could replace it."""
+    """Files that other users may write, and directories above them in which other users could replace them."""
     state = subject.config.perimeter.state_dir
     files = [*read_files(subject.config), *subject.audit_logs, *([state] if state.is_dir() else [])]
     for path in dict.fromkeys(files):
         if _mode(path) & _OTHERS_WRITE and not stat.S_ISCHR(path.stat().st_mode):  # /dev/stdout is no file of ours
             message = f"every user of this machine may change {path}"
-            yield Finding(Name.FILE_WRITABLE, Grade.OPEN, str(path), message, f"chmod o-w {path}, and look who has changed it")
+            yield Finding(Name.FILE_WRITABLE, Grade.OPEN, str(path), message, f"chmod o-w {path}, and find out who changed it")
     parents = dict.fromkeys(parent for path in files for real in (path, _real(path)) for parent in real.parents)
     for parent in parents:
         mode = _mode(parent)
@@ -64,7 +64,7 @@ def changeable(subject: Subject) -> Iterator[Finding]:
 
 
 def unusable(subject: Subject) -> Iterator[Finding]:
-    """What the gateway's user may not read or write. systemd may pass some files as credentials: those have other paths."""
+    """Files that the gateway's user may not read or write. Files that systemd passes as credentials have other paths."""
     user, config = subject.user, subject.config
     for path in read_files(config):
         if not user.may(path, os.R_OK):
@@ -81,7 +81,7 @@ def unusable(subject: Subject) -> Iterator[Finding]:
 
 
 def file_systems(subject: Subject) -> Iterator[Finding]:
-    """Where the state and the audit logs are: shared with other machines, in memory, in a container, or full."""
+    """The file systems of the state and the audit logs: shared with other machines, in memory, in a container, or full."""
     state = subject.config.perimeter.state_dir
     kind = type_of(state)
     if is_network(kind):

@@ -1,4 +1,4 @@
-"""What `perimeter doctor` finds: each finding has a stable name, a sentence, and what to do about it."""
+"""The findings of `perimeter doctor`: each has a stable name, a sentence, and a remedy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Grade(IntEnum):
     """What a finding means, the worst first."""
 
     OPEN = 0
-    """Others get past the gateway, or learn or replace its secrets."""
+    """Other people can bypass the gateway, or read or replace its secrets."""
 
     DOWN = 1
     """No request is served, or none will be after the next start."""
@@ -20,10 +20,10 @@ class Grade(IntEnum):
     """Some requests fail."""
 
     SOON = 3
-    """It works for now."""
+    """Everything works now, but may fail later."""
 
     ADVICE = 4
-    """It works, and could be better."""
+    """Everything works, and could be better."""
 
     @property
     def word(self) -> str:
@@ -32,7 +32,7 @@ class Grade(IntEnum):
 
 
 class Name(StrEnum):
-    """The names of findings. They do not change; the list of the documentation has all of them."""
+    """The names of findings. They do not change; the documentation lists all of them."""
 
     AUDIT_SHARED = "audit-shared"
     AUTHENTICATOR_DOWN = "authenticator-down"
@@ -73,7 +73,7 @@ class Name(StrEnum):
 
 @attrs.frozen
 class Finding:
-    """``subject`` is what it is about: a section, a file, a server. ``message`` is a sentence; ``remedy`` is what to do."""
+    """``subject`` is a section, a file or a server. ``message`` and ``remedy`` are sentences."""
 
     name: Name
     grade: Grade

@@ -1,7 +1,7 @@
-"""Runs looks side by side, each in a thread of its own, for a limited time.
+"""Runs looks at the same time, each in a thread of its own, for a limited time.
 
-A thread cannot be interrupted: a look that hangs (a dead network file system) is reported as late, and its daemon thread is left
-behind, so that it does not keep the process from ending.
+A thread cannot be interrupted: a look that hangs (a dead network file system) is reported as late. Its thread is a daemon thread,
+so it does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 from perimeter.doctor.finding import Finding, Grade, Name
 
 TIMEOUT: Final = 6.0
-"""Seconds for all looks that run side by side."""
+"""Seconds for all looks that run at the same time."""
 
 AT_ONCE: Final = 256
 """Looks that run at a time."""
@@ -28,7 +28,7 @@ MOST: Final = 40
 
 @attrs.frozen
 class Look:
-    """One look. ``see`` blocks and returns what it has found; it may raise anything. ``subject`` is what it looks at."""
+    """One look at ``subject``. ``see`` blocks and returns findings; it may raise any exception."""
 
     name: str
     subject: str
@@ -37,7 +37,7 @@ class Look:
 
 @attrs.frozen
 class Seen:
-    """What became of a look, after ``seconds``."""
+    """The result of a look, after ``seconds``."""
 
     look: Look
     findings: tuple[Finding, ...]
@@ -57,7 +57,7 @@ class SideBySide:
             threading.Thread(target=self._run, args=(number, look, slots), daemon=True).start()
 
     def finish(self) -> list[Seen]:
-        """What each look has seen, in their order. Those that are not over in time have one finding, `Name.LOOK_LATE`."""
+        """The results of the looks, in their order. A look that does not end in time has one finding, `Name.LOOK_LATE`."""
         seen: dict[int, Seen] = {}
         deadline = self._began + self._timeout
         while len(seen) < len(self._looks):
@@ -75,13 +75,13 @@ class SideBySide:
             try:
                 findings.extend(look.see())
             except Exception as error:
-                # what was found before stays
+                # earlier findings stay
                 findings.append(_failed(look, error))
             self._done.put((number, Seen(look, _few(look, tuple(findings)), time.monotonic() - began)))
 
     def _late(self, look: Look) -> Seen:
         message = f"the look did not end within {self._timeout:g} s"
-        remedy = "find out what hangs: a network file system, a name server, or the service itself"
+        remedy = "find out whether a network file system, a name server or the service itself hangs"
         return Seen(look, (Finding(Name.LOOK_LATE, Grade.FAILS, _place(look), message, remedy),), self._timeout)
 
 
@@ -96,7 +96,7 @@ def _place(look: Look) -> str:
 
 
 def _few(look: Look, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """At most `MOST` findings: the worst, and how many there are besides."""
+    """At most `MOST` findings: the worst ones, and the number of the others."""
     if len(findings) <= MOST:
         return findings
     worst = sorted(findings, key=lambda one: one.grade)[: MOST - 1]

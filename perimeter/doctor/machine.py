@@ -17,7 +17,7 @@ from perimeter.doctor.subject import Subject
 from perimeter.interpreter import built_with_pgo
 
 DIFFERENCE: Final = 60.0
-"""Seconds by which a file of the gateway may be from the future."""
+"""Seconds by which the time of a gateway's file may be in the future."""
 
 _TIME_ERROR = 5
 _UNSYNCHRONISED = 0x40
@@ -42,7 +42,7 @@ def descriptors(subject: Subject) -> list[Finding]:
 
 
 def _limit_of(pid: int) -> int | None:
-    """The limit of the process ``pid``, or of this one if there is no other or it may not be asked."""
+    """The limit of the process ``pid``, or of this process without ``pid`` or if it cannot be read."""
     try:
         soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     except OSError:
@@ -68,7 +68,7 @@ def interpreter() -> list[Finding]:
 
 
 def synchronised() -> bool | None:
-    """Whether the kernel says that its clock is synchronised (adjtimex(2)); None if it does not say."""
+    """Whether the clock is synchronised according to the kernel (adjtimex(2)); None if unknown."""
     buffer = ctypes.create_string_buffer(256)  # struct timex, all zero: nothing is changed
     try:
         state = ctypes.CDLL(None, use_errno=True).adjtimex(buffer)
@@ -82,7 +82,7 @@ def synchronised() -> bool | None:
 
 
 def clock(subject: Subject, kernel: bool | None = None) -> Iterable[Finding]:
-    """Whether the clock is synchronised, and whether it is behind the files that the gateway has written."""
+    """Whether the clock is synchronised, and whether it is earlier than the times of the gateway's files."""
     if kernel is False or (kernel is None and synchronised() is False):
         message = "the clock of this machine is not synchronised: tokens are refused too early or too late when it drifts"
         yield Finding(Name.CLOCK_FREE, Grade.SOON, "clock", message, "run chrony, ntpd or systemd-timesyncd (timedatectl status)")

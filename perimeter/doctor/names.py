@@ -1,4 +1,4 @@
-"""The names of servers: whether they can be looked up, and how long that takes."""
+"""The names of servers: whether a look-up finds them, and how long it takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLOW: Final = 1.0
 
 
 def see(server: Server) -> list[Finding]:
-    """Look up the name of a server. Blocks for as long as the resolver takes."""
+    """Look up the name of a server. Blocks until the resolver answers."""
     began = time.monotonic()
     try:
         socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""The running gateway: what only it knows. It is asked through the control socket."""
+"""The problems that only the running gateway knows. The control socket answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from perimeter.run import problems
 from perimeter.run.asking import ask
 
 _OWN: Final = (problems.Subject.AUDIT, problems.Subject.STATE, problems.Subject.RELOAD, problems.Subject.WORKER)
-"""What other looks do not find."""
+"""Problems that other looks do not find."""
 
 _REMEDIES: Final = {
     problems.Subject.AUDIT: "make room, or let the gateway's user write there; it tries again each second",
@@ -47,7 +47,7 @@ def see(subject: Subject) -> Iterator[Finding]:
         answer = ask(directory, {"command": "status"})
     except StartupError as error:
         message = f"the running gateway does not answer: {error}"
-        remedy = "look into its log, and into what its process does; if it hangs, restart it"
+        remedy = "read its log, and examine its process; if it hangs, restart it"
         yield Finding(Name.RUNNING_PROBLEM, Grade.FAILS, "gateway", message, remedy)
         return
     for one in answer.get("problems", ()):

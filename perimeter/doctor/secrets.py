@@ -1,4 +1,4 @@
-"""Weak secrets: those of site.ini that can be guessed, and passwords of users in realm files that are known to all.
+"""Weak secrets: guessable secrets of site.ini, and common passwords of users in realm files.
 
 A message never contains a secret, nor its length.
 """
@@ -35,13 +35,13 @@ COMMON: Final = frozenset(
         *("ldap", "example", "demo", "user", "perimeter", "wonderland", "builder"),
     )
 )
-"""What is tried first. The passwords of the examples in the documentation are among them."""
+"""Passwords that attackers try first, with the passwords of the examples in the documentation."""
 
 LEAST_BITS: Final = 24.0
-"""Bits of a secret, estimated from its letters, below which it can be guessed."""
+"""A secret with fewer bits, estimated from its letters, can be guessed."""
 
 LEAST: Final = 8
-"""Characters of a secret that cannot be guessed at once."""
+"""A secret with fewer characters can be guessed at once."""
 
 SECONDS: Final = 2.5
 """Time for guessing passwords of users."""
@@ -72,7 +72,7 @@ def configured(subject: Subject) -> Iterator[Finding]:
 
 
 def of_users(subject: Subject, seconds: float = SECONDS) -> Iterator[Finding]:
-    """Users in realm files whose password is their name, or a common one, as far as there is time to try."""
+    """Users in realm files whose password is their name, or a common one. Tries for a limited time."""
     for one in subject.config.authenticators:
         if isinstance(one.settings, RealmFileSettings):
             yield from _guessed(f"[authenticator {one.name}]", one.settings.path, seconds)

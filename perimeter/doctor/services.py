@@ -1,4 +1,4 @@
-"""The services that logins and requests need: asked on a reactor, as `perimeter status` asks those of a running gateway."""
+"""Checks the services that logins and requests need, on a reactor, as `perimeter status` does for a running gateway."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Addresses = Mapping[str, tuple[str, ...]]
 
 
 async def look_up(config: SiteConfig, reactor: Any) -> tuple[Addresses, list[Finding]]:
-    """The names of servers that the gateway looks up by itself, asked as it asks, and those that have no answer."""
+    """Looks up the names that the gateway looks up by itself, in the same way, and reports names without an answer."""
     offload = Offload(reactor)
     offload.start()
     found: dict[str, tuple[str, ...]] = {}
@@ -65,7 +65,7 @@ async def look_up(config: SiteConfig, reactor: Any) -> tuple[Addresses, list[Fin
 
 
 async def see(config: SiteConfig, reactor: Any, addresses: Addresses) -> list[Finding]:
-    """Authenticators that cannot decide about a login now, and servers of upstreams that cannot be reached."""
+    """Authenticators that cannot decide about a login now, and unreachable servers of upstreams."""
     offload = Offload(reactor)
     offload.start()
     runtime = Runtime(reactor, offload, Deadlines(reactor))

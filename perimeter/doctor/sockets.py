@@ -22,7 +22,7 @@ _LARGEST = 16 << 20
 
 @attrs.frozen
 class Listening:
-    """A socket that waits for connections. ``uid`` is the user that has made it."""
+    """A socket that waits for connections. ``uid`` is the user that has opened it."""
 
     address: Address
     port: int
@@ -92,7 +92,7 @@ def _own_6(lines: Iterable[str]) -> Iterator[Address]:
 
 
 def reachable(socket: Listening, own: Iterable[Address]) -> bool:
-    """Whether others than this machine can connect to ``socket``, if no firewall keeps them from it."""
+    """Whether other machines can connect to ``socket``, if no firewall prevents it."""
     if not socket.address.is_unspecified:
         return not socket.address.is_loopback
     return any(not one.is_loopback and not one.is_link_local and socket.takes(one) for one in own)

@@ -1,4 +1,4 @@
-"""What is examined: a configuration that could be read, and the user that the gateway runs as."""
+"""The subject of an examination: a readable configuration, and the user that the gateway runs as."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class GatewayUser:
 
 @attrs.frozen
 class Subject:
-    """``running`` is what the running gateway answers to a short question for its status; None if there is none."""
+    """``running`` is the short status of the running gateway; None if no gateway runs."""
 
     config: SiteConfig
     document: Document = attrs.field(repr=False)

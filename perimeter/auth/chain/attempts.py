@@ -1,7 +1,8 @@
-"""Counts of wrong passwords: what they are counted by, where they are kept, and how several worker processes share them.
+"""Counts of wrong passwords: their keys, their store, and how several worker processes share them.
 
 Each worker has all counts in its memory, and each failure is sent to the others (`AttemptPeers`), so no look-up waits for another
-process. A guesser who asks all workers at the same moment has as many guesses as each worker verifies at a time.
+process. If a guesser sends requests to all workers at the same moment, each worker verifies as many guesses as it allows at a
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FORGOTTEN_AFTER = 900.0
 """Seconds without a wrong password, after the lockout has ended, until the count is forgotten."""
 
 CAPACITY = 100_000
-"""Names and addresses that are remembered: those with the latest wrong passwords."""
+"""The number of names and addresses that are remembered: the ones with the latest wrong passwords."""
 
 
 class Counted(StrEnum):
@@ -95,7 +96,7 @@ class MemoryAttempts:
 
 
 class AttemptPeers(Protocol):
-    """The other worker processes, which count the same guesses. No method blocks or raises anything."""
+    """The other worker processes, which count the same guesses. The methods do not block and do not raise."""
 
     def failed(self, keys: Sequence[Key], guess: bytes) -> None:
         """A password was wrong, for ``keys``; ``guess`` as in `Throttle.admit`."""
@@ -105,7 +106,7 @@ class AttemptPeers(Protocol):
 
 
 class _Alone:
-    """There are no others."""
+    """A gateway without other worker processes."""
 
     def failed(self, keys: Sequence[Key], guess: bytes) -> None:
         """See `AttemptPeers`."""

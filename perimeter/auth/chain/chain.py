@@ -80,8 +80,9 @@ class AuthenticatorChain:
     A verified Basic credential is remembered for ``remember`` seconds (0: never), until an authenticator reports that its users
     have changed. ``clock`` is for the timeouts. ``throttle`` counts wrong passwords, if there is one. With ``at_once`` all
     authenticators are asked at the same time (`perimeter.auth.chain.racing`). ``watch`` counts outcomes. Work may wait for a
-    thread for ``queue_timeout`` seconds, besides the timeout. ``digest_key`` is that of `CredentialMemory`: the same in all
-    worker processes, so that each knows a guess which was counted already. Call `start` before use and `stop` after it.
+    thread for ``queue_timeout`` seconds, besides the timeout. ``digest_key`` is the key of `CredentialMemory`: all worker
+    processes have the same one, so that each recognises a guess that was already counted. Call `start` before use and `stop`
+    after it.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class AuthenticatorChain:
         self._recollections = Flights()
         #: called after an authenticator has reported that its users have changed
         self.users_changed: Callable[[], None] = _do_nothing
-        #: when all that a user was given was revoked last (seconds of the clock); 0 for never
+        #: when a user's tokens and sessions were last revoked as a whole (seconds of the clock); 0 for never
         self.revoked_at: Callable[[Principal], float] = _never
         self._doubting = False
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
@@ -162,7 +163,7 @@ class AuthenticatorChain:
         self.users_changed()
 
     def doubt_users(self) -> None:
-        """Users were revoked: what is remembered of them does not count until `forget_revoked` has looked through the memory."""
+        """Users were revoked: their remembered passwords do not count until `forget_revoked` has removed them from the memory."""
         self._doubting = True
 
     def forget_revoked(self) -> None:

@@ -1,4 +1,4 @@
-"""Remembers who was verified by a credential, by a keyed hash of it: useless outside this gateway, and never the credential."""
+"""Remembers which user a credential has verified, by a keyed hash of it: useless outside this gateway, never the credential."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Attempt:
 class Throttle:
     """Locks a name out after ``allowed`` wrong passwords, and an address after ``allowed_from_address``; 0: never.
 
-    ``peers`` are the other worker processes: they learn of each failure, and this one of theirs (`heard_failure`).
+    ``peers`` are the other worker processes: this process sends its failures to them, and gets theirs (`heard_failure`).
     """
 
     def __init__(

@@ -196,7 +196,7 @@ class Section:
         return _without_user(", ".join(text for _, text in self._options[name].rows if text))
 
     def secrets(self) -> Iterator[Secret]:
-        """The secrets that it sets, as far as they were read and can be used."""
+        """The secrets that the section sets, except unreadable and unusable ones."""
         for name, option in self._declared.items():
             scanned = self._options.get(name)
             if scanned is None or not scanned.value or not option.type.secret or name in self._faulty:

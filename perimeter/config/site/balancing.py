@@ -1,4 +1,4 @@
-"""Values of options of ``[upstream NAME]``: how requests are spread over servers, and how servers are checked."""
+"""Values of options of ``[upstream NAME]``: balancing and health checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Method(StrEnum):
 
 
 class HashOf(StrEnum):
-    """What of a request is hashed: requests with the same value get the same server."""
+    """The part of a request that is hashed: requests with the same value get the same server."""
 
     USER = "user"
     ADDRESS = "address"

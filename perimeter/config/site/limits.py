@@ -51,7 +51,7 @@ class LimitSettings(Settings):
     connections_per_address: int = option(
         integer(1, 10_000_000),
         "client connections at a time from one address. Several workers divide the number; each allows its part, an eighth of "
-        "that more, and 4, but never more than the number itself",
+        "that more, and 4, but at most the number itself",
         default="1000",
     )
 

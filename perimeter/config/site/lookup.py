@@ -13,12 +13,12 @@ from perimeter.config.language.datatypes import BadValue, Datatype
 
 
 class Resolve(StrEnum):
-    """Who finds the addresses of a server's name, and when."""
+    """The way to look up the addresses of a server's name."""
 
     SYSTEM = "system"
-    """The system, for each new connection. The first address that accepts the connection is used."""
+    """The system looks the name up for each new connection, and uses the first address that accepts the connection."""
     DNS = "dns"
-    """The gateway, when the time of the last answer is over. Each address is a server of its own."""
+    """The gateway looks the name up when the time of the last answer is over. Each address is a server of its own."""
 
 
 @attrs.frozen

@@ -25,7 +25,7 @@ class StateKind(StrEnum):
 
 
 MAX_WORKERS: Final = 64
-"""Most workers of a gateway: an upgrade needs two slots for each (`perimeter.workers.page`)."""
+"""The most workers of a gateway: an upgrade needs two slots for each (`perimeter.workers.page`)."""
 
 
 def _workers(text: str, base: Path) -> int:
@@ -66,7 +66,7 @@ class PerimeterSettings(Settings):
     )
     pin: bool = option(
         BOOLEAN,
-        "`yes` lets each of several workers run on one processor only; not useful if others use it",
+        "`yes` binds each of several workers to one processor; not useful if other programs use the processor",
         default="no",
     )
     announce: tuple[str, ...] = option(
@@ -91,8 +91,8 @@ class PerimeterSettings(Settings):
     request_ids: bool = option(
         BOOLEAN,
         "`yes` gives each request an id, in the `X-Request-ID` header of the request to the service and of the response, in "
-        "both logs and on error pages. It is that of a trusted proxy (`trusted_proxies`), otherwise a random one; what "
-        "other clients send is dropped. `no`: no ids, and the header passes as any other",
+        "both logs and on error pages. The gateway keeps the id of a trusted proxy (`trusted_proxies`), and otherwise makes a "
+        "random one. `no`: no ids, and the header passes as any other header",
         default="yes",
     )
     identity_headers: tuple[str, ...] = option(
@@ -110,8 +110,8 @@ class PerimeterSettings(Settings):
         if self.state is StateKind.MEMORY and self.workers > 1 and not section.faulty(its.workers):
             section.problem(
                 its.state,
-                f"memory works with workers = 1 only, and here there are {self.workers}: what one of them revokes would stay "
-                "valid in the others",
+                f"memory works with workers = 1 only, and here workers is {self.workers}: a token that one worker revokes would "
+                "stay valid in the others",
             )
 
 

@@ -13,7 +13,7 @@ from perimeter.config.language.datatypes import BadValue, Datatype, closest
 from perimeter.config.language.name_types import checked_name
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
-# one rule and another: role:admin and method:POST
+# two rules in one: role:admin and method:POST
 _JOINED = re.compile(
     r"(?:\s|[|&;+])(?:and|or|not|unless|except|but|with|&&?|\|\|?|[+;])\s|(?:role|user|realm|method)\s*[:=]|&&|\|\|",
     re.IGNORECASE,
@@ -22,7 +22,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class RuleKind(StrEnum):
-    """What a rule compares."""
+    """The part of a request that a rule compares."""
 
     ROLE = "role"
     USER = "user"

@@ -1,6 +1,6 @@
-"""The ``state_dir`` of a site.ini, for commands that only ask the running gateway: they need nothing else of the file.
+"""The ``state_dir`` of a site.ini, for commands that only ask the running gateway: they need no other option.
 
-It is read whatever else is wrong with the file, and without looking for plug-ins.
+It is read even if other parts of the file have faults, and without a search for plug-ins.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from perimeter.errors import ConfigError
 def state_dir_of(path: Path) -> Path:
     """The ``state_dir`` that a file names, or the default. Raises `ConfigError` if that cannot be read.
 
-    A fault elsewhere in the file does not matter. If the file has no ``state_dir``, a fault of ``[perimeter]`` does: it may be
-    the misspelled option.
+    A fault in another section does not matter. If the file has no ``state_dir``, a fault of ``[perimeter]`` matters: it may be
+    the misspelt option.
     """
     document = Document(path, (KIND,), os.environ)
     section = document.one(KIND.word)

@@ -39,15 +39,15 @@ class TraceSettings(Settings):
     )
     ratio: float = option(
         RATIO,
-        "share of the requests that are recorded, of those that begin a trace here: 0 to 1. A trusted proxy (`trusted_proxies`) "
-        "has decided for the requests that it sends with `traceparent`",
+        "share of the requests that the gateway records, from 0 to 1. For requests that a trusted proxy (`trusted_proxies`) "
+        "sends with `traceparent`, the gateway follows the decision of the proxy",
         default="0.05",
     )
     limit: int = option(
-        integer(1, 100_000), "number of requests recorded in a second, at most; more are only counted", default="100"
+        integer(1, 100_000), "largest number of requests that are recorded in a second; more are only counted", default="100"
     )
     queue: int = option(
-        integer(100, 1_000_000), "number of spans that wait to be sent, at most; more are dropped, and counted", default="10000"
+        integer(100, 1_000_000), "largest number of spans that wait to be sent; more are dropped, and counted", default="10000"
     )
     timeout: float = option(duration(), "longest time for one exchange with the collector", default="5s")
     service_name: str = option(TEXT, "name of this gateway in the traces (`service.name`)", default="perimeter")

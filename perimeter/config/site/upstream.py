@@ -30,9 +30,9 @@ class UpstreamSettings(Settings):
     )
     balance: Balance = option(
         BALANCE,
-        "how the server of a request is chosen: each in turn; the one with the fewest requests at the moment; or by the user, "
-        "the client's address or a header, so that the same value gets the same server. A request without user or header counts "
-        "by its address. Weights count in each case",
+        "how the gateway chooses the server of a request: each in turn; the one with the fewest requests in flight; or by the "
+        "user, the client's address or a header, so that the same value gets the same server. For a request without user or "
+        "header, the address counts. All methods use the weights",
         default="round-robin",
     )
     max_requests: int | None = option(
@@ -43,7 +43,7 @@ class UpstreamSettings(Settings):
     )
     queue: int = option(
         integer(0, 1_000_000),
-        "with `max_requests`: number of requests that may wait; for one more, the answer is 503",
+        "with `max_requests`: largest number of requests that wait; one more gets 503",
         default="100",
     )
     queue_timeout: float = option(
@@ -51,8 +51,8 @@ class UpstreamSettings(Settings):
     )
     health: HealthCheck | None = option(
         HEALTH,
-        "a request that each server gets at intervals, such as `GET /health 200-399 every 5s within 2s`: path, statuses with "
-        "which it passes, interval, and time for the answer. A server that does not pass gets no requests; if none passes, the "
+        "a request that each server gets at intervals, such as `GET /health 200-399 every 5s within 2s`: path, statuses that "
+        "pass, interval, and time for the answer. A server that does not pass gets no requests; if none passes, the "
         "answer is 503",
         default="",
     )
@@ -60,32 +60,32 @@ class UpstreamSettings(Settings):
     health_rise: int = option(integer(1, 100), "checks that pass in a row before it gets requests again", default="2")
     slow_start: float = option(
         duration(zero=True),
-        "how long a server that can be used again gets fewer requests than its weight says: 10% at first, then more and more",
+        "time for which a server that can be used again gets less than its share: 10% of it at first, then more and more",
         default="0s",
     )
     eject_after: int | None = option(
         optional(integer(1, 10_000)),
-        "answers in a row with 502, 503 or 504, or not complete, after which a server gets no requests for `eject_time`. Not "
+        "bad answers in a row (502, 503, 504, or not complete) after which a server gets no requests for `eject_time`. Not "
         "set: never",
         default="",
     )
     eject_time: float = option(
         duration(),
-        "how long an ejected server gets no requests; the second time in a row twice as long, and so on up to ten times",
+        "time for which an ejected server gets no requests; the second time in a row twice as long, and so on up to ten times",
         default="30s",
     )
     eject_floor: float = option(
-        PERCENT, "the part of the servers that stays in use whatever they answer; it is always one server at least", default="50%"
+        PERCENT, "the part of the servers that always stays in use, even if they answer badly; at least one server", default="50%"
     )
     retries: int = option(
         integer(0, 10),
-        "how many more servers are tried for a request that was answered with 502, 503 or 504, or not at all. Only requests "
-        "without a body whose method may be repeated (GET, HEAD, OPTIONS, PUT, DELETE) are sent again",
+        "how many more servers the gateway tries if a server answers a request with 502, 503 or 504, or does not answer. Only "
+        "requests without a body whose method may be repeated (GET, HEAD, OPTIONS, PUT, DELETE) are sent again",
         default="0",
     )
     retry_budget: float = option(
         PERCENT,
-        "the largest part of all requests that may be sent again, so that retries do not multiply an overload",
+        "the largest part of all requests that may be sent again, so that retries do not increase an overload",
         default="20%",
     )
     connect_timeout: float = option(duration(), "longest time for a new connection to a server", default="10s")
@@ -108,14 +108,14 @@ class UpstreamSettings(Settings):
     )
     resolve: Resolve = option(
         one_of(Resolve),
-        "who finds the addresses of names in `servers`. `system`: the system, for each new connection, and the first address "
-        "that accepts it is used. `dns`: the gateway, again when the time of the last answer (TTL) is over; each address, IPv4 "
-        "and IPv6, is a server of its own with the weight of its name",
+        "how the addresses of names in `servers` are found. `system`: the system looks them up for each new connection, and the "
+        "first address that accepts it is used. `dns`: the gateway looks them up, and again when the time of the last answer "
+        "(TTL) is over; each address, IPv4 and IPv6, is a server of its own with the weight of its name",
         default="system",
     )
     nameservers: tuple[NameServer, ...] = option(
         list_of(NAME_SERVER),
-        "with `resolve = dns`: DNS servers to ask. Not set: those of /etc/resolv.conf. /etc/hosts is read first in each case",
+        "with `resolve = dns`: DNS servers. Not set: the servers in /etc/resolv.conf. The gateway reads /etc/hosts first",
         default="",
     )
     ttl_min: float = option(
@@ -127,7 +127,7 @@ class UpstreamSettings(Settings):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The hosts of the servers that are names."""
+        """The hosts of the servers that have names, not addresses."""
         return tuple(one.host for one in self.servers if one.host and not isIPAddress(one.host) and not isIPv6Address(one.host))
 
     @property

@@ -226,7 +226,7 @@ class LdapAuthenticator:
 
 
 def _share(name: str, option: str, limit: int, services: AuthServices) -> int:
-    """This worker's part of the connections that ``option`` allows to all of them."""
+    """This worker's part of the connections that ``option`` allows for all workers together."""
     share = services.share(limit)
     if share * services.workers != limit:
         _log.warn(

@@ -178,12 +178,12 @@ class LdapSettings(Settings):
     rest: float = option(duration(), "how long a server that failed is moved to the end of the order", default="30s")
     search_connections: int = option(
         integer(1, 100),
-        "connections to each server, shared by all searches; several workers divide them, and each has one at least",
+        "connections to each server, shared by all searches; several workers divide them, and each has at least one",
         default="4",
     )
     bind_connections: int = option(
         integer(1, 1000),
-        "connections that try passwords at the same time; several workers divide them, and each has one at least",
+        "connections that try passwords at the same time; several workers divide them, and each has at least one",
         default="32",
     )
     debug: bool = option(BOOLEAN, "log each step of each login (never the password)", default="no")

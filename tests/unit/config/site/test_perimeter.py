@@ -10,7 +10,7 @@ class StateTests(SiteCase):
         """In memory, what one worker revokes would stay valid in the others."""
         several = self.with_option("perimeter", "workers", "2")
         (found,) = self.problems(several.replace("workers = 2", "workers = 2\nstate = memory"))
-        self.assertIn("[perimeter] state: memory works with workers = 1 only, and here there are 2", found)
+        self.assertIn("[perimeter] state: memory works with workers = 1 only, and here workers is 2", found)
         self.load(several)
         self.load(self.with_option("perimeter", "state", "memory"))
 
