@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -21,10 +21,8 @@ from perimeter.manager.adopted import reaped
 from perimeter.manager.child import Generation
 from perimeter.manager.fleet import TRIES, Fleet
 from perimeter.manager.handover import Handover, Present
-from perimeter.manager.listening import close_sockets, open_sockets
-from perimeter.manager.planning import plan_file
 from perimeter.manager.reload import reload
-from perimeter.manager.upgrade import check_program, flushed, hold_signals, take_signals
+from perimeter.manager.upgrade import discard, fault_of, flushed, hold_signals, next_generation, take_signals
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
@@ -62,6 +60,7 @@ class Service:
         self._control: ControlPort | None = None
         self._reloads = Reloads(self._reload)
         self._upgrading = False
+        self._upgrade_fault = ""
         self._ending: set[int] = set()
         self._watching = LoopingCall(self._watch)
         self._watching.clock = reactor
@@ -147,8 +146,8 @@ class Service:
             await reload(self._fleet, self._file if whole else None, self._reactor)
         except CancelledError:
             return STOPPING
-        except StartupError as error:
-            return self._refused(str(error))
+        except (StartupError, OSError) as error:
+            return self._refused(fault_of(error))
         except Exception:
             _log.failure("not reloaded", counted=True)
             return self._refused("the gateway failed to reload; its log says why")
@@ -182,50 +181,52 @@ class Service:
         Raises `StartupError`, and has changed nothing then.
         """
         if self._upgrading or self._stopping or self._reloads.busy or not self._serves:
-            raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
-        self._upgrading = True
+            fault = "the gateway starts, stops, is reloaded or is upgraded already; try again"
+            _log.error("not upgraded: {error}", error=fault, counted=True)
+            raise StartupError(fault)
+        self._upgrading, self._upgrade_fault = True, ""
         self._notifier.reloading("upgrading")
         try:
-            new = await self._next_generation(executable)
-        except StartupError as error:
-            self._upgrading = False
-            raise self._not_upgraded(str(error)) from None
-        except BaseException:
-            self._upgrading = False
-            raise
-        self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
-
-    async def _next_generation(self, executable: str) -> Generation:
-        """What the new program serves by. Raises `StartupError`."""
-        before = self._fleet.generation
-        await check_program(self._reactor, executable)
-        plan, text = await plan_file(self._file, self._reactor, executable)
-        sockets = before.sockets
-        try:
-            if plan.workers == 1:
-                raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
-            sockets = open_sockets(plan.listeners, before.sockets)
-            await flushed(self._fleet.all_children(), self._reactor)
-        except BaseException:
-            os.close(text)
-            close_sockets(sockets, before.sockets)
-            raise
-        return Generation(before.number + 1, text, plan, sockets)
+            new = await next_generation(self._fleet.generation, self._file, executable, self._reactor)
+        except (StartupError, OSError) as error:
+            raise self._not_upgraded(fault_of(error)) from None
+        self._reactor.callLater(ANSWER_LEAVES, lambda: Deferred.fromCoroutine(self._give_way(new, executable)))
 
     def _not_upgraded(self, reason: str) -> StartupError:
-        for line in reason.splitlines():
+        self._upgrading = False
+        self._upgrade_fault, *_ = lines = reason.splitlines()
+        for line in lines:
             _log.error("not upgraded: {error}", error=line, counted=True)
-        self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
+        if not self._stopping:
+            self._notifier.ready(f"not upgraded: {self._upgrade_fault}")
         return StartupError(reason)
 
     def _upgrade_state(self) -> dict[str, Any]:
         """Whether an upgrade is under way, and why its workers do not start, if they do not."""
         failing = self._fleet.before and all(slot.backoff.failures and not slot.serves for slot in self._fleet.slots)
-        return {"upgrading": self._upgrading or bool(self._fleet.before), "upgrade_fault": self._fleet.fault if failing else ""}
+        fault = self._fleet.fault if failing else self._upgrade_fault
+        return {"upgrading": self._upgrading or bool(self._fleet.before), "upgrade_fault": fault}
+
+    async def _give_way(self, new: Generation, executable: str) -> None:
+        """Execute the new program, unless that is not possible, or the gateway is to stop by now."""
+        try:
+            await flushed(self._fleet.all_children(), self._reactor)
+            hold_signals()
+            await deferLater(self._reactor, 0)  # a signal that has arrived before is taken now
+            await flushed(self._fleet.all_children(), self._reactor)
+            if self._stopping or self._reactor.stopping:
+                raise StartupError(STOPPING)
+            self._execute(new, executable)
+        except (StartupError, OSError) as error:
+            take_signals()
+            discard(new, self._fleet.generation)
+            self._not_upgraded(fault_of(error, executable))
+            if self._control is not None and not self._stopping:
+                self._control.close()
+                self._control.open()
 
     def _execute(self, new: Generation, executable: str) -> None:
-        """Execute the new program. There is no way back."""
-        hold_signals()
+        """Execute the new program. Returns only by an exception."""
         _log.info("upgrading: another program takes over")
         if self._control is not None:
             self._control.close()
@@ -266,6 +267,7 @@ class Service:
             await self._upgrade(str(question.get("python") or sys.executable))
             return {"pid": os.getpid()}
         if command == "stop":
+            self._stopping = True  # an upgrade that is under way is given up
             self._reactor.callLater(ANSWER_LEAVES, self._stop)
             return {}
         answer = await self._fleet.relay.control(question)
@@ -274,7 +276,7 @@ class Service:
         return answer
 
     def _stop(self) -> None:
-        if not self._stopping:
+        if not self._reactor.stopping:
             self._reactor.stop()
 
     # -- stop

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -16,9 +17,12 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
-from perimeter.manager.child import Child
+from perimeter.manager.child import Child, Generation
 from perimeter.manager.handover import environment, python
+from perimeter.manager.listening import close_sockets, open_sockets
+from perimeter.manager.planning import plan_file
 
 TIMEOUT: Final = 20.0
 """Seconds in which the new program must show that it can be loaded."""
@@ -54,6 +58,32 @@ async def check_program(reactor: Any, executable: str) -> None:
 
 def _late(_: Any, timeout: float) -> Any:
     raise StartupError(f"the new program was not loaded within {timeout:.0f} s")
+
+
+async def next_generation(before: Generation, file: Path, executable: str, reactor: Any) -> Generation:
+    """What the program that the interpreter ``executable`` finds serves by, after ``before``. Raises `StartupError`."""
+    await check_program(reactor, executable)
+    plan, text = await plan_file(file, reactor, executable)
+    try:
+        if plan.workers == 1:
+            raise StartupError("site.ini has workers = 1: a gateway with a single process has no manager; restart it")
+        return Generation(before.number + 1, text, plan, open_sockets(plan.listeners, before.sockets))
+    except BaseException:
+        os.close(text)
+        raise
+
+
+def discard(new: Generation, present: Generation) -> None:
+    """Close what only ``new`` has, which is not used."""
+    os.close(new.text)
+    close_sockets(new.sockets, present.sockets)
+
+
+def fault_of(error: StartupError | OSError, program: str = "") -> str:
+    """The text of ``error`` for the operator; an OSError is one of the execution of ``program``, or of the present one."""
+    if isinstance(error, OSError):
+        return f"{program or 'a process of the gateway'} cannot be executed: {system_reason(error)}"
+    return str(error)
 
 
 async def flushed(children: Sequence[Child], reactor: Any) -> None:
