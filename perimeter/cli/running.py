@@ -94,21 +94,23 @@ def _ended(process: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
-def _await_upgrade(site: Site) -> None:
-    """Wait until all workers are of the new program."""
+def _await_upgrade(site: Site, pid: int) -> None:
+    """Wait until all workers of the gateway, whose process is ``pid``, are of the new program."""
     deadline = time.monotonic() + _UPGRADED
     fault = "see the log"
     while time.monotonic() < deadline:
         time.sleep(0.2)
+        if not os.path.exists(f"/proc/{pid}"):
+            raise StartupError("the gateway has ended; its log says why")
         try:
             answer = site.ask({"command": "status", "brief": True})
         except StartupError:  # the one program has gone, and the other does not answer yet
             continue
-        if not answer.get("upgrading"):
-            return
         if answer.get("upgrade_fault"):
             fault = str(answer["upgrade_fault"])
             break
+        if not answer.get("upgrading"):
+            return
     raise StartupError(f"the workers of the new program do not serve, and those before go on: {fault}")
 
 
@@ -124,7 +126,7 @@ def upgrade(file: Path, state_dir: Path | None, as_json: bool) -> None:
     site = Site(file, state_dir)
     with explained():
         answer = site.ask({"command": "upgrade", "python": sys.executable}, long=True)
-        _await_upgrade(site)
+        _await_upgrade(site, int(answer["pid"]))
     if as_json:
         print_json(answer)
     else:

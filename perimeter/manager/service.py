@@ -20,7 +20,7 @@ from perimeter.manager.child import Generation
 from perimeter.manager.fleet import TRIES, Fleet
 from perimeter.manager.handover import Handover
 from perimeter.manager.reload import reload
-from perimeter.manager.upgrade import ANSWER_LEAVES, Upgrade
+from perimeter.manager.upgrade import ANSWER_LEAVES, Upgrade, fault_of
 from perimeter.run.control import ControlPort
 from perimeter.run.launch import Launch
 from perimeter.run.logs import DaemonLog
@@ -133,8 +133,8 @@ class Service:
             await reload(self._fleet, self._file if whole else None, self._reactor)
         except CancelledError:
             return STOPPING
-        except StartupError as error:
-            return self._refused(str(error))
+        except (StartupError, OSError) as error:
+            return self._refused(fault_of(error))
         except Exception:
             _log.failure("not reloaded", counted=True)
             return self._refused("the gateway failed to reload; its log says why")
@@ -165,7 +165,9 @@ class Service:
     async def _upgrade(self, executable: str) -> None:
         """See `Upgrade.prepare`."""
         if self._upgrades.under_way or self._stopping or self._reloads.busy or not self._serves:
-            raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
+            fault = "the gateway starts, stops, is reloaded or is upgraded already; try again"
+            _log.error("not upgraded: {error}", error=fault, counted=True)
+            raise StartupError(fault)
         self._notifier.reloading("upgrading")
         try:
             await self._upgrades.prepare(executable)
@@ -175,7 +177,8 @@ class Service:
     def _not_upgraded(self, reason: str) -> StartupError:
         for line in reason.splitlines():
             _log.error("not upgraded: {error}", error=line, counted=True)
-        self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
+        if not self._stopping:
+            self._notifier.ready(f"not upgraded: {reason.splitlines()[0]}")
         return StartupError(reason)
 
     def _leave(self) -> None:
@@ -185,7 +188,8 @@ class Service:
 
     def _stay(self, reason: str) -> None:
         """No other program takes over."""
-        if self._control is not None:
+        if self._control is not None and not self._stopping:
+            self._control.close()
             self._control.open()
         self._not_upgraded(reason)
 
@@ -212,6 +216,7 @@ class Service:
             await self._upgrade(str(question.get("python") or sys.executable))
             return {"pid": os.getpid()}
         if command == "stop":
+            self._upgrades.stop()  # an upgrade that is under way is given up
             self._reactor.callLater(ANSWER_LEAVES, self._stop)
             return {}
         answer = await self._fleet.relay.control(question)

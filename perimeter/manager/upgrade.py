@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.manager.adopted import reaped
 from perimeter.manager.child import Generation
@@ -25,6 +26,7 @@ from perimeter.manager.fleet import Fleet
 from perimeter.manager.handover import Handover, Present, environment, python
 from perimeter.manager.listening import close_sockets, open_sockets
 from perimeter.manager.planning import plan_file
+from perimeter.run.reloads import STOPPING
 from perimeter.workers.page import SharedPage
 from perimeter.workers.plan import sealed
 
@@ -46,7 +48,8 @@ SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signa
 class Upgrade:
     """Upgrades of the gateway whose workers are ``fleet``, on ``page``. ``handed`` is what this program began with.
 
-    ``leave`` is called before the next program is executed, and ``stay`` if that has failed. ``under_way`` is set meanwhile.
+    ``leave`` is called before the next program is executed, and ``stay`` with the reason if that is not possible.
+    ``under_way`` is set meanwhile.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Upgrade:
         self._leave = leave
         self._stay = stay
         self._stopped = False
+        self._fault = ""
         #: processes that the program before has ended: Twisted does not know them
         self._ending = set(handed.present.ending if handed.present is not None else ())
 
@@ -83,13 +87,16 @@ class Upgrade:
 
         Raises `StartupError`, and has changed nothing then.
         """
-        self.under_way = True
+        self.under_way, self._fault = True, ""
         try:
             new = await self._checked(executable)
+        except (StartupError, OSError) as error:
+            self.under_way, self._fault = False, fault_of(error)
+            raise StartupError(self._fault) from None
         except BaseException:
             self.under_way = False
             raise
-        self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
+        self._reactor.callLater(ANSWER_LEAVES, lambda: Deferred.fromCoroutine(self._give_way(new, executable)))
 
     async def _checked(self, executable: str) -> Generation:
         """What the new program will serve by. Raises `StartupError`."""
@@ -132,29 +139,30 @@ class Upgrade:
         )
         return attrs.evolve(self._handed, plan=new.plan, text=new.text, sockets=new.sockets, waiting=None, present=present)
 
-    def _execute(self, new: Generation, executable: str) -> None:
-        """Execute the new program. A message to a worker that has not left yet would be cut: then a moment later."""
-        if self._stopped:
-            return
-        if not all(child.channel.flushed for child in self._fleet.all_children()):
-            self._reactor.callLater(0.01, self._execute, new, executable)
-            return
-        _log.info("upgrading: another program takes over")
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        self._leave()
-        killed = {child.pid for child in self._fleet.starting()}
-        for child in self._fleet.starting():
-            child.signal(signal.SIGKILL)
-        self._ending |= killed
+    async def _give_way(self, new: Generation, executable: str) -> None:
+        """Execute the new program, unless that is not possible, or the gateway is to stop by now."""
+        killed: set[int] = set()
         try:
+            await self._flushed()
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            await deferLater(self._reactor, 0)  # a signal that has arrived before is taken now
+            await self._flushed()
+            if self._stopped or self._reactor.stopping:
+                raise StartupError(STOPPING)
+            _log.info("upgrading: another program takes over")
+            self._leave()
+            killed = {child.pid for child in self._fleet.starting()}
+            for child in self._fleet.starting():
+                child.signal(signal.SIGKILL)
+            self._ending |= killed
             self._handover(new).execute(executable)
-        except OSError as error:
+        except (StartupError, OSError) as error:
+            self._ending -= killed  # Twisted waits for them
             os.close(new.text)
             close_sockets(new.sockets, self._fleet.generation.sockets)
-            self._ending -= killed  # Twisted waits for them
-            self.under_way = False
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            self._stay(f"the new program cannot be executed: {error.strerror}")
+            self.under_way, self._fault = False, fault_of(error, executable)
+            self._stay(self._fault)
 
     def stop(self) -> None:
         """The gateway stops: execute no other program."""
@@ -165,9 +173,17 @@ class Upgrade:
         self._ending = {pid for pid in self._ending if reaped(pid) is None}
 
     def state(self) -> dict[str, Any]:
-        """Whether an upgrade is under way, and why its workers do not start, if they do not."""
+        """Whether an upgrade is under way, and why the last one has failed, or its workers do not start."""
         failing = self._fleet.before and all(slot.backoff.failures and not slot.serves for slot in self._fleet.slots)
-        return {"upgrading": self.under_way or bool(self._fleet.before), "upgrade_fault": self._fleet.fault if failing else ""}
+        fault = self._fleet.fault if failing else self._fault
+        return {"upgrading": self.under_way or bool(self._fleet.before), "upgrade_fault": fault}
+
+
+def fault_of(error: StartupError | OSError, program: str = "") -> str:
+    """The text of ``error`` for the operator; an OSError is one of the execution of ``program``, or of the present one."""
+    if isinstance(error, OSError):
+        return f"{program or 'a process of the gateway'} cannot be executed: {system_reason(error)}"
+    return str(error)
 
 
 class _Check(ProcessProtocol):

@@ -35,6 +35,11 @@ class LeanReactor(EPollReactor):
     _reads: set[int]
     stop_now = False
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to stop, also if the stop has not begun yet."""
+        return bool(self._stopped)
+
     def sigInt(self, number: int, frame: FrameType | None = None) -> None:
         """Stop. A second signal stops without waiting for open exchanges."""
         if not self._stops_already():

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import threading
 
-from tests.integration.fleet import FleetCase, workers
+from tests.integration.fleet import FleetCase, asked, await_serving, workers
+from tests.integration.harness import USERS
 from tests.integration.ports import eventually
+from tests.integration.traffic import Held
 from tests.integration.wire import Wire, basic
 
 ALICE = basic("alice", "secret")
@@ -104,3 +106,51 @@ class UpgradeTests(FleetCase):
         database.with_suffix(".away").rename(database)
         eventually(lambda: not before & {one.pid for one in workers(gateway)}, "the end of the workers before", 60)
         self.assertEqual(self.connect(gateway, "http").get("/private", ALICE).status, 200)
+
+    def test_a_stop_during_an_upgrade_is_obeyed(self) -> None:
+        for command in (False, True):
+            held = Held()
+            gateway = self.gateway(self.config(2, "drain_timeout = 3s", url=self.upstream(held).url), USERS)
+            processes = workers(gateway)
+            self.connect(gateway, "http").send(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertTrue(held.begun.acquire(timeout=10))
+            gateway.signal(signal.SIGUSR2)
+            gateway.await_notification("RELOADING=1")
+            if command:
+                asked(gateway, "stop")
+            else:
+                gateway.signal(signal.SIGTERM)
+            gateway.wait(15)
+            held.go.set()
+            self.assertEqual([one for one in processes if one.is_running()], [])
+            gateway.stop()
+
+    def test_a_stop_just_after_the_answer_is_obeyed(self) -> None:
+        gateway = self.fleet(2)
+        self.assertEqual(asked(gateway, "upgrade", python=sys.executable), {"pid": gateway.pid})
+        asked(gateway, "stop")
+        gateway.wait(15)
+
+    def test_a_program_that_goes_away_after_it_was_checked_changes_nothing(self) -> None:
+        gateway = self.fleet(2)
+        before = {one.pid for one in workers(gateway)}
+        program = gateway.directory / "python"
+        program.write_text(f'#!/bin/sh\ncase "$*" in *"manager check"*) rm "$0";; esac\nexec {sys.executable} "$@"\n')
+        program.chmod(0o755)
+        asked(gateway, "upgrade", python=str(program))
+        gateway.await_log(f"not upgraded: {program} cannot be executed")
+        gateway.await_notification(f"STATUS=not upgraded: {program} cannot be executed: No such file or directory")
+        self.assertEqual({one.pid for one in workers(gateway)}, before)
+        self.assertFalse(asked(gateway, "status", brief=True)["upgrading"])
+        self.assertEqual(asked(gateway, "reload")["generation"], 2)
+        done = self.perimeter("upgrade", "-c", str(gateway.config))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        await_serving(gateway, 2)
+
+    def test_a_refused_upgrade_does_not_report_that_the_gateway_is_ready(self) -> None:
+        gateway = self.fleet(2)
+        gateway.signal(signal.SIGUSR2)
+        gateway.await_notification("RELOADING=1")
+        gateway.signal(signal.SIGUSR2)
+        gateway.await_log("not upgraded: the gateway starts, stops")
+        self.assertIn("STATUS=listening: ", gateway.await_notification("READY=1", 60))

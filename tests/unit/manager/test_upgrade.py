@@ -11,15 +11,15 @@ from typing import Any
 
 import attrs
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import StartupError
-from perimeter.manager import upgrade as module
 from perimeter.manager.child import Generation
 from perimeter.manager.fleet import Fleet
 from perimeter.manager.handover import Handover, InheritedWorker, Present
-from perimeter.manager.upgrade import ANSWER_LEAVES, SIGNALS, Upgrade, check_program
+from perimeter.manager.upgrade import SIGNALS, Upgrade, check_program
 from perimeter.run.log_target import LogTarget
 from perimeter.workers.page import SharedPage
 from perimeter.workers.plan import Address, Plan, sealed
@@ -86,11 +86,22 @@ class CheckTests(UpgradeCase):
 
 
 class ExecuteTests(UpgradeCase):
-    def begin(self) -> Generation:
-        new = Generation(5, os.dup(self.text), PLAN, dict(self.generation.sockets))
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock.stopping = False  # type: ignore[attr-defined]
+        self.new = Generation(5, os.dup(self.text), PLAN, dict(self.generation.sockets))
         self.upgrade.under_way = True
-        self.clock.callLater(ANSWER_LEAVES, self.upgrade._execute, new, sys.executable)
-        return new
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_UNBLOCK, SIGNALS)
+
+    def give_way(self) -> None:
+        Deferred.fromCoroutine(self.upgrade._give_way(self.new, sys.executable)).addErrback(self.events.append)
+        self.clock.advance(0)
+
+    def assert_as_before(self) -> None:
+        self.assertFalse(self.upgrade.under_way)
+        self.assertFalse(SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        self.assertRaises(OSError, os.fstat, self.new.text)
+        self.assertGreaterEqual(self.socket.fileno(), 0)
 
     def test_a_program_that_cannot_be_executed_leaves_this_one_as_it_was(self) -> None:
         def fail(_: Handover, executable: str) -> None:
@@ -98,35 +109,42 @@ class ExecuteTests(UpgradeCase):
             raise OSError(8, "Exec format error")
 
         self.patch(Handover, "execute", fail)
-        new = self.begin()
-        self.clock.advance(ANSWER_LEAVES)
-        self.assertEqual(self.events, ["leave", "the new program cannot be executed: Exec format error"])
-        self.assertFalse(self.upgrade.under_way)
-        self.assertFalse(SIGNALS & signal.pthread_sigmask(signal.SIG_BLOCK, ()))
-        self.assertRaises(OSError, os.fstat, new.text)
-        self.assertGreaterEqual(self.socket.fileno(), 0)
+        self.give_way()
+        fault = f"{sys.executable} cannot be executed: Exec format error"
+        self.assertEqual(self.events, ["leave", fault])
+        self.assertEqual(self.upgrade.state(), {"upgrading": False, "upgrade_fault": fault})
+        self.assert_as_before()
 
     def test_a_gateway_that_stops_executes_nothing(self) -> None:
         self.patch(Handover, "execute", lambda *_: self.events.append("executed"))
-        new = self.begin()
-        self.addCleanup(os.close, new.text)
         self.upgrade.stop()
-        self.clock.advance(ANSWER_LEAVES)
-        self.assertEqual(self.events, [])
+        self.give_way()
+        self.assertEqual(self.events, ["the gateway is stopping"])
+        self.assert_as_before()
 
     def test_it_waits_until_messages_have_left(self) -> None:
         class Busy:
             flushed = False
 
         busy = Busy()
-        child: Any = type("Child", (), {"channel": busy, "status": "", "pid": 0})()
+        child: Any = type("Child", (), {"channel": busy, "status": "", "pid": 0, "number": 1})()
         self.patch(Fleet, "all_children", lambda _: [child])
         self.patch(Handover, "execute", lambda *_: self.events.append("executed"))
-        self.addCleanup(module.signal.pthread_sigmask, signal.SIG_UNBLOCK, SIGNALS)
-        new = self.begin()
-        self.addCleanup(os.close, new.text)
-        self.clock.advance(ANSWER_LEAVES)
+        self.addCleanup(os.close, self.new.text)
+        self.give_way()
         self.assertEqual(self.events, [])
         busy.flushed = True
         self.clock.advance(0.01)
+        self.clock.advance(0)
         self.assertEqual(self.events, ["leave", "executed"])
+
+    def test_a_worker_that_does_not_read_its_messages_stops_the_upgrade(self) -> None:
+        class Full:
+            flushed = False
+
+        child: Any = type("Child", (), {"channel": Full(), "status": "", "pid": 0, "number": 1})()
+        self.patch(Fleet, "all_children", lambda _: [child])
+        self.give_way()
+        self.clock.pump([0.01] * 250)
+        self.assertEqual(self.events, ["worker 1 does not read its messages; try again"])
+        self.assert_as_before()
