@@ -1,8 +1,8 @@
 """Reads the files that a configuration names, as a start does, and reports what is wrong with them at the options that name them.
 
 For ``perimeter check`` and ``perimeter doctor``. Makes and changes nothing: no state directory, no key, no certificate, no
-socket. What a start would log as a warning is logged here too. What reads a kind of file is imported only for a configuration that
-names such a file, so that the command starts quickly.
+socket. What a start would log as a warning is logged here too. What reads a kind of file is imported only for a configuration
+that names such a file, so that the command starts quickly.
 """
 
 from __future__ import annotations

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import isinf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perimeter.gate.access import FIRST_HAND, UNRESTRICTED
 from perimeter.model import Restriction
 from perimeter.strict_json import decode
-from perimeter.tokens.api_token import ApiToken
-from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer, reading, user_of
 from perimeter.web.request import respond
 from perimeter.web.token_request import MEMBERS, TokenRequest, token_request
+
+if TYPE_CHECKING:  # perimeter explain asks for the access alone
+    from perimeter.tokens.api_token import ApiToken
+    from perimeter.tokens.book import TokenBook
 
 
 def utc_time(seconds: float) -> str | None:

@@ -13,9 +13,9 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment.augmented import augment, augmenters_of
-from perimeter.auth.building import build_augmenter
 from perimeter.auth.augment.match import MatchAugmenterFactory, MatchAugmenterSettings
 from perimeter.auth.augment.plain import PlainAugmenterFactory, PlainAugmenterSettings
+from perimeter.auth.building import build_augmenter
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.registry import augmenter_factories
 from perimeter.config.site.augmenter import AugmenterSettings
