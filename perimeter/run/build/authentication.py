@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.logger import Logger
@@ -16,12 +17,14 @@ from perimeter.auth.registry import directory_realms, installed_kinds
 from perimeter.config.site.authentication import Ask
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
-from perimeter.metrics.counts import Metrics
 from perimeter.plugin.augmenter import IAugmenter
 from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices, IBuildsInThread
-from perimeter.run.build.runtime import Runtime
+
+if TYPE_CHECKING:  # commands have no runtime
+    from perimeter.metrics.counts import Metrics
+    from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
