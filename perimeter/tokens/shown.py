@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import isinf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perimeter.model import Restriction
-from perimeter.tokens.api_token import ApiToken
+
+if TYPE_CHECKING:
+    from perimeter.tokens.api_token import ApiToken
 
 
 def utc_time(seconds: float) -> str | None:
