@@ -10,9 +10,10 @@ from zope.interface.exceptions import Invalid
 from zope.interface.verify import verifyObject
 
 from perimeter.config.language.option import Option
+from perimeter.config.site.config import SiteConfig
 from perimeter.errors import StartupError
 from perimeter.plugin.augmenter import IAugmenterFactory
-from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.authenticator import IAuthenticatorFactory, IDirectoryRoles
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 from perimeter.plugin.named import NamedFactory
@@ -61,6 +62,17 @@ def augmenter_factories(plugins: Iterable[object] | None = None) -> Factories[IA
 def login_module_factories(plugins: Iterable[object] | None = None) -> Factories[ILoginModuleFactory]:
     """The login modules' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
     return _factories(ILoginModuleFactory, "login module", plugins)
+
+
+def directory_realms(config: SiteConfig, kinds: PluginKinds) -> frozenset[str]:
+    """The realms of which an authenticator or an augmenter takes roles from a directory (`IDirectoryRoles`)."""
+    used = [
+        *((one.realm, kinds.authenticators[one.kind], one.settings) for one in config.authenticators),
+        *((one.realm, kinds.augmenters[one.kind], one.settings) for one in config.augmenters),
+    ]
+    return frozenset(
+        realm for realm, factory, settings in used if IDirectoryRoles.providedBy(factory) and factory.any_case(settings)
+    )
 
 
 def _factories(interface: Any, what: str, plugins: Iterable[object] | None) -> Factories[Any]:

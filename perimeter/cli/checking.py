@@ -52,6 +52,15 @@ class Checked:
         }
 
 
+class _Reactor:
+    """The reactor, imported when an authenticator uses something of it. Most only keep it when they are built."""
+
+    def __getattr__(self, name: str) -> Any:
+        from twisted.internet import reactor
+
+        return getattr(reactor, name)
+
+
 def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> Checked:
     """Check the configuration in the file ``path``.
 
@@ -60,14 +69,8 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
     # Finding plug-ins imports them, which costs time: only commands that read a configuration do it.
     from perimeter.auth.registry import installed_kinds
 
-    reactor: Any = None
-    if files:
-        # Late, so that other commands need no reactor.
-        from twisted.internet import reactor as installed
-
-        reactor = installed
     try:
-        found = inspected(path, installed_kinds() if kinds is None else kinds, reactor)
+        found = inspected(path, installed_kinds() if kinds is None else kinds, _Reactor() if files else None)
     except ConfigError as error:
         return Checked(error.problems)
     except StartupError as error:

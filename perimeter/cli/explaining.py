@@ -27,19 +27,10 @@ from perimeter.gate.routes import RouteTable
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
-from perimeter.run.build.authentication import directory_realms
 from perimeter.run.build.builtin import every_host, forward_auth_route
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
-from perimeter.run.build.routes import RouteParts, route_of
-from perimeter.sessions.stored import StoredSessions
-from perimeter.state.changes import Change
-from perimeter.tokens.book import TokenBook
-from perimeter.tokens.issuer import TokenIssuer
-from perimeter.tokens.key_file import KeyFile
-from perimeter.tokens.keyring import Keyring
-from perimeter.tokens.revoking import Revoker
-from perimeter.tokens.stored import StoredTokens
-from perimeter.web.endpoints.account.base import ACCOUNT
+from perimeter.run.build.route import RouteParts, route_of
+from perimeter.web.endpoints.account.access import ACCOUNT
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.operator.access import PATH, operator_policy
 
@@ -55,26 +46,14 @@ class _NoTarget:
         raise AssertionError("nothing is sent to a target")
 
 
-class _NoReactor:
-    """The clock of endpoints that answer no request."""
+class _Unused:
+    """What endpoints answer with: no request is sent to them."""
 
-    def callLater(self, delay: float, callable: Callable[..., object], *args: object, **kw: object) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return self._used
+
+    def _used(self, *_: object) -> object:
         raise AssertionError("requests are not sent to an endpoint")
-
-
-class _NoState:
-    """The state of endpoints that never answer (`perimeter.state.writer.ChangeWriter`)."""
-
-    def add(self, change: Change) -> Deferred[None]:
-        raise AssertionError("requests are not sent to an endpoint")
-
-    remove = add
-
-    def catch_up(self) -> None:
-        """There is no store."""
-
-    def seconds(self) -> float:
-        return 0.0
 
 
 @attrs.frozen
@@ -166,15 +145,15 @@ def _lines(explanations: Sequence[Explanation]) -> list[str]:
 
 def _gate(config: SiteConfig) -> Gate:
     """The gate of a ``gateway`` listener: its routes, without anything behind them."""
-    from perimeter.auth.registry import installed_kinds
+    from perimeter.auth.registry import directory_realms, installed_kinds
     from perimeter.cli.site import WallClock
 
     clock, sink, target = WallClock(), NoAudit(), _NoTarget()
-    keyring = Keyring(KeyFile(config.perimeter.state_dir), config.token, clock)
-    issuer = TokenIssuer(keyring, config.token, clock)
-    own = endpoint_routes(EndpointParts(config, issuer, keyring, _no_tokens(config)).gateway(), sink, _NoReactor())
+    unused: Any = _Unused()
+    parts = EndpointParts(config, issuer=unused, keyring=unused, book=unused if config.token.api_tokens else None)
+    own = endpoint_routes(parts.gateway(), sink, lambda _: target)
     realms = directory_realms(config, installed_kinds())
-    own += endpoint_routes(_pages(config, realms), sink, _NoReactor(), every_host(config))
+    own += endpoint_routes(_pages(config, realms), sink, lambda _: target, every_host(config))
     shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
     routes = [route_of(settings, target, sink, shared) for settings in config.routes]
     return Gate(
@@ -184,13 +163,6 @@ def _gate(config: SiteConfig) -> Gate:
         enabled=config.perimeter.enabled,
         maintenance=config.perimeter.maintenance,
     )
-
-
-def _no_tokens(config: SiteConfig) -> TokenBook | None:
-    """The book of API tokens, if there may be any."""
-    state = _NoState()
-    stored = StoredTokens(state)
-    return TokenBook(stored, Revoker(stored, None, StoredSessions(state)), state, 0) if config.token.api_tokens else None
 
 
 def _pages(config: SiteConfig, realms: frozenset[str]) -> list[Endpoint]:

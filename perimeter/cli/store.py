@@ -25,10 +25,8 @@ from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
 from perimeter.state.sqlite import NAME as DATABASE
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.keyring import Keyring
 from perimeter.tokens.revoking import Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
-from perimeter.tokens.verifier import TokenVerifier
 
 
 @contextlib.contextmanager
@@ -70,6 +68,9 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
     if token is not None and not token.startswith(TOKEN_PREFIX):
         if config is None:
             raise StartupError("no gateway is running: to verify an access token, -c FILE is needed")
+        from perimeter.tokens.keyring import Keyring
+        from perimeter.tokens.verifier import TokenVerifier
+
         clock = WallClock()
         verifier = TokenVerifier(
             Keyring.read(config.perimeter.state_dir, config.token, clock), config.token, clock, tokens.revoked

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
@@ -23,8 +23,10 @@ from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
 from perimeter.proxy.health import ServerState
 from perimeter.proxy.pool import PooledServer, UpstreamPool
-from perimeter.run.build.assembly import Assembly
-from perimeter.run.build.runtime import Runtime
+
+if TYPE_CHECKING:  # perimeter doctor has no assembly
+    from perimeter.run.build.assembly import Assembly
+    from perimeter.run.build.runtime import Runtime
 
 TIMEOUT: Final = 3.0
 """Seconds for all that is asked. It is less than `perimeter.run.asking.TIMEOUT`."""

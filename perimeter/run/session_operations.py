@@ -9,7 +9,7 @@ from perimeter.run.known_realms import known_realm
 from perimeter.sessions.session import Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish, look
-from perimeter.web.endpoints.api_tokens import utc_time
+from perimeter.tokens.shown import utc_time
 
 PAGE: Final = 1000
 """Sessions in one answer."""

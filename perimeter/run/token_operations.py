@@ -8,8 +8,8 @@ from typing import Any, Final
 from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.run.known_realms import known_realm
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
+from perimeter.tokens.shown import described
 from perimeter.tokens.stored import StoredTokens
-from perimeter.web.endpoints.api_tokens import described
 
 PAGE: Final = 1000
 """API tokens in one answer."""

@@ -27,7 +27,7 @@ from perimeter.gate.target import ITarget
 from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field
 from perimeter.net.turns import NEXT_TURN
-from perimeter.web.request import BridgedRequest
+from perimeter.web.bridged import BridgedRequest
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange

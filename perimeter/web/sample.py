@@ -18,8 +18,8 @@ from twisted.web import server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from perimeter.web.bridged import UnparsedRequest
 from perimeter.web.html.inline import HtmlPage, inline_page
-from perimeter.web.request import UnparsedRequest
 
 _IDENTITY = "x-auth-"
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from time import time_ns
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.plugin import IPlugin
 from twisted.python.failure import Failure
@@ -35,6 +35,9 @@ from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticatorFactory, IDecoyLogin, IProbe, IRunningAuthenticator, ISchemes
 from perimeter.plugin.services import AuthServices, IBuildsInThread
+
+if TYPE_CHECKING:
+    from twisted.internet.task import LoopingCall
 
 __all__ = ["RealmFileAuthenticator", "RealmFileError", "RealmFileFactory", "RealmFileSettings"]
 
@@ -129,8 +132,8 @@ class RealmFileAuthenticator:
         self._own: dict[bytes, bytes] = {}
         self._rehash = Rehash(path, offload, self._rehashed) if rehash else None
         self._changed: Callable[[], None] = lambda: None
-        self._poll = LoopingCall(self.look)
-        self._poll.clock = reactor
+        self._reactor = reactor
+        self._poll: LoopingCall | None = None
         self._warn()
 
     @property
@@ -141,14 +144,19 @@ class RealmFileAuthenticator:
     def start(self, changed: Callable[[], None]) -> None:
         """Look at the file from now on, and call ``changed`` when its users have changed."""
         self._changed = changed
-        if not self._poll.running:
+        if self._poll is None:
+            from twisted.internet.task import LoopingCall  # imports a reactor, which perimeter check does not need
+
+            self._poll = LoopingCall(self.look)
+            self._poll.clock = self._reactor
             self._poll.start(POLL_INTERVAL, now=False)
 
     def stop(self) -> None:
         """Stop looking at the file."""
         self._changed = lambda: None
-        if self._poll.running:
-            self._poll.stop()
+        poll, self._poll = self._poll, None
+        if poll is not None and poll.running:
+            poll.stop()
 
     def look(self) -> Deferred[None]:
         """Look at the file once. The next look waits for this one: a file system that hangs blocks one thread, not all."""

@@ -32,7 +32,8 @@ from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
-from perimeter.run.build.routes import RouteParts, configured_routes
+from perimeter.run.build.route import RouteParts
+from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.traces import traced, tracer_of
 from perimeter.run.build.upstreams import upstream_pools, upstream_upkeep

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.logger import Logger
@@ -12,16 +13,18 @@ from perimeter.auth.building import build_augmenter, build_authenticator
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import Watch
-from perimeter.auth.registry import installed_kinds
+from perimeter.auth.registry import directory_realms, installed_kinds
 from perimeter.config.site.authentication import Ask
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
-from perimeter.metrics.counts import Metrics
 from perimeter.plugin.augmenter import IAugmenter
-from perimeter.plugin.authenticator import IAuthenticator, IDirectoryRoles, IReadsFields
+from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.services import AuthServices, IBuildsInThread
-from perimeter.run.build.runtime import Runtime
+
+if TYPE_CHECKING:  # commands have no runtime
+    from perimeter.metrics.counts import Metrics
+    from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
@@ -52,17 +55,6 @@ def prepared_authenticators(config: SiteConfig, services: AuthServices) -> Prepa
         if threaded(kinds.augmenters[one.kind])
     }
     return PreparedAuthenticators(kinds, services, authenticators, augmenters)
-
-
-def directory_realms(config: SiteConfig, kinds: PluginKinds) -> frozenset[str]:
-    """The realms of which an authenticator or an augmenter takes roles from a directory (`IDirectoryRoles`)."""
-    used = [
-        *((one.realm, kinds.authenticators[one.kind], one.settings) for one in config.authenticators),
-        *((one.realm, kinds.augmenters[one.kind], one.settings) for one in config.augmenters),
-    ]
-    return frozenset(
-        realm for realm, factory, settings in used if IDirectoryRoles.providedBy(factory) and factory.any_case(settings)
-    )
 
 
 def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:

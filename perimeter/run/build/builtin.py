@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from perimeter.audit.sink import IAuditSink
@@ -13,9 +15,11 @@ from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
-from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ENDPOINT
 from perimeter.targets.redirect import RedirectTarget
+
+if TYPE_CHECKING:  # commands have no runtime
+    from perimeter.run.build.runtime import Runtime
 
 
 def builtin(name: str, target: ITarget, sink: IAuditSink, path: str = "/", *, exact: bool = True) -> Route:

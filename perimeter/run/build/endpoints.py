@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,10 +15,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.routes import Route
-from perimeter.tokens.book import TokenBook
-from perimeter.tokens.issuer import TokenIssuer
-from perimeter.tokens.keyring import Keyring
-from perimeter.web.bridge import Clock, SiteTarget
+from perimeter.gate.target import ITarget
 from perimeter.web.endpoints.access_token import AccessToken
 from perimeter.web.endpoints.api_tokens import ApiTokens
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
@@ -27,6 +25,11 @@ from perimeter.web.endpoints.own_token import OwnToken
 from perimeter.web.endpoints.revoke import Revoke
 from perimeter.web.endpoints.sources import Source, Sources
 from perimeter.web.endpoints.who_am_i import WhoAmI
+
+if TYPE_CHECKING:  # perimeter explain asks for the routes alone
+    from perimeter.tokens.book import TokenBook
+    from perimeter.tokens.issuer import TokenIssuer
+    from perimeter.tokens.keyring import Keyring
 
 _NO_API_TOKENS = "there are no API tokens: [token] api_tokens = no"
 
@@ -82,13 +85,15 @@ def _no_api_tokens() -> list[Endpoint]:
     return [Nothing("/tokens", why=_NO_API_TOKENS), Nothing("/revoke", why=_NO_API_TOKENS)]
 
 
-def endpoint_routes(endpoints: Iterable[Endpoint], sink: IAuditSink, clock: Clock, hosts: tuple[str, ...] = ()) -> list[Route]:
-    """The routes to ``endpoints``, on ``hosts``. Without these, routes of a host hide them."""
+def endpoint_routes(
+    endpoints: Iterable[Endpoint], sink: IAuditSink, target_of: Callable[[Endpoint], ITarget], hosts: tuple[str, ...] = ()
+) -> list[Route]:
+    """The routes to ``endpoints``, on ``hosts``. Without these, routes of a host hide them. ``target_of`` makes their targets."""
     return [
         Route(
             name=endpoint.name,
             prefix=prefix_of(endpoint.path).encode("ascii"),
-            target=SiteTarget("perimeter", endpoint, clock),
+            target=target_of(endpoint),
             audit=sink,
             hosts=hosts,
             access=endpoint.otherwise,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import assert_never
 
 from perimeter.audit.sink import IAuditSink
@@ -15,6 +16,7 @@ from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
+from perimeter.web.bridge import SiteTarget
 
 GateOf = Callable[[Iterable[Route]], Gate]
 """Makes a gate with these routes."""
@@ -33,17 +35,18 @@ def listener_gates(
     own_path = config.login.path.encode("ascii") if config.signs_people_in else b""
     judge = ForwardAuthTarget(gate(routes), sink, rules=bool(routes), pages=own_path)
     authenticate = forward_auth_route(config, judge, sink)
+    target_of = partial(SiteTarget, "perimeter", clock=runtime.reactor)
 
     def gate_for(listener: ListenerSettings) -> Gate:
         match listener.serve:
             case Serve.GATEWAY:
                 own = [
-                    *endpoint_routes(endpoints.gateway(), sink, runtime.reactor),
-                    *endpoint_routes(pages.endpoints(), sink, runtime.reactor, every_host(config)),
+                    *endpoint_routes(endpoints.gateway(), sink, target_of),
+                    *endpoint_routes(pages.endpoints(), sink, target_of, every_host(config)),
                 ]
                 return gate([*routes, authenticate, *own])
             case Serve.TOKENS:
-                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, runtime.reactor)])
+                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, target_of)])
             case Serve.REDIRECT:
                 return gate(redirect_routes(listener, sink))
             case Serve.METRICS:

@@ -5,16 +5,18 @@ No token of the gateway's own buys another one, so no token can renew itself.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
 from perimeter.errors import Unavailable
 from perimeter.gate.access import FIRST_HAND
-from perimeter.tokens.book import TokenBook
-from perimeter.tokens.issuer import TokenIssuer
 from perimeter.web.endpoints.endpoint import Endpoint, compact, never_store, reading, user_of
 from perimeter.web.request import respond
+
+if TYPE_CHECKING:  # perimeter explain asks for the access alone
+    from perimeter.tokens.book import TokenBook
+    from perimeter.tokens.issuer import TokenIssuer
 
 _log = Logger()
 

@@ -7,38 +7,17 @@ not one that is restricted.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from math import isinf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perimeter.gate.access import FIRST_HAND, UNRESTRICTED
-from perimeter.model import Restriction
 from perimeter.strict_json import decode
-from perimeter.tokens.api_token import ApiToken
-from perimeter.tokens.book import TokenBook
+from perimeter.tokens.shown import described
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer, reading, user_of
 from perimeter.web.request import respond
 from perimeter.web.token_request import MEMBERS, TokenRequest, token_request
 
-
-def utc_time(seconds: float) -> str | None:
-    """RFC 3339, rounded down; None for "never"."""
-    return None if isinf(seconds) else datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
-
-
-def described(token: ApiToken) -> dict[str, Any]:
-    """The members of a token that may be shown."""
-    restriction = token.restriction or Restriction()
-    return {
-        "version": 1,
-        "id": token.id,
-        "name": token.name,
-        "created": utc_time(token.created),
-        "expires": utc_time(token.expires),
-        "routes": sorted(restriction.routes),
-        "methods": sorted(restriction.methods),
-        "networks": [str(network) for network in restriction.networks],
-    }
+if TYPE_CHECKING:  # perimeter explain asks for the access alone
+    from perimeter.tokens.book import TokenBook
 
 
 class ApiTokens(Endpoint):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 import attrs
@@ -10,9 +10,11 @@ import attrs
 from perimeter.errors import NoRoute
 from perimeter.gate.access import ANYBODY, UNRESTRICTED, Access
 from perimeter.model import Grant
-from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, never_store, user_of
 from perimeter.web.request import exchange_of, respond
+
+if TYPE_CHECKING:  # perimeter explain asks for the access alone
+    from perimeter.tokens.book import TokenBook
 
 _PATH = "/token"
 

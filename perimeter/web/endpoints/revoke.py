@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.decision import Admitted, recognise
-from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.endpoint import Endpoint, invalid_request, json_answer
 from perimeter.web.form import form
 from perimeter.web.request import exchange_of, respond
+
+if TYPE_CHECKING:  # perimeter explain asks for the access alone
+    from perimeter.tokens.book import TokenBook
 
 
 class Revoke(Endpoint):

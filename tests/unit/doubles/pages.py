@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable
+from functools import partial
 from html import unescape
 from typing import Any
 from urllib.parse import urlencode
@@ -25,6 +26,7 @@ from perimeter.model import AccessRecord, AuthenticationRequest, BasicCredential
 from perimeter.run.build.endpoints import endpoint_routes
 from perimeter.run.build.pages import PageParts
 from perimeter.sessions.book import SessionBook
+from perimeter.web.bridge import SiteTarget
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.html.look import Look, read_look
 from tests.unit.doubles.http_rig import Client, Holding, Response, Site
@@ -142,7 +144,7 @@ class PageCase(SessionCase):
     def use_endpoints(self, endpoints: list[Endpoint], login: LoginSettings) -> None:
         """Serve ``endpoints`` by a gate of their own."""
         self.served = Site(Holding(), self.clock)
-        routes = RouteTable(endpoint_routes(endpoints, self.served.audit, self.clock))
+        routes = RouteTable(endpoint_routes(endpoints, self.served.audit, partial(SiteTarget, "perimeter", clock=self.clock)))
         source = SessionSource(self.chain, self.stored, self.clock.seconds, 100, self.trusted_proxies)
         identity = IdentityLines(_sign, self.clock.seconds, 100)
         gate = Gate(routes, Identifier((source,)), identity, trusted_proxies=self.trusted_proxies)

@@ -18,7 +18,7 @@ from perimeter.gate.review import Again
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
 from perimeter.model import ClientConnection, Grant, GrantKind, Principal, Restriction
-from perimeter.run.build.routes import RouteParts, route_of
+from perimeter.run.build.route import RouteParts, route_of
 from tests.unit.doubles.site import SiteCase
 
 SITE = """\

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from perimeter.auth.registry import installed_kinds
+from perimeter.auth.registry import directory_realms, installed_kinds
 from perimeter.config.site.load import load_site
-from perimeter.run.build.authentication import directory_realms
 from tests.unit.doubles.site import SITE, SiteCase
 
 _LDAP = "hostname = localhost\nuser_base_dn = dc=example\n"

@@ -16,7 +16,8 @@ from perimeter.errors import Challenges
 from perimeter.gate.routes import Route
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
-from perimeter.run.build.routes import RouteParts, configured_routes
+from perimeter.run.build.route import RouteParts
+from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstream_tls import client_contexts
 from perimeter.run.build.upstreams import upstream_pools

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ from perimeter.state.state import State
 from perimeter.tokens.book import TokenBook
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
+from perimeter.web.bridge import SiteTarget
 from perimeter.web.endpoints.endpoint import Endpoint, json_answer, reading, user_of
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.doubles.http_rig import Client, Holding, Response, Site
@@ -104,7 +106,7 @@ class EndpointCase(SiteCase):
             raise AssertionError("nothing to sign")
 
         self.served = Site(Holding(), self.clock)
-        routes = RouteTable(endpoint_routes(endpoints, self.served.audit, self.clock))
+        routes = RouteTable(endpoint_routes(endpoints, self.served.audit, partial(SiteTarget, "perimeter", clock=self.clock)))
         gate = Gate(routes, self.identifier, IdentityLines(sign, self.clock.seconds, 100), **options)  # type: ignore[arg-type]
         self.served.dispatch = gate.dispatch  # type: ignore[method-assign]
 

@@ -8,9 +8,9 @@ from perimeter.model import Principal, Restriction
 from perimeter.sessions.session import Session
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.book import MOST_NAMED
+from perimeter.tokens.shown import utc_time
 from perimeter.web.endpoints.account import purposes
 from perimeter.web.endpoints.account.base import AccountEndpoint, AccountParts
-from perimeter.web.endpoints.api_tokens import utc_time
 from perimeter.web.endpoints.endpoint import user_of
 from perimeter.web.endpoints.page import query_fields
 from perimeter.web.html.browser import browser_in_words

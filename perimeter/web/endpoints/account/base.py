@@ -12,11 +12,9 @@ from perimeter.gate.routes import Route
 from perimeter.model import Principal
 from perimeter.sessions.session import Session
 from perimeter.tokens.book import TokenBook
+from perimeter.web.endpoints.account.access import ACCOUNT
 from perimeter.web.endpoints.page import PageEndpoint, Pages
 from perimeter.web.request import exchange_of
-
-ACCOUNT: Final = "/account"
-"""The path of the account page, below the prefix of the pages."""
 
 _USUAL_METHODS: Final = ("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "PROPFIND")
 

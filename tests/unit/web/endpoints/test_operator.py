@@ -32,7 +32,7 @@ from perimeter.metrics.samples import Sampler
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.run.build.pages import PageParts
-from perimeter.run.build.routes import RouteParts, route_of
+from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.problems import Problem
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
