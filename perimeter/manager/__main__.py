@@ -44,13 +44,13 @@ def main(descriptor: int) -> None:
         with suppress(OSError):
             os.unlink(handed.pidfile)
     ended_by = reactor._exitSignal
-    if ended_by is not None:  # as twistd: the parent sees the signal
+    if ended_by is not None:  # as twistd: the parent process sees the signal
         signal.signal(ended_by, signal.SIG_DFL)
         os.kill(os.getpid(), ended_by)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "check":  # before an upgrade: that the program can be loaded
+    if sys.argv[1] == "check":  # before an upgrade: whether the program can be loaded
         import perimeter.manager.service  # noqa: F401
     else:
         main(int(sys.argv[1]))

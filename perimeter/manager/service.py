@@ -35,14 +35,14 @@ from perimeter.workers.page import SharedPage
 _log = Logger()
 
 WATCH: Final = 1.0
-"""Seconds between two looks at the workers."""
+"""Seconds between two checks of the workers."""
 
 ANSWER_LEAVES: Final = 0.1
 """Seconds between the answer to the command that stops the gateway and the stop: the answer leaves first."""
 
 
 class Service:
-    """Manages the workers of a gateway. ``fault`` says why it could not be started, in the end."""
+    """Manages the workers of a gateway. ``fault`` is the reason if the gateway could not be started."""
 
     def __init__(self, handed: Handover, reactor: Any, notifier: Notifier, log: DaemonLog, launch: Launch) -> None:
         self.fault = ""
@@ -101,13 +101,13 @@ class Service:
 
     @property
     def _serves(self) -> bool:
-        """Whether the gateway was ready once: with these workers, or with those of the program before."""
+        """Whether the gateway was ready once: with these workers, or with those of the earlier program."""
         return self._ready or bool(self._fleet.before)
 
     def _none_starts(self) -> None:
         if self._fleet.before:
             self._notifier.ready(f"not upgraded: {self._fleet.fault}")
-            _log.error("the workers of the new program do not start; those before serve on", counted=True)
+            _log.error("the workers of the new program do not start; the earlier ones continue to serve", counted=True)
         else:
             self.fault = self._fleet.fault
             self._reactor.stop()
@@ -139,7 +139,7 @@ class Service:
             self._reloads.ask(False)
 
     async def _reload(self, whole: bool) -> str:
-        """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
+        """Put a configuration in force in all workers, or in none. Returns "", or the reason why it is not in force."""
         if self._upgrading or not self._serves:
             return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")
@@ -179,7 +179,7 @@ class Service:
     async def _upgrade(self, executable: str) -> None:
         """Check the program that is installed now with the interpreter ``executable``, and execute it.
 
-        Raises `StartupError`, and has changed nothing then.
+        Raises `StartupError`; then nothing has changed.
         """
         if self._upgrading or self._stopping or self._reloads.busy or not self._serves:
             raise self._not_upgraded("the gateway starts, stops, is reloaded or is upgraded already; try again")
@@ -196,7 +196,7 @@ class Service:
         self._reactor.callLater(ANSWER_LEAVES, self._execute, new, executable)
 
     async def _next_generation(self, executable: str) -> Generation:
-        """What the new program serves by. Raises `StartupError`."""
+        """The configuration for the new program. Raises `StartupError`."""
         before = self._fleet.generation
         await check_program(self._reactor, executable)
         plan, text = await plan_file(self._file, self._reactor, executable)
@@ -224,7 +224,7 @@ class Service:
         return {"upgrading": self._upgrading or bool(self._fleet.before), "upgrade_fault": self._fleet.fault if failing else ""}
 
     def _execute(self, new: Generation, executable: str) -> None:
-        """Execute the new program. There is no way back."""
+        """Execute the new program. This cannot be undone."""
         hold_signals()
         _log.info("upgrading: another program takes over")
         if self._control is not None:

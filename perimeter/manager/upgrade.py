@@ -24,10 +24,10 @@ TIMEOUT: Final = 20.0
 """Seconds in which the new program must show that it can be loaded."""
 
 FLUSHED: Final = 2.0
-"""Seconds to wait until everything that was told to the workers has left."""
+"""Seconds to wait until all messages to the workers have left."""
 
 SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
-"""Wait while one program gives way to the next: without a handler they would end the process."""
+"""Blocked while one program replaces the other: without a handler they would end the process."""
 
 
 class _Check(ProcessProtocol):
@@ -57,19 +57,19 @@ def _late(_: Any, timeout: float) -> Any:
 
 
 async def flushed(children: Sequence[Child], reactor: Any) -> None:
-    """Wait until everything that was told to ``children`` has left. Raises `StartupError` after `FLUSHED` seconds."""
+    """Wait until all messages to ``children`` have left. Raises `StartupError` after `FLUSHED` seconds."""
     end = reactor.seconds() + FLUSHED
     while waiting := [child for child in children if not child.channel.flushed]:
         if reactor.seconds() > end:
-            raise StartupError(f"worker {waiting[0].number} does not take what it is told; try again")
+            raise StartupError(f"worker {waiting[0].number} does not read its messages; try again")
         await deferLater(reactor, 0.01)
 
 
 def hold_signals() -> None:
-    """Let signals wait from now on, also in the next program."""
+    """Block signals from now on, also in the next program."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def take_signals() -> None:
-    """Take the signals that have waited."""
+    """Handle the signals that were blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
