@@ -1,4 +1,4 @@
-"""A process with the state of a worker and nothing else: it does what it reads, a JSON object a line, and answers on a line.
+"""A process with only the state of a worker. It reads commands, a JSON object on each line, and answers each on a line.
 
 Run with the directory of the state, the slot, and the descriptors of the page. `StateWorkers` runs several of them.
 """
@@ -145,7 +145,7 @@ def main() -> None:
             self.say(tokens.good(Principal(user, "local", grant=grant)))
 
         def die_after_commit(self) -> None:
-            """End in the moment between the commit and the word on the page."""
+            """End after the commit and before the number of the change is on the page."""
             peers.wrote = lambda cursor: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
             self.say(None)
 
