@@ -478,7 +478,7 @@ class UpstreamDown(Refusal):
 
 
 class UpstreamBusy(Refusal):
-    """All servers of the upstream have as many requests as they may have, and the request could not wait any longer."""
+    """All servers of the upstream have `max_requests` requests, and the request has waited for too long or could not wait."""
 
     status = 503
     reason = "upstream_busy"

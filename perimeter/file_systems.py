@@ -1,4 +1,4 @@
-"""The file system under a path: its type and its free space, and what they mean for what the gateway writes there.
+"""The file system under a path: its type and its free space, and whether the gateway can safely write there.
 
 The types are Linux's.
 

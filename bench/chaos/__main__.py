@@ -31,7 +31,7 @@ RECOVERY = 15.0
 
 @attrs.frozen
 class Result:
-    """How a case went. ``recovered`` is the time from the end of the fault to the last answer that was not as usual (seconds)."""
+    """The result of a case. ``recovered`` is the time from the end of the fault to the last unusual answer (seconds)."""
 
     case: Case
     outcome: Outcome
@@ -41,7 +41,7 @@ class Result:
 
     @property
     def problems(self) -> list[str]:
-        """What must not be, in words."""
+        """The problems of a case, in words."""
         outcome, judgement = self.outcome, self.judgement
         found = [*outcome.breaches[:3]]
         if judgement.missing:

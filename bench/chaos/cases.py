@@ -1,4 +1,4 @@
-"""The faults: each is a coroutine that disturbs a `Scene` while clients ask, and returns when the fault is over."""
+"""The faults: each is a coroutine that disturbs a `Scene` while clients send requests, and returns when the fault is over."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TMPFS = "64m"
 
 @attrs.define
 class Scene:
-    """What a case may disturb."""
+    """The processes and files that a case may disturb."""
 
     gateway: Gateway
     service: subprocess.Popen[bytes]
@@ -43,7 +43,7 @@ class Scene:
 
 @attrs.frozen
 class Case:
-    """A fault. ``workers`` is the least number that it needs.
+    """A fault. ``workers`` is the least number of workers that it needs.
 
     While ``unrecorded``, an answer of 503 needs no record: it says that the audit log cannot be written.
     ``prepare`` is called with the folder before the gateway starts, and may return sections of site.ini.
@@ -156,7 +156,7 @@ async def _full_state(scene: Scene) -> None:
     scene.notes.append(f"a revocation on a full disk: {status}")
     await asyncio.sleep(2)
     ballast.unlink()
-    await asyncio.sleep(6)  # what is owed is written every 5 s
+    await asyncio.sleep(6)  # failed writes are repeated every 5 s
     await scene.gateway.api_token("bob", "builder")
 
 
@@ -257,7 +257,7 @@ CASES = (
 
 
 def surroundings(folder: Path) -> Surroundings:
-    """What the directory needs to know."""
+    """The users of the directory."""
     return Surroundings(folder, Cores.of_this_machine(), make_certificate(folder), 0, folder, folder)
 
 

@@ -1,4 +1,4 @@
-"""The gateway under test, and what systemd would do for it: a process that ends is started again."""
+"""The gateway under test. As systemd does, it starts a process again that has ended."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Clients that send one request after the other on lasting connections, and remember what became of each.
+"""Clients that send one request after the other on lasting connections, and record the outcome of each.
 
-Every request has a target of its own, so that its record can be found. Strangers and holders of revoked tokens ask too: a
-successful answer to one of them is a breach.
+Every request has a target of its own, so that its record can be found. Strangers and holders of revoked tokens send requests too:
+a successful answer to one of them is a breach.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PAUSE = 0.02
 """Seconds to wait before a new connection after one has failed."""
 
 THINK = 0.005
-"""Seconds between an answer and the next request: the load must not starve what is tried."""
+"""Seconds between an answer and the next request, so that the load does not starve the gateway."""
 
 
 @attrs.frozen
 class Sort:
     """A sort of client: the ``headers`` it sends, and the statuses that it may get besides errors of the gateway (5xx).
 
-    ``user`` is who the service must be told.
+    ``user`` is the user name that the service must receive.
     """
 
     name: str
@@ -37,9 +37,9 @@ class Sort:
 
 @attrs.define
 class Outcome:
-    """What became of the requests so far. Times are of the monotonic clock.
+    """The outcomes of the requests so far. Times are of the monotonic clock.
 
-    ``answered`` has the targets of complete answers with their status. ``breaches`` says what must never happen.
+    ``answered`` has the targets of complete answers with their status. ``breaches`` describes forbidden answers.
     """
 
     answered: dict[str, int] = attrs.field(factory=dict)
@@ -103,7 +103,7 @@ class Load:
             }
             body = await asyncio.wait_for(reader.readexactly(int(fields.get("content-length", "0"))), TIMEOUT)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            # a connection that the gateway closes between two requests is no fault of it
+            # the gateway may close a connection between two requests
             self.outcome.cut += 1
             self._trouble()
             await asyncio.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Compares the audit log with what clients have got."""
+"""Compares the audit log with the answers that clients have received."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINE = re.compile(rb'^\S+ \S+ \[[^\]]+\] "[A-Z]+ (/\S*) HTTP/1\.1" (\d+) \d+$')
 
 @attrs.frozen
 class Judgement:
-    """How many answers have no record, a record with another status, or two; and how many lines are not whole."""
+    """The numbers of answers without a record, with a wrong status or with two records; and the number of torn lines."""
 
     missing: int
     differing: int

@@ -1,7 +1,7 @@
 """``python -m bench.chaos.soak``: many lasting connections for minutes; the memory of the gateway must stay flat.
 
-Each connection asks every five seconds, one in twenty five times a second. A line for each minute: memory, descriptors, answers.
-Memory is the proportional set size, which counts pages that processes share once.
+Each connection sends a request every five seconds; one in twenty connections sends five a second. A line for each minute: memory,
+descriptors, answers. Memory is the proportional set size, which counts pages that processes share once.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def look(gateway: Gateway, answers: int, at: float) -> Minute:
 
 
 async def soak(workers: int, connections: int, minutes: float) -> bool:
-    """Print the table. Returns whether all is well."""
+    """Print the table. Returns whether there is no problem."""
     folder = Path(tempfile.mkdtemp(prefix="perimeter-soak."))
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -38,8 +38,8 @@ class Perimeter(Peer):
     """A gateway with one measured route, and with the given numbers of ``routes``, ``users``, ``revoked`` tokens and ``workers``.
 
     ``authenticator`` is the section of its authenticator (by default a file with the users), with other sections after it;
-    ``authentication`` contains more lines for the section of that name, ``upstream`` for that of the service, which has so many
-    ``servers`` (3 at most).
+    ``authentication`` contains more lines for the section of that name, ``upstream`` for the section of the service, and
+    ``servers`` is its number of servers (at most 3).
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Perimeter(Peer):
         process = Process(self.name, command, around.cores.gateway, own, {"PYTHONPATH": str(self.checkout)})
         self.processes = [process]
         process.wait_for_port(self.port)
-        # a connection that comes before the last worker serves is not for that one
+        # the last worker gets no share of connections that come before it serves
         end = time.monotonic() + START_TIMEOUT
         while self._workers > 1 and len(self.serving(around)) < self._workers:
             if time.monotonic() > end:

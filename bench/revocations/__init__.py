@@ -1,1 +1,1 @@
-"""Revocations in a gateway with several workers: whether each is in force everywhere once it is answered, and how soon."""
+"""Revocations with several workers: whether each is in force in all workers when it is answered, and how soon."""

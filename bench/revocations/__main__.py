@@ -1,6 +1,6 @@
 """``python -m bench.revocations``: revokes tokens at one worker and uses them at all, and prints a table.
 
-First a whole gateway over HTTP: each access token is revoked at one worker, and tried at every worker once that is answered.
+First a whole gateway over HTTP: each access token is revoked at one worker, and after the answer used at every worker.
 Then the state alone, to measure how long an answer waits for the other workers, without the time of the disk.
 """
 
@@ -30,7 +30,7 @@ from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring
 
 AIM = 5.0
-"""Milliseconds that 99 of 100 answers wait for the other workers at most, on a machine with a core for each."""
+"""The most milliseconds that 99 of 100 answers wait for the other workers, on a machine with a core for each."""
 
 
 class Connection:

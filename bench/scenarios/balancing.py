@@ -1,4 +1,4 @@
-"""Measures what it costs to choose among several servers of a service, and to limit, check and repeat requests.
+"""Measures the cost of choosing among several servers of a service, and of limits, checks and retries.
 
 Each way has its own gateway in front of the same service, and the ways are measured in rounds, like peers.
 """

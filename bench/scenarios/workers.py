@@ -1,4 +1,4 @@
-"""Measures what several workers cost, and how evenly lasting connections are spread over them."""
+"""Measures the cost of several workers, and how evenly lasting connections are spread over them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _spread(run: Run) -> Measurement:
 
 
 def _furthest(run: Run, workers: int, turn: int) -> float:
-    """How far the worker that is furthest from the mean is from it, in percent, with lasting connections."""
+    """The largest distance of a worker from the mean, in percent, with lasting connections."""
     gateway = Perimeter(f"spread-{workers}-{turn}", workers=workers)
     run.start(gateway)
     try:

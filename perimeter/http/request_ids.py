@@ -4,8 +4,8 @@ An id that the gateway makes is 128 random bits, as 32 hexadecimal digits. So no
 ids of one client do not show how many requests others send, and the processes of one gateway need not agree on numbers. It is
 also a valid trace-id of W3C Trace Context. The bits are drawn for many requests at a time (0.1 µs for each request).
 
-A trusted proxy may have given the request an id already (X-Request-ID): that one is kept, if it is well formed. What other
-clients send is dropped, so that no client can choose an id that another request has (attack 100).
+A trusted proxy may have given the request an id already (X-Request-ID): that one is kept, if it is well formed. The header of
+other clients is dropped, so that no client can choose an id that another request has (attack 100).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ PLACE: Final = b"@REQUEST_ID@"
 """Stands for the id in the pages and bodies of error answers."""
 
 _NAME: Final = HEADER.lower().encode("ascii")
-#: What is taken from a trusted proxy: ids of all known proxies, and nothing that has a meaning in a log line, in JSON or in HTML.
+#: Ids that are accepted from a trusted proxy: those of all known proxies, without special characters of log lines, JSON and HTML.
 _FORM: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}")
 _START: Final = f"{HEADER}: "
-#: for how many requests bits are drawn at a time
+#: the number of requests for which bits are drawn at a time
 _REQUESTS: Final = 256
 
 

@@ -46,7 +46,7 @@ def main(descriptor: int) -> None:
         with suppress(OSError):
             os.unlink(handed.pidfile)
     ended_by = reactor._exitSignal
-    if ended_by is not None:  # as twistd: the parent sees the signal
+    if ended_by is not None:  # as twistd: the parent process sees the signal
         signal.signal(ended_by, signal.SIG_DFL)
         os.kill(os.getpid(), ended_by)
 

@@ -1,4 +1,4 @@
-"""Workers that the program before has started, in the same process, before an upgrade executed this one."""
+"""Workers that the earlier program has started in this process, before an upgrade executed the present program."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.sums import Counts
 
 REAP: Final = 0.05
-"""Seconds between two looks whether such a worker has ended, once its connection is closed."""
+"""Seconds between two checks whether such a worker has ended, after its connection is closed."""
 
 
 def handed_over(child: Child, leaving: bool, counts: Counts) -> InheritedWorker:
-    """``child``, to be adopted by the next program, with its last ``counts``."""
+    """Data of ``child`` for the next program, which adopts it, with its last ``counts``. Its connection is inherited."""
     channel = child.channel
     descriptor, unread, asked = channel.transport.fileno(), channel.unread.hex(), channel.asked
     return InheritedWorker(child.number, child.pid, child.since, child.status, leaving, descriptor, unread, asked, counts)
 
 
 class Adopted(Child):
-    """A worker of the program before: still a child of this process, but Twisted does not know it."""
+    """A worker of the earlier program: still a child of this process, but Twisted does not know it."""
 
     def __init__(self, worker: InheritedWorker, page: SharedPage, handlers: Mapping[str, Handler], reactor: Any) -> None:
         super().__init__(worker.slot, page, handlers, reactor)
@@ -61,7 +61,7 @@ class Adopted(Child):
                 os.kill(self._pid, number)
 
     def _reap(self) -> None:
-        """The connection is closed: wait for the end of the process, which is near."""
+        """The connection is closed: wait until the process ends, which takes little time."""
         status = reaped(self._pid)
         if status is None:
             self._reactor.callLater(REAP, self._reap)

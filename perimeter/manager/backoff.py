@@ -9,18 +9,18 @@ LONGEST: Final = 30.0
 SERVED: Final = 2.0
 """A worker that has served for so many seconds has started well: the next one is started at once.
 
-A longer time would help those who know a request that ends a worker: then all slots would wait at the same time.
+With a longer time, a client that repeats a request which ends workers could make all slots wait at the same time.
 """
 
 
 class Backoff:
-    """Counts the starts that went wrong in a row: ``failures``. Waits 0, 1, 2, 4 … 30 seconds."""
+    """Counts failed starts in a row: ``failures``. Waits 0, 1, 2, 4 … 30 seconds."""
 
     def __init__(self) -> None:
         self.failures = 0
 
     def ended(self, served: float) -> float:
-        """A worker has ended that has served for ``served`` seconds. Returns the seconds until the next start."""
+        """A worker has ended after ``served`` seconds of service. Returns the seconds until the next start."""
         if served >= SERVED:
             self.failures = 0
         self.failures += 1

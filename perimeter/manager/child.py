@@ -1,4 +1,4 @@
-"""One worker process, as the manager sees it: how it is started, asked, watched and ended."""
+"""One worker process, for the manager: starts it, sends it questions, watches it and ends it."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from perimeter.workers.plan import Plan
 _log = Logger()
 
 PREPARE: Final = 40.0
-"""Seconds to prepare a configuration. A start, and a reload, take this time twice at most: once for the first worker."""
+"""Seconds to prepare a configuration. A start or a reload takes at most twice this time, since one worker is first."""
 
 COMMIT: Final = 5.0
 """Seconds to put a prepared configuration in force."""
 
 SILENT: Final = 5
-"""A worker whose heartbeat has not changed for so many seconds is ended."""
+"""If the heartbeat of a worker has not changed for this many seconds, the manager ends the worker."""
 
 BEHIND: Final = 5
-"""A worker in which a change of the state is not in force for so many seconds is ended: it may admit what was revoked."""
+"""If a worker does not apply a change of the state for this many seconds, the manager ends it: it may admit a revoked token."""
 
 ABORTED: Final = 2.0
-"""Seconds from SIGABRT, at which a worker writes where it is, to SIGKILL."""
+"""Seconds from SIGABRT, at which a worker writes the stacks of its threads, to SIGKILL."""
 
 FAULTS: Final = (Refused, ChannelClosed, TimeoutError, OSError)
-"""What fails when a worker cannot be started, or cannot use a configuration."""
+"""Exceptions if a worker cannot be started, or cannot use a configuration."""
 
 CHANNEL: Final = 3
 PAGE: Final = 4
@@ -66,10 +66,10 @@ class Generation:
 
 
 class Child(ProcessProtocol):
-    """The worker process in slot ``number``. ``handlers`` answer what it asks.
+    """The worker process in slot ``number``. ``handlers`` answer its questions.
 
-    ``told`` is set when it is told to serve, ``status`` is what it then says of itself; ``ended`` fires with the way it ended,
-    and ``closed`` when everything that it has sent was read.
+    ``told`` is set when the manager has sent ``commit``, ``status`` is the answer of the worker; ``ended`` fires with the way it
+    ended, and ``closed`` when everything that it has sent was read.
     """
 
     def __init__(self, number: int, page: SharedPage, handlers: Mapping[str, Handler], reactor: Any) -> None:
@@ -93,7 +93,7 @@ class Child(ProcessProtocol):
 
     @property
     def serving(self) -> bool:
-        """Whether it is to serve, or serves already. A worker that was sent SIGTERM serves no more."""
+        """Whether it serves, or will serve. A worker that drains, for example after SIGTERM, does not serve."""
         return self.told and not self._ending and self._page.slots[self.number].state is not SlotState.DRAINING
 
     # -- start
@@ -135,16 +135,16 @@ class Child(ProcessProtocol):
         return self.channel.ask("prepare", PREPARE, generation=generation.number, listeners=names)
 
     async def commit(self) -> None:
-        """Put in force what was prepared. Fails as `Channel.ask` does; the worker is of no more use then."""
+        """Put the prepared configuration in force. Fails as `Channel.ask` does; then the worker has to be replaced."""
         self.told = True
         self.status = await self.channel.ask("commit", COMMIT)
 
     # -- watch and end
 
     def watch(self) -> None:
-        """To be called once a second: ends a worker that hangs, which its heartbeat shows, or that does not follow the state.
+        """To be called once a second: ends a worker that hangs (its heartbeat stops) or does not apply changes of the state.
 
-        A heartbeat is compared with the one before, not with a clock: after a pause of the whole machine no worker is blamed.
+        A heartbeat is compared with the one before, not with a clock, so a pause of the whole machine ends no worker.
         """
         if not self.status or self._ending:
             return
@@ -154,15 +154,15 @@ class Child(ProcessProtocol):
         self._heartbeat = row.heartbeat
         if self._unchanged > SILENT:
             self._give_up("hangs")
-        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:  # also while it drains: it may admit
-            self._give_up("does not see what was revoked")
+        elif self._lag.look(row.applied, self._page.committed, self._watched) > BEHIND:  # a worker that drains may admit, too
+            self._give_up("does not apply changes of the state")
 
     def _give_up(self, why: str) -> None:
         _log.error("worker {slot} (pid {pid}) {why}: it is ended", slot=self.number, pid=self.pid, why=why, counted=True)
         self.end()
 
     def end(self) -> None:
-        """End the process at once: with SIGABRT, so that it writes where it was, then with SIGKILL."""
+        """End the process at once: with SIGABRT, so that it writes the stacks of its threads, then with SIGKILL."""
         if not self._ending:
             self._ending = True
             self.signal(signal.SIGABRT)
@@ -181,7 +181,7 @@ class Child(ProcessProtocol):
                 self.transport.signalProcess(number)
 
     def processEnded(self, reason: Failure) -> None:
-        """The process has ended, and was waited for."""
+        """The process has ended, and its exit status was read."""
         self._ending = True
         self._page.clear(self.number, SlotState.EMPTY)
         value: Any = reason.value

@@ -28,7 +28,7 @@ from perimeter.workers.shares import Shares
 _log = Logger()
 
 TRIES: Final = 3
-"""A slot whose worker could not be started so often is no longer waited for at the start, if another one serves."""
+"""After this many failed starts of a slot, the start no longer waits for it if another worker serves."""
 
 GRACE: Final = 5.0
 """Seconds after ``drain_timeout`` in which workers end by themselves."""
@@ -36,7 +36,7 @@ GRACE: Final = 5.0
 
 @attrs.define(eq=False)
 class Slot:
-    """A slot that is to have a worker: the present one, if there is any, and how the starts went."""
+    """A slot for a worker: the present worker, if there is one, and the results of its starts."""
 
     number: int
     child: Child | None = None
@@ -68,15 +68,15 @@ class Fleet:
         self._first = DeferredLock()
         self._proven = False
         self._leaving: set[Slot] = set()
-        #: workers of the program before, which serve until all new ones do
+        #: workers of the earlier program, which serve until all new ones do
         self.before: list[Slot] = []
 
     def serving(self) -> list[Child]:
-        """The workers that serve, by their slots; those of the program before come last."""
+        """The workers that serve, by their slots; workers of the earlier program come last."""
         return [slot.child for slot in (*self.slots, *self.before) if slot.child is not None and slot.child.serving]
 
     def with_clients(self) -> list[Child]:
-        """The workers that serve, and those that finish their requests."""
+        """The workers that serve, and the workers that finish their requests."""
         draining = [child for child in self.all_children() if self._page.slots[child.number].state is SlotState.DRAINING]
         return [*self.serving(), *draining]
 
@@ -102,7 +102,7 @@ class Fleet:
     # -- the number of workers
 
     def resize(self) -> None:
-        """Have as many workers as the configuration in force says; those that are too many finish their requests."""
+        """Have as many workers as the configuration in force says; surplus workers finish their requests and end."""
         wanted = self.generation.plan.workers
         for slot in self.slots[wanted:]:
             self._leave(slot)
@@ -132,7 +132,7 @@ class Fleet:
     # -- the life of a slot
 
     async def _keep(self, slot: Slot) -> None:
-        """Keep a worker in the slot until it is to leave."""
+        """Keep a worker in the slot until the slot is given up."""
         while not self._is_leaving(slot):
             child = slot.child = Child(slot.number, self._page, {}, self._reactor)
             child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
@@ -182,15 +182,15 @@ class Fleet:
     async def _start(self, child: Child) -> None:
         """Let a new worker serve by the configuration in force."""
         prepared = await self._prepare_first(child)
-        while prepared is not self.generation:  # there is another one meanwhile, or there is none yet
+        while prepared is not self.generation:  # another one has come into force meanwhile, or there is none yet
             prepared = self.generation
             await child.prepare(prepared)
         await child.commit()
 
     async def _prepare_first(self, child: Child) -> Generation | None:
-        """What is missing in ``state_dir`` (keys, a certificate, the database) is made by one worker, before the others begin.
+        """Let one worker create keys, certificate and database in ``state_dir`` if they are missing, before the others begin.
 
-        Returns what ``child`` has prepared, None if another one was the first.
+        Returns the generation that ``child`` has prepared, None if another worker was the first.
         """
         await self._first.acquire()
         try:
@@ -206,7 +206,7 @@ class Fleet:
     # -- an upgrade
 
     def adopt(self, workers: Iterable[InheritedWorker]) -> None:
-        """Go on with the workers of the program before."""
+        """Adopt the workers of the earlier program."""
         for worker in workers:
             child = Adopted(worker, self._page, {}, self._reactor)
             child.channel.handlers = {**self.relay.handlers(child), **self.shares.handlers(child)}
@@ -227,7 +227,7 @@ class Fleet:
             self.before.remove(slot)
 
     def retire(self) -> None:
-        """Let the workers of the program before finish their requests: the new ones serve."""
+        """Let the workers of the earlier program finish their requests: the new ones serve."""
         before, self.before = self.before, []
         for slot in before:
             self._leave(slot)
@@ -245,7 +245,7 @@ class Fleet:
         return [child for child in self.all_children() if child.pid and not child.status]
 
     def follow(self, new: Generation) -> None:
-        """``new`` is the configuration in force from now on. Slots that wait for their next start need not wait any longer."""
+        """``new`` is the configuration in force from now on. Slots that wait for their next start start at once."""
         before, self.generation = self.generation, new
         self.resize()
         close_sockets(before.sockets, new.sockets)
@@ -256,7 +256,7 @@ class Fleet:
     # -- the end
 
     def all_children(self) -> list[Child]:
-        """Every process, also of slots that are being left."""
+        """Every process, also of slots that are given up."""
         return [slot.child for slot in self._all_slots() if slot.child is not None]
 
     def _all_slots(self) -> list[Slot]:
@@ -268,12 +268,12 @@ class Fleet:
             child.watch()
 
     def tell(self, name: str, /, **arguments: Any) -> None:
-        """Tell all workers something."""
+        """Send a message to all workers."""
         for child in self.all_children():
             child.channel.tell(name, **arguments)
 
     async def stop(self) -> None:
-        """Accept no more; let requests in flight finish for ``drain_timeout``; then end what is left.
+        """Accept no more connections; let requests finish for ``drain_timeout``; then end the remaining workers.
 
         The reactor's ``stop_now`` (a second signal) ends it sooner.
         """

@@ -1,8 +1,8 @@
-"""What a process hands over to the program that takes its place: the manager, which is executed with the same process id.
+"""Data that a process hands over to the program that replaces it: the manager, which has the same process id.
 
 The manager is a program of its own. `perimeter.manager.start` binds the listeners within twistd, which then changes the user of
-the process; afterwards the process executes the manager. So the manager has nothing of twistd and of the configuration in its
-memory, and never was root.
+the process; afterwards the process executes the manager. So the memory of the manager contains nothing of twistd and of the
+configuration, and the manager never was root.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from perimeter.workers.sums import Counts
 
 @attrs.frozen
 class InheritedWorker:
-    """What is handed over of a worker: its ``slot`` and ``pid``; when it was started (epoch seconds); whether it is to leave.
+    """The data of a worker: its ``slot`` and ``pid``; when it was started (epoch seconds); whether it is to end.
 
-    ``channel`` is the descriptor of the connection to it, from which ``unread`` (in hexadecimal) has been read already; ``asked``
-    is the number of the last question, ``counts`` the last counts that it has sent.
+    ``channel`` is the descriptor of the connection to it, and ``unread`` (in hexadecimal) the incomplete message that was read
+    from it; ``asked`` is the number of the last question, ``counts`` the last counts that it has sent.
     """
 
     slot: int
@@ -47,10 +47,10 @@ class InheritedWorker:
 
 @attrs.frozen
 class Present:
-    """The workers that there are at an upgrade, the number of their configuration, and the descriptors of the shared page.
+    """The workers at an upgrade, the number of their configuration, and the descriptors of the shared page.
 
-    The gateway has been up ``since`` then. ``counts`` are those of workers that have ended, ``ending`` processes that end and are
-    waited for.
+    ``since`` is the start of the gateway. ``counts`` are the counts of workers that have ended; ``ending`` are processes that are
+    about to end.
     """
 
     generation: int
@@ -63,16 +63,16 @@ class Present:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Present:
-        """What `attrs.asdict` has turned into JSON."""
+        """The value that `attrs.asdict` has turned into JSON."""
         workers = tuple(InheritedWorker(**one) for one in found["workers"])
         return cls(**{**found, "wakers": tuple(found["wakers"]), "workers": workers, "ending": tuple(found["ending"])})
 
 
 @attrs.frozen(eq=False)
 class Handover:
-    """``file`` is site.ini, ``text`` the descriptor of what was read from it. `Launch` has ``waiting`` and ``pidfile``.
+    """``file`` is site.ini, ``text`` the descriptor of its content. `Launch` has ``waiting`` and ``pidfile``.
 
-    At an upgrade there are workers already, in ``present``.
+    At an upgrade, ``present`` has the running workers.
     """
 
     file: Path
@@ -85,7 +85,7 @@ class Handover:
     present: Present | None = None
 
     def described(self) -> bytes:
-        """What the next program reads."""
+        """Return the text that the next program reads."""
         told = {
             "file": str(self.file),
             "plan": attrs.asdict(self.plan),
@@ -119,7 +119,7 @@ class Handover:
 
     @classmethod
     def received(cls, descriptor: int) -> Handover:
-        """What the process before has handed over. Its descriptors are not inherited any further."""
+        """Return the data from the process before. Its descriptors are not inherited by other processes."""
         told = content(descriptor)
         os.close(descriptor)
         handed = cls.understood(told)
@@ -129,7 +129,7 @@ class Handover:
 
     @classmethod
     def understood(cls, told: bytes, socket_of: Callable[[int], socket.socket] = inherited_socket) -> Handover:
-        """What another program has described. Raises an exception of any kind if this version does not understand that one.
+        """Return what another program has described. Raises an exception of any kind if this version does not understand it.
 
         ``socket_of`` returns the socket behind a descriptor.
         """
@@ -154,7 +154,7 @@ def python(module: str, *arguments: str, executable: str = sys.executable) -> li
 
 
 def environment(present: Mapping[str, str], executable: str = sys.executable) -> dict[str, str]:
-    """The environment for another process of this program, in which it finds the same code: also if that is not installed.
+    """The environment for another process of this program, in which it finds the same code, even if that is not installed.
 
     Another interpreter than this one finds the code that is installed with it.
     """

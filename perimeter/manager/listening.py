@@ -10,13 +10,13 @@ from perimeter.net.binding import bind
 from perimeter.workers.plan import Address
 
 Sockets = Mapping[Address, socket.socket]
-"""The listening sockets by the addresses of the listeners. Two listeners may have the same one for the time of a reload."""
+"""The listening sockets by the addresses of the listeners. During a reload, two listeners may have the same address."""
 
 
 def open_sockets(addresses: Iterable[Address], present: Sockets) -> Sockets:
     """The sockets for ``addresses``: those of ``present`` where they fit, new ones otherwise.
 
-    Raises `StartupError`, and has opened nothing then.
+    Raises `StartupError`; then no socket has been opened.
     """
     found: dict[Address, socket.socket] = {}
     try:
@@ -29,7 +29,7 @@ def open_sockets(addresses: Iterable[Address], present: Sockets) -> Sockets:
 
 
 def close_sockets(sockets: Sockets, keep: Sockets) -> None:
-    """Close all of ``sockets`` but those that are among ``keep``."""
+    """Close all of ``sockets`` that are not in ``keep``."""
     for one in sockets.values():
         if one not in keep.values():
             one.close()

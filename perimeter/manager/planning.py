@@ -1,4 +1,4 @@
-"""Asks a short-lived process what a site.ini wants (`perimeter.run.plan`)."""
+"""Lets a short-lived process read a site.ini and make its plan (`perimeter.run.plan`)."""
 
 from __future__ import annotations
 

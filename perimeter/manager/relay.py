@@ -1,4 +1,4 @@
-"""Passes questions of one worker on to the others, and of the operator to one worker. The manager does not read them."""
+"""Forwards questions of one worker to the others, and of the operator to one worker. The manager does not read them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ANSWER: Final = 60.0
 """Seconds for the answer to a question of the operator."""
 
 TURNS: Final = 0.5
-"""Seconds in which a worker has to say that it turns. The operator's command waits for some seconds only."""
+"""Seconds in which a worker has to answer that it is alive. The operator's command waits only for a few seconds."""
 
 
 class Relay:
@@ -25,7 +25,7 @@ class Relay:
         self.renewed: Callable[[int, list[str]], None] = lambda generation, paths: None
 
     def handlers(self, child: Child) -> dict[str, Handler]:
-        """What ``child`` may ask and tell."""
+        """Handlers for the questions and messages of ``child``."""
 
         async def gather(asked: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             return await gatherResults([Deferred.fromCoroutine(_reply(other, asked)) for other in self._others(child)])
@@ -45,7 +45,7 @@ class Relay:
     async def control(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of the first worker that serves, and does not hang. Raises ValueError with a text for the operator.
 
-        A worker is first asked whether it turns: a question that changes something must not go to two of them.
+        The manager first checks that a worker is alive: a question that changes something must not go to two workers.
         """
         for child in self._serving():
             try:

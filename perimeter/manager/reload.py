@@ -21,7 +21,7 @@ _log = Logger()
 
 
 async def reload(fleet: Fleet, file: Path | None, reactor: Any) -> None:
-    """Put in force what ``file`` says, or what is in force (None), whose files have changed. Raises `StartupError`."""
+    """Put ``file`` in force, or the present configuration again (None) if its files have changed. Raises `StartupError`."""
     before = fleet.generation
     plan, text = _same(before) if file is None else await plan_file(file, reactor)
     try:
@@ -45,12 +45,12 @@ def _same(present: Generation) -> tuple[Plan, int]:
 async def put_in_force(fleet: Fleet, new: Generation) -> None:
     """Let all workers of ``fleet`` serve by ``new``, or none. Raises `StartupError` with the fault and the slot that has it.
 
-    A worker that begins to serve meanwhile has to prepare it as well. The reactor does not turn between the last answer and the
-    commits.
+    A worker that begins to serve meanwhile has to prepare it as well. The commits are sent in the same turn of the reactor as the
+    last answer.
     """
     prepared: list[Child] = []
     try:
-        # The first one alone: what is missing on disk is made once, and a fault is reported once.
+        # First one worker alone: it creates missing files, and a fault is reported once.
         while missing := [child for child in fleet.serving() if child not in prepared]:
             missing = missing if prepared else missing[:1]
             await gatherResults([Deferred.fromCoroutine(_prepare(child, new)) for child in missing], consumeErrors=True)

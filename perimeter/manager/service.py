@@ -31,11 +31,11 @@ from perimeter.workers.page import SharedPage
 _log = Logger()
 
 WATCH: Final = 1.0
-"""Seconds between two looks at the workers."""
+"""Seconds between two checks of the workers."""
 
 
 class Service:
-    """Manages the workers of a gateway. ``fault`` says why it could not be started, in the end."""
+    """Manages the workers of a gateway. ``fault`` is the reason if the gateway could not be started."""
 
     def __init__(self, handed: Handover, reactor: Any, notifier: Notifier, log: DaemonLog, launch: Launch) -> None:
         self.fault = ""
@@ -87,13 +87,13 @@ class Service:
 
     @property
     def _serves(self) -> bool:
-        """Whether the gateway was ready once: with these workers, or with those of the program before."""
+        """Whether the gateway was ready once: with these workers, or with those of the earlier program."""
         return self._ready or bool(self._fleet.before)
 
     def _none_starts(self) -> None:
         if self._fleet.before:
             self._notifier.ready(f"not upgraded: {self._fleet.fault}")
-            _log.error("the workers of the new program do not start; those before serve on", counted=True)
+            _log.error("the workers of the new program do not start; the earlier ones continue to serve", counted=True)
         else:
             self.fault = self._fleet.fault
             self._reactor.stop()
@@ -125,7 +125,7 @@ class Service:
             self._reloads.ask(False)
 
     async def _reload(self, whole: bool) -> str:
-        """Put a configuration in force in all workers, or in none. Returns "", or why it is not in force."""
+        """Put a configuration in force in all workers, or in none. Returns "", or the reason why it is not in force."""
         if self._upgrades.under_way or not self._serves:
             return self._refused("the gateway starts, or is upgraded; try again")
         self._notifier.reloading("reading the configuration")

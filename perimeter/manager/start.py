@@ -58,7 +58,7 @@ class Start(Service):
             self._launch.failed(str(error))
 
     def _refuse_unreadable(self, user: DaemonUser) -> None:
-        """Workers read all files as the user that they are: none of them ever is root."""
+        """Workers read all files as their own user, and never run as root."""
         user.refuse_unwritable(self._config)
         unreadable = ", ".join(str(path) for path in user.unreadable(self._config) if path != self._config.file)
         if unreadable:

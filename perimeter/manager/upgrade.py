@@ -39,10 +39,10 @@ FLUSHED: Final = 2.0
 """Seconds to wait until all messages to the workers have left."""
 
 ANSWER_LEAVES: Final = 0.1
-"""Seconds between the answer to a command and what it has asked for, if the process ends by that: the answer leaves first."""
+"""Seconds between the answer to a command and the end of the process that the command has asked for: the answer is sent first."""
 
 SIGNALS: Final = frozenset({signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD})
-"""They wait while one program gives way to the next: without a handler they would end the process."""
+"""Blocked while one program replaces the other: without a handler they would end the process."""
 
 
 class Upgrade:

@@ -55,7 +55,7 @@ def from_counts(counts: Counts) -> Metrics:
 
 
 def _parts(metrics: Metrics) -> Iterator[tuple[str, Counter[Any] | Histogram]]:
-    """Every counter by a tuple of labels and every histogram, with its name. A new one needs no change here."""
+    """Every counter by a tuple of labels and every histogram, with its name. A new counter needs no change here."""
     for name, value in vars(metrics).items():
         members = {name: value} if isinstance(value, Counter | Histogram) else getattr(value, "__dict__", {})
         for member, part in members.items():

@@ -158,7 +158,7 @@ class Metrics:
         self.logins: Counter[tuple[str, ...]] = Counter()
         #: requests that traces record (recorded), and those above the limit (limited)
         self.traces: Counter[tuple[str, ...]] = Counter()
-        #: spans, by what became of them (`perimeter.traces.exporter.Outcome`)
+        #: spans, by their outcome (`perimeter.traces.exporter.Outcome`)
         self.spans: Counter[tuple[str, ...]] = Counter()
         #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}

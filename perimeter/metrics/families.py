@@ -48,8 +48,8 @@ def families(metrics: Metrics) -> Iterator[Metric]:
     yield from _auth(metrics.auth)
     yield from upstream_counters(metrics.upstreams)
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
-    yield _counter("perimeter_traces", "Requests that were to be recorded in traces.", ("outcome",), metrics.traces.items())
-    yield _counter("perimeter_trace_spans", "Spans, by what became of them.", ("outcome",), metrics.spans.items())
+    yield _counter("perimeter_traces", "Requests to record in traces.", ("outcome",), metrics.traces.items())
+    yield _counter("perimeter_trace_spans", "Spans, by their outcome.", ("outcome",), metrics.spans.items())
     reloads = CounterMetricFamily("perimeter_config_reloads", "Reloads of the configuration.", labels=("result",))
     for result, count in metrics.reloads.items():
         reloads.add_metric((result,), count)

@@ -1,4 +1,4 @@
-"""The figures of one moment, for the operator's page: what was counted, and what there is now.
+"""The figures of one moment, for the operator's page: the counts so far, and the present state.
 
 Both are values that one worker process sends to another as JSON, and those of several processes become one.
 """
@@ -114,7 +114,7 @@ class AuthenticatorNow:
 
 @attrs.frozen
 class Now:
-    """What there is. ``connections`` are by listener, ``waiting`` are requests that wait for a server, by upstream."""
+    """The present state. ``connections`` are by listener, ``waiting`` are requests that wait for a server, by upstream."""
 
     connections: Mapping[str, int]
     in_flight: int
@@ -130,7 +130,7 @@ class Now:
 
     @classmethod
     def from_members(cls, members: Mapping[str, Any]) -> Now:
-        """What `members` has returned, perhaps in another process."""
+        """The value of `members`, perhaps from another process."""
         rows = {
             "servers": [known(ServerNow, one) for one in members["servers"]],
             "authenticators": [known(AuthenticatorNow, one) for one in members["authenticators"]],
@@ -139,7 +139,7 @@ class Now:
 
 
 def now_of(sources: ScrapeSources, time: float) -> Now:
-    """What there is in this process. ``time`` is the present (epoch seconds)."""
+    """The present state of this process. ``time`` is the present (epoch seconds)."""
     return Now(
         connections={name: len(several) for name, several in sources.connections.items()},
         in_flight=sum(connections.in_flight() for connections in sources.connections.values()),
@@ -158,7 +158,7 @@ def now_of(sources: ScrapeSources, time: float) -> Now:
 
 
 def together(own: Now, others: Iterable[Now]) -> Now:
-    """What there is in all processes: connections are added up, a state is the worst one, and sessions are known to all.
+    """The present state of all processes: connections are added up, a state is the worst one, all processes have all sessions.
 
     Listeners, servers and authenticators are those of ``own``, in its order: another process may have another configuration for a
     moment.
@@ -191,7 +191,7 @@ def together(own: Now, others: Iterable[Now]) -> Now:
 def _grouped(
     several: Sequence[Now], rows: Callable[[Now], Sequence[T]], key: Callable[[T], object]
 ) -> list[tuple[T, Sequence[T]]]:
-    """Each row of the first, with those of all that have the same key."""
+    """Each row of the first list, with the rows of all lists that have the same key."""
     found: dict[object, list[T]] = {}
     for now in several:
         for row in rows(now):

@@ -33,7 +33,7 @@ MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "process_max_fds": min,
     "python_info": max,
 }
-"""How the values of several worker processes become one. A state is the worst one; what all workers know is the latest one."""
+"""How to merge the values of several worker processes: the worst state; the latest of values that all workers have."""
 
 
 def build_info() -> Metric:

@@ -1,7 +1,7 @@
 """One sample a second of what the gateway does, for the operator's page.
 
-A sample is made of differences between the totals and of what there is at its end (`perimeter.metrics.figures`), in all worker
-processes if there are several. Samples are only made while there is a viewer, and the last `RING` of them are kept.
+A sample has the differences between the totals, and the state at its end (`perimeter.metrics.figures`), of all worker processes.
+Samples are only made while there is a viewer, and the last `RING` of them are kept.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Sampler:
             self._loop.clock = self._clock
             if self._gather is None:
                 self._before, self._time = totals(self._metrics), self._looked
-            # The first figures of several processes take a moment; no sample is made of them.
+            # The first figures of several processes come late; they make no sample.
             self._loop.start(SECOND, now=self._gather is not None)
         return self.samples
 

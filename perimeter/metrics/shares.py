@@ -1,4 +1,4 @@
-"""What each worker process adds to the metrics of the gateway, as JSON values, and how they become one set of families.
+"""The share of each worker process in the metrics of the gateway, as JSON values, and their sum as one set of families.
 
 Counters and histograms are added up by the manager (`perimeter.workers.shares`), which also has the counts of workers that have
 ended or do not answer, so that no sum ever goes back. Gauges are merged as `perimeter.metrics.gauges.MERGES` says.
@@ -29,7 +29,7 @@ Gauges = Mapping[str, Sequence[Sequence[Any]]]
 
 
 def system_registry() -> CollectorRegistry:
-    """What the library reads of this process: memory, CPU, open files, garbage collection. To be collected in a thread."""
+    """The library's metrics of this process: memory, CPU, open files, garbage collection. To be collected in a thread."""
     # A registry of its own: the library's default registry is one for the whole process.
     registry = CollectorRegistry()
     registry.register(ProcessCollector(registry=None))

@@ -1,4 +1,4 @@
-"""The servers of upstreams as Prometheus reads them: their state, their requests, and what became of those."""
+"""The servers of upstreams for Prometheus: their state, their requests, and the outcomes of the requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SERVER = ("upstream", "server")
 
 
 def upstream_gauges(pools: Sequence[UpstreamPool]) -> Iterator[Metric]:
-    """What is so now. The requests of an upstream with one server and no options for it are not counted here."""
+    """Gauges of the present state. The requests of an upstream with one server and without options are not counted here."""
     connections = GaugeMetricFamily("perimeter_upstream_connections", "Connections to services.", labels=(*_SERVER, "state"))
     up = GaugeMetricFamily(
         "perimeter_upstream_server_up",
@@ -51,7 +51,7 @@ def upstream_counters(counts: UpstreamCounts) -> Iterator[Metric]:
     """What has happened."""
     yield _counter(
         "perimeter_upstream_answers",
-        "Answers of servers: bad ones are 502, 503 and 504, and those that did not come or were not complete.",
+        "Answers of servers: bad ones are 502, 503, 504, missing and incomplete answers.",
         (*_SERVER, "result"),
         counts.answers,
     )
@@ -59,7 +59,7 @@ def upstream_counters(counts: UpstreamCounts) -> Iterator[Metric]:
     yield _counter("perimeter_upstream_checks", "Health checks.", (*_SERVER, "result"), counts.checks)
     yield _counter(
         "perimeter_upstream_retries",
-        "Requests that were sent again, or not because of retry_budget.",
+        "Requests that were sent again, and requests that retry_budget did not allow to send again.",
         ("upstream", "result"),
         counts.retries,
     )

@@ -38,7 +38,8 @@ class Activated:
 
 
 def activated(environ: MutableMapping[str, str], pid: int, first: int = FIRST) -> list[Activated]:
-    """The sockets that ``environ`` promises to the process ``pid``; the variables are removed: they are for no other process.
+    """The sockets that ``environ`` promises to the process ``pid``; the variables are removed, so that child processes do not see
+    them.
 
     Raises `StartupError` for a descriptor that is not a listening TCP socket.
     """

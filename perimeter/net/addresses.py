@@ -1,4 +1,4 @@
-"""Addresses of a name: what an answer of DNS says, which of them are used, and what resolv.conf says about questions. Pure."""
+"""Addresses of a name: the parts of a DNS answer, the usable addresses, and the settings in resolv.conf. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 from perimeter.config.site.lookup import NameServer
 
 MOST_ADDRESSES: Final = 64
-"""Addresses of one name that are used."""
+"""The most addresses of one name that are used."""
 
 _MOST_SUFFIXES = 6
 _MOST_NDOTS = 15
@@ -21,12 +21,12 @@ Address = IPv4Address | IPv6Address
 
 
 class LookupFailed(Exception):
-    """A name has no address now; the text says why."""
+    """A name has no address now; the text has the reason."""
 
 
 @attrs.frozen
 class Answer:
-    """The addresses of a name, sorted, and for how many seconds they hold. ``refused`` are some of those that are not used.
+    """The addresses of a name, sorted, and the seconds for which they hold. ``refused`` has some of the unusable ones.
 
     ``missing`` is 4 or 6 if the question for the addresses of that IP version got no answer, otherwise 0.
     """
@@ -45,7 +45,7 @@ class LookUp(Protocol):
 
 
 def refusal(address: Address) -> str:
-    """Why an address that DNS gives is not used, or "".
+    """The reason why an address from DNS is not used, or "".
 
     The address of the metadata of a cloud machine (169.254.169.254) is link-local: an answer that names it would make the gateway
     show the credentials of the machine to its clients.
@@ -81,7 +81,7 @@ def answer(found: Iterable[tuple[Address, float]], missing: int = 0) -> Answer:
 
 @attrs.frozen
 class Questions:
-    """What resolv.conf(5) says: the servers to ask, and the suffixes of names with fewer than ``ndots`` dots."""
+    """The settings of resolv.conf(5): the DNS servers, and the suffixes of names with fewer than ``ndots`` dots."""
 
     servers: tuple[NameServer, ...] = ()
     suffixes: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Questions:
 
 
 def read_questions(text: str) -> Questions:
-    """The content of a resolv.conf. What it does not understand is left out, as the system does."""
+    """The content of a resolv.conf. Unknown lines are skipped, as the system does."""
     servers: list[NameServer] = []
     suffixes: tuple[str, ...] = ()
     ndots = 1

@@ -66,7 +66,7 @@ def _bound(family: int, name: tuple[Any, ...], backlog: int, *, only_v6: bool) -
 
 
 def bind_fault(problem: OSError, port: int) -> str:
-    """What it means that a socket cannot listen on ``port``."""
+    """The reason, in words, why a socket cannot listen on ``port``."""
     if problem.errno in (errno.EACCES, errno.EPERM) and 0 < port < 1024:
         return (
             "permission denied: ports below 1024 need root or CAP_NET_BIND_SERVICE: start with root and --uid, set "

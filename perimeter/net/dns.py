@@ -1,8 +1,8 @@
 """Looks up the addresses of a name: in /etc/hosts, then in DNS with Twisted's resolver.
 
-The resolver of the system (getaddrinfo) tells no time for which an answer holds, and takes a thread. Here each answer has its
-time, and IPv4 and IPv6 addresses are asked for at once. How often a name is looked up is left to `perimeter.proxy.lookups`. The
-import takes 0.1 s, so only a gateway that looks up names imports this module.
+The resolver of the system (getaddrinfo) does not return the TTL of an answer, and takes a thread. Here each answer has its TTL,
+and one look-up sends the questions for IPv4 and IPv6 at once. `perimeter.proxy.lookups` decides how often a name is looked up.
+The import takes 0.1 s, so only a gateway that looks up names imports this module.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOSTS_TTL: Final = 30.0
 """Seconds for which an address from /etc/hosts holds."""
 
 TRIES: Final = (1, 2, 2)
-"""Seconds for which each DNS server is waited for, in the rounds through all of them."""
+"""Seconds to wait for each DNS server, in the rounds through all of them."""
 
 LONGEST: Final = 20.0
 """Seconds for a look-up."""

@@ -2,13 +2,13 @@
 
 All workers wait on the same socket, so no connection is lost with a worker. The kernel wakes the same one first again and again,
 so a worker that has more than its share of the connections *steps back*: it does not wait on the sockets until it has less, or
-the others have more. The share is the mean of all serving workers and some slack. The slack is so small that the worker with the
-fewest connections has at least 7/8 of the mean, less 4, even if all others have all that they may have. One worker at least has
-no more than the mean, so one at least accepts.
+the others have more. The share is the mean of all serving workers, plus some slack. With this slack, the worker with the fewest
+connections has at least 7/8 of the mean, less 4, even if all others have their full share. At least one worker has no more than
+the mean, so at least one worker accepts.
 
-But a worker can be stuck, stopped or killed, also after the kernel has woken it for a connection that it has not accepted. So
-each worker looks from time to time whether connections wait. One that has stepped back looks more often, and accepts in spite of
-its share if the numbers of all others stay the same at `PATIENCE` looks while connections wait.
+But a worker can hang, be stopped or be killed after the kernel has woken it for a connection and before it accepts it. So
+each worker looks from time to time whether connections wait. One that has stepped back looks more often, and accepts above its
+share if connections wait and the numbers of all other workers are unchanged at `PATIENCE` looks.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from perimeter.net.listeners import ConnectionLimits, ListeningPort
 from perimeter.workers.place import Place
 
 MAX_ACCEPTS: Final = 8
-"""Connections that a worker accepts in one turn of the event loop at most, so that the others get some."""
+"""The most connections that a worker accepts in one turn of the event loop, so that the others get some."""
 
 LOOK: Final = 0.005
 """Seconds between two looks of a worker that has stepped back, while connections wait."""
 
 LONGEST_LOOK: Final = 0.02
-"""The same while none waits: the time doubles from `LOOK` up to this."""
+"""The most seconds between two looks while no connection waits: the time doubles from `LOOK` up to this."""
 
 CALM_LOOK: Final = 0.1
 """Seconds between two looks of a worker that has not stepped back."""
 
 PATIENCE: Final = 4
-"""Looks at which the others have done nothing, although connections waited, before a worker that has its share accepts some."""
+"""Looks at which connections wait and the others have not accepted any, before a worker accepts above its share."""
 
 MAKE_ROOM: Final = "make-room"
-"""The message to the other workers that all of them together have as many connections as they may have, and this one, which has
-refused another, has none that is silent."""
+"""The message to the other workers that the limit of all workers is reached: this worker has refused a connection, and has no
+silent connection to close."""
 
 ASK_AGAIN: Final = 0.1
-"""Seconds between two such messages of a worker at least."""
+"""The least seconds between two such messages of a worker."""
 
 ALONE: Final = 1_000_000
-"""The room of a worker that is the only one."""
+"""The room of the only worker."""
 
 
 def room(own: int, others: list[int]) -> int:
-    """How many connections a worker with ``own`` may accept before it has its share. ``others`` is what the others have."""
+    """How many connections a worker with ``own`` may accept up to its share. ``others`` has the numbers of the others."""
     if not others:
         return ALONE
     mean = (own + sum(others)) / (len(others) + 1)
@@ -66,8 +66,8 @@ def limit_for_one(limit: int, workers: int) -> int:
 class SharedLimits(ConnectionLimits):
     """`ConnectionLimits` of a worker, its share, and the ports that it accepts on. It publishes how many connections it has.
 
-    The total is a limit of all workers together; none has more than half of its descriptors. The limit for one address is divided
-    (`limit_for_one`).
+    The total is a limit of all workers together; each worker uses at most half of its descriptors for connections. The limit for
+    one address is divided (`limit_for_one`).
     """
 
     def __init__(self, place: Place, clock: IReactorTime, make_room: Callable[[str | None], int] = lambda address: 0) -> None:
@@ -77,12 +77,12 @@ class SharedLimits(ConnectionLimits):
         self._page = place.page
         self._slot = place.slot
         self._clock = clock
-        #: the ports that are to accept, whether the worker has stepped back or not
+        #: the ports that accept, or would accept if the worker had not stepped back
         self._ports: set[SharedPort] = set()
         self._others: list[int] = []
         self._next: IDelayedCall | None = None
         self._pause = CALM_LOOK
-        #: what the others had at the last look of a worker that has stepped back, and at how many looks they did nothing
+        #: the numbers of the others at the last look after stepping back, and at how many looks they were unchanged
         self._seen: list[int] | None = None
         self._idle = 0
         self.stepped_back = False
@@ -95,7 +95,7 @@ class SharedLimits(ConnectionLimits):
         self.look()
 
     def look(self) -> int:
-        """Look at what the others have: the limits follow it. Returns how many connections there is room for (see `room`)."""
+        """Read the numbers of the others, and adapt the limits. Returns how many connections there is room for (see `room`)."""
         self._others, held = self._page.held_by_others(self._slot.number)
         total, per_address = self._of_all
         self.total = min(self._most, total - held)
@@ -225,5 +225,5 @@ class SharedPort(ListeningPort):
             limits.step_back()
 
     def accept(self) -> None:
-        """Accept some of the waiting connections, whatever the share."""
+        """Accept some of the waiting connections, even above the share."""
         super().doRead()

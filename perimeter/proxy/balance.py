@@ -1,7 +1,7 @@
 """Chooses the server of a request among the servers of an upstream. Pure.
 
-First the servers that may be used: those in use before those that come last, others before backups, and none that is full. Among
-these the method of the configuration decides. The effort is proportional to the number of servers.
+First it selects the servers that may be used: servers in use before last resorts, other servers before backups, and no full
+server. Among these the configured method decides. The effort is proportional to the number of servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from perimeter.config.site.server import ServerSettings
 from perimeter.proxy.health import ServerHealth, ServerState, Standing, may_eject
 
 FREE_OF_BALANCE: Final = 16
-"""Requests at a time that a server may have because of a hash, however few the others have."""
+"""A hash may always give a server this many requests at a time."""
 
 MOST_AHEAD: Final = 2.0
 """How many times its fair share of the requests at a time a server may have because of a hash.
@@ -32,8 +32,8 @@ _LEAST, _HASH = Method.LEAST_CONNECTIONS, Method.HASH
 class BalancedServer:
     """A server of an upstream: its ``settings``, its ``health``, and the requests it has.
 
-    ``active`` counts the requests it serves now, tunnels included. ``place`` tells it from other servers with the same settings:
-    its URL, or the address that its name stands for.
+    ``active`` counts the requests it serves now, tunnels included. ``place`` identifies it among servers with the same settings:
+    its URL, or the address of its name.
     """
 
     __slots__ = ("active", "credit", "health", "place", "seed", "settings", "shown", "successor", "weight")
@@ -46,11 +46,11 @@ class BalancedServer:
         #: for `Balancer._by_hash`
         self.seed = _number(self.place.encode())
         self.active = 0
-        #: takes each change of ``active``: of the same server in the configuration after a reload
+        #: after a reload: the same server in the new configuration, which gets each change of ``active``
         self.successor: Callable[[int], None] | None = None
         #: its state as it was reported last
         self.shown = ServerState.UP
-        #: what it has waited for its turn, in weights (`Balancer._in_turn`)
+        #: the credit for its next turn, in weights (`Balancer._in_turn`)
         self.credit = 0.0
 
 
@@ -72,7 +72,7 @@ class Balancer(Generic[S]):
         self._backups = any(server.settings.backup for server in servers)
 
     def choose(self, key: bytes = b"", tried: Collection[S] = ()) -> S | None:
-        """The server for a request that has tried ``tried``; ``key`` is what is hashed. None: there is none, or all are full."""
+        """The server for a request that has tried ``tried``; ``key`` is hashed. None if there is no server, or all are full."""
         tier = self.tier(tried)
         limit = self.limit
         if limit is not None:
@@ -82,7 +82,7 @@ class Balancer(Generic[S]):
         return self._pick(tier, key)
 
     def tier(self, tried: Collection[S] = ()) -> Sequence[S]:
-        """The servers, except ``tried``, among which the next request has its server, whether or not they are full."""
+        """The candidates for the next request, except ``tried``, including full servers."""
         if not tried and not self._backups:
             for server in self.servers:
                 if not server.health.steady:
@@ -102,7 +102,7 @@ class Balancer(Generic[S]):
         return best
 
     def has_room(self) -> bool:
-        """Whether a request would have a server now."""
+        """Whether a request would get a server now."""
         limit = self.limit
         return any(limit is None or server.active < limit for server in self.tier())
 
@@ -130,7 +130,7 @@ class Balancer(Generic[S]):
         return self._in_turn([server for server, load in zip(tier, loads, strict=True) if load == least])
 
     def _by_hash(self, tier: Sequence[S], key: bytes) -> S:
-        """Rendezvous hashing: when a server goes, only its own keys get another one, and they are spread over all the others."""
+        """Rendezvous hashing: when a server fails, only its own keys move, and they are spread over all the others."""
         weights = [_weight(server) for server in tier]
         most = MOST_AHEAD * (sum(server.active for server in tier) + 1) / sum(weights)
         number = _number(key)

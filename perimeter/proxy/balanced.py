@@ -1,8 +1,8 @@
 """Requests to an upstream with several servers, with a limit, with health checks or with retries.
 
-A request that cannot have a server now waits (`perimeter.proxy.waiting`). One that fails may be sent to another server
+A request that cannot get a server now waits (`perimeter.proxy.waiting`). A failed request may be sent to another server
 (`perimeter.proxy.retries`), if that is safe: it has no body and may be repeated, and no part of a response has been passed on. A
-request that was not sent yet, because its server could not be connected to, goes to the next server in any case.
+request that was not sent, because the gateway could not connect to its server, goes to the next server in any case.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def proxy_target(pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
 
 
 def client_of(decision: Admitted) -> str:
-    """Who sends a request: the user, or without one the address; of an IPv6 address its /64, in which a client has them all."""
+    """The sender of a request: the user, or else the address; for IPv6 its /64, since a client has all addresses in it."""
     principal = decision.principal
     if principal is not None:
         return f"{principal.realm}/{principal.username}"
     try:
         address = ip_address(decision.address)
     except ValueError:
-        return decision.address  # of a peer that has none, such as a socket of this machine
+        return decision.address  # not an IP address, for example a local socket
     return str(address) if address.version == 4 else f"{address.packed[:8].hex()}/64"
 
 
 def hashed(balance: Balance, head: RequestHead, decision: Admitted) -> bytes:
-    """What decides about the server of a request, for `Method.HASH`.
+    """The value that chooses the server of a request, for `Method.HASH`.
 
     A request without the header, or without a user, counts by its address.
     """
@@ -73,7 +73,7 @@ class BalancedForwarding(Forwarding):
         self._exchange.responder = self
         self._tried: list[PooledServer] = []
         self._failure: Refusal | None = None
-        #: the server that counts this request as one of its own
+        #: the server that counts this request
         self._occupied: PooledServer | None = None
         self._waits = False
         self.bounded = True
@@ -131,7 +131,7 @@ class BalancedForwarding(Forwarding):
         self._waits = False
         try:
             self._choose()
-        except Exception:  # the one whose place it takes must not suffer
+        except Exception:  # the request that has left must not fail with it
             self._broken(Failure())
 
     def turn_away(self, refusal: UpstreamBusy) -> None:

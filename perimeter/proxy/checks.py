@@ -1,8 +1,8 @@
-"""Sends the health checks of one upstream. What follows from their results is left to `perimeter.proxy.health`.
+"""Sends the health checks of one upstream. `perimeter.proxy.health` decides what follows from their results.
 
 A check is a request on a connection of its own, with the same strict reading of the response as for any request. Only the head of
-the response is read, and the whole check has a deadline. With several workers the one that leads sends the checks and tells the
-others the results.
+the response is read, and the whole check has a deadline. With several workers, the leading worker sends the checks, and sends the
+results to the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from perimeter.proxy.pool import PooledServer, UpstreamPool
 _log = Logger()
 
 UNHEARD: Final = 3
-"""Intervals without a result, after which a worker that gets its results from another one takes all servers to be up."""
+"""Intervals without a result after which a worker that gets its results from another one regards all servers as up."""
 
 
 class Others(Protocol):
@@ -38,7 +38,7 @@ class Others(Protocol):
         """Whether this worker sends the checks."""
 
     def tell(self, upstream: str, server: str, fault: str) -> None:
-        """Tell the others the result of a check; ``server`` is its place, ``fault`` is "" if it passed."""
+        """Send the result of a check to the others; ``server`` is its place, ``fault`` is "" if it passed."""
 
 
 class HealthChecks:
@@ -102,7 +102,7 @@ class HealthChecks:
             self._others.tell(self._pool.name, server.place, fault)
 
     async def fault(self, server: PooledServer) -> str:
-        """Check ``server`` once. Returns what is wrong, or ""."""
+        """Check ``server`` once. Returns its fault, or ""."""
         check = self._check
         try:
             status = await Deferred.fromCoroutine(self._status(server)).addTimeout(check.timeout, self._clock)

@@ -1,7 +1,7 @@
-"""Which server a request gets, whether it has to wait for one, and what its outcome tells about the server.
+"""Gives each request a server or lets it wait, and records the health of the server from its outcome.
 
 The decisions are in `perimeter.proxy.balance`, `perimeter.proxy.health`, `perimeter.proxy.retries` and `perimeter.proxy.waiting`.
-Here they are put together for one upstream, counted, and reported: one line in the log for each change of a server's state.
+This module combines them for one upstream, counts, and logs one line for each change of a server's state.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class ServerChoice(Generic[S]):
             server.health.tried()
 
     def vacate(self, server: S) -> None:
-        """A request has ended with ``server``: the next one that waits may have its place."""
+        """A request has ended with ``server``: the next waiting request may take its place."""
         self.carry(server, -1)
 
     def carry(self, server: S, change: int) -> None:
-        """``server`` has one request more or less. It may have begun before a reload, with the same server of that time."""
+        """``server`` has one request more or less. It may have begun before a reload: then the server has a successor."""
         server.active += change
         if server.successor is not None:
             server.successor(change)
@@ -76,7 +76,7 @@ class ServerChoice(Generic[S]):
             self.admit_next()
 
     def admit_next(self) -> None:
-        """Let requests that wait begin, as long as a server has room; or if none can be used any more, let all of them go."""
+        """Let waiting requests begin while a server has room; if no server can be used, refuse all of them."""
         if self._admitting:  # one that begins may end at once
             return
         self._admitting = True
@@ -105,21 +105,21 @@ class ServerChoice(Generic[S]):
         if self.queue:
             self.admit_next()
 
-    # -- what is told about a server
+    # -- reports about a server
 
     def unreachable(self, server: S, fault: str) -> None:
-        """``server`` could not be connected to."""
+        """The gateway could not connect to ``server``."""
         server.health.unreachable(fault)
         self.report(server)
 
     def reached(self, server: S) -> None:
-        """``server`` was connected to, or has answered on a connection that was open already."""
+        """The gateway has connected to ``server``, or it has answered on an open connection."""
         if server.health.resting_until:
             server.health.reached()
             self.report(server)
 
     def answered(self, server: S, fault: str = "") -> None:
-        """``server`` has answered a request well, or ``fault`` says what was wrong."""
+        """``server`` has answered a request badly if there is a ``fault``, otherwise well."""
         self.counts.answers[self.name, server.place, "bad" if fault else "good"] += 1
         if not fault:
             self.reached(server)
@@ -128,13 +128,13 @@ class ServerChoice(Generic[S]):
             self.report(server)
 
     def checked(self, server: S, fault: str) -> None:
-        """A check of ``server`` has ended: it passed, or ``fault`` says what was wrong."""
+        """A check of ``server`` has failed if there is a ``fault``, otherwise passed."""
         self.counts.checks[self.name, server.place, "failed" if fault else "passed"] += 1
         server.health.checked(fault)
         self.report(server)
 
     def unchecked(self, server: S) -> None:
-        """Nothing is known about checks of ``server`` any more."""
+        """Results of checks of ``server`` do not arrive any more."""
         server.health.unchecked()
         self.report(server)
 
@@ -146,7 +146,7 @@ class ServerChoice(Generic[S]):
                 self.report(server)
 
     def report(self, server: S) -> None:
-        """Log and count a change of the state of ``server``, if there is one. What waits may go on because of it."""
+        """Log and count a change of the state of ``server``, if there is one. Waiting requests may begin after it."""
         state = server.health.state()
         if state is server.shown:
             return

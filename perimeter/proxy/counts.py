@@ -23,7 +23,7 @@ class UpstreamCounts:
         self.lookups: Counter[tuple[str, str, str]] = Counter()
 
     def forget(self, upstream: str, server: str) -> None:
-        """``server`` does not exist any more: its name came from a look-up, and there may be any number of them."""
+        """Remove the counts of ``server``, which does not exist any more: look-ups may return any number of addresses."""
         for counts in (self.answers, self.changes, self.checks):
             for key in [key for key in counts if key[:2] == (upstream, server)]:
                 del counts[key]

@@ -188,11 +188,11 @@ class Forwarding:
         attempt.addCallbacks(connected, failed).addErrback(self._broken)
 
     def _not_connected(self, refusal: Refusal) -> None:
-        """The server could not be connected to. Nothing has been sent."""
+        """The gateway could not connect to the server, and has sent nothing."""
         self._exchange.refuse(refusal)
 
     def _unanswered(self, refusal: Refusal) -> None:
-        """The server has not answered as it should. If the response has begun, the client's connection is cut."""
+        """The server has answered badly or not at all. If the response has begun, the client's connection is cut."""
         self._exchange.refuse(refusal)
 
     def _broken(self, failure: Failure) -> None:

@@ -1,8 +1,8 @@
-"""What is known about the health of one server, and what follows from it for the choice. Pure.
+"""The health of one server, and its effect on the choice. Pure.
 
-Three sources tell about a server: connections that fail, answers to requests (passive), and checks (active). A failed connection
-and bad answers are guesses about the next request, so they never take the last server away: such a server comes after the others
-(`Standing.LAST`). Only checks, which the operator has asked for, put a server out of use (`Standing.OUT`).
+Three sources report the health of a server: failed connections, answers to requests (passive), and checks (active). A failed
+connection and bad answers are weak evidence, so they never remove the last server: such a server is used after the others
+(`Standing.LAST`). Only checks, which the operator configures, put a server out of use (`Standing.OUT`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 REST: Final = 10.0
-"""Seconds for which a server that cannot be connected to comes after the others."""
+"""Seconds for which a server is used after the others when a connection to it has failed."""
 
 SHARE_AT_FIRST: Final = 0.1
 """The part of its weight with which a server begins its slow start."""
@@ -28,7 +28,7 @@ class ServerState(StrEnum):
 
     UP = "up"
     STARTING = "starting"
-    """It is in use again since a short time, and gets fewer requests than its weight says (slow start)."""
+    """It became usable a short time ago, and gets less than its share (slow start)."""
     RESTING = "resting"
     """It could not be connected to."""
     EJECTED = "ejected"
@@ -50,7 +50,7 @@ class Standing(IntEnum):
 
     IN_USE = 0
     LAST = 1
-    """Only if there is no server in use."""
+    """Gets requests only if there is no server in use."""
     OUT = 2
     """Never."""
 
@@ -75,7 +75,7 @@ class HealthRules:
 
 
 class ServerHealth:
-    """The health of one server. ``clock`` returns seconds. ``fault`` is the last thing that was wrong."""
+    """The health of one server. ``clock`` returns seconds. ``fault`` is its last fault."""
 
     __slots__ = (
         "_clock",
@@ -99,7 +99,7 @@ class ServerHealth:
         self.steady = True
         self.fault = ""
         self.down = False
-        #: until then (seconds) it comes last, because it could not be connected to; 0 if it could
+        #: until then (seconds) it is used last, because a connection has failed; 0 without a failure
         self.resting_until = 0.0
         #: bad answers in a row
         self.bad_answers = 0
@@ -110,7 +110,7 @@ class ServerHealth:
         self._missed = 0
         self._passed = 0
 
-    # -- what follows from it
+    # -- its effect
 
     def state(self) -> ServerState:
         """Its state now."""
@@ -141,7 +141,7 @@ class ServerHealth:
         left = self._ramp_until - self._clock()
         return 1.0 if left <= 0 else max(SHARE_AT_FIRST, 1.0 - left / self.rules.slow_start)
 
-    # -- what is told about it
+    # -- reports about it
 
     def unreachable(self, fault: str) -> None:
         """It could not be connected to."""
@@ -161,7 +161,7 @@ class ServerHealth:
             self._back()
 
     def answered(self, good: bool) -> bool:
-        """It has answered a request, or failed to. Returns whether it deserves to be ejected (`eject`)."""
+        """It has answered a request well or badly. Returns whether it should be ejected (`eject`)."""
         if good:
             self.bad_answers = 0
             return False
@@ -170,7 +170,7 @@ class ServerHealth:
         return after is not None and self.bad_answers >= after and self._ejected_until <= self._clock()
 
     def eject(self, fault: str) -> None:
-        """Put it after the others: for the longer, the more often this happened in a row."""
+        """Use it only after the others; the time grows with the number of ejections in a row."""
         now, rules = self._clock(), self.rules
         if now - self._ejected_until > rules.eject_time * MOST_EJECTIONS:
             self._ejections = 0
@@ -182,7 +182,7 @@ class ServerHealth:
         self.steady = False
 
     def checked(self, fault: str) -> None:
-        """A check has ended; ``fault`` says what was wrong, "" if it passed."""
+        """A check has ended; ``fault`` is its fault, "" if it passed."""
         if fault:
             self._passed = 0
             self._missed += 1
@@ -198,7 +198,7 @@ class ServerHealth:
             self._back()
 
     def unchecked(self) -> None:
-        """Nothing is known of its checks any more: they count as passed."""
+        """Results of its checks do not arrive any more: they count as passed."""
         self._missed = self._passed = 0
         if self.down:
             self.down = False
@@ -209,7 +209,7 @@ class ServerHealth:
         self._back()
 
     def settle(self) -> None:
-        """Find out whether nothing is wrong any more, so that the choice costs less. For a periodic look."""
+        """Check whether all faults are over, so that the choice costs less. To be called periodically."""
         now = self._clock()
         self.steady = not (self.down or self.resting_until or self._ejected_until > now or self._ramp_until > now)
 

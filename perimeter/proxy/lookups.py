@@ -1,4 +1,4 @@
-"""Keeps the servers of one upstream as DNS has them: each address of a name is a server, and the name is looked up again in time.
+"""Keeps the servers of one upstream up to date with DNS: each address of a name is a server.
 
 Before the first answer the name itself is the server, so that the system's resolver is asked at each new connection. When a
 look-up fails, the last addresses stay in use.
@@ -20,7 +20,7 @@ _log = Logger()
 
 
 class Housed(Protocol):
-    """What has servers with names: `perimeter.proxy.pool.UpstreamPool`."""
+    """An object that has servers with names: `perimeter.proxy.pool.UpstreamPool`."""
 
     name: str
 
@@ -31,8 +31,8 @@ class Housed(Protocol):
 class NameLookup:
     """Looks up one ``host`` again and again. ``count`` is called with ``answered`` or ``failed``.
 
-    An answer is used for its own time, but for ``floor`` seconds at least and ``cap`` seconds at most. After a failure the next
-    question follows in ``floor`` seconds.
+    An answer is used for its TTL, at least ``floor`` and at most ``cap`` seconds. After a failure the next look-up follows in
+    ``floor`` seconds.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class NameLookup:
         self.host = host
         self.addresses: tuple[str, ...] = ()
         self.fault = ""
-        """Why the last look-up failed, or ""."""
+        """The fault of the last look-up, or ""."""
         self._pool = pool
         self._names = names
         self._floor = floor
@@ -59,7 +59,7 @@ class NameLookup:
         self._begin()
 
     def stop(self) -> None:
-        """Look it up no more."""
+        """Stop the look-ups."""
         self._running = False
         if self._call is not None:
             self._call.cancel()
@@ -85,7 +85,7 @@ class NameLookup:
             self._failed(str(failed))
         except CancelledError:
             raise
-        except Exception as error:  # it must be looked up again all the same
+        except Exception as error:  # the look-ups must continue
             _log.failure("upstream {name}: {host} could not be looked up", name=self._pool.name, host=self.host)
             self._failed(type(error).__name__)
         else:

@@ -40,24 +40,24 @@ class Dial(Protocol):
     ) -> Deferred[UpstreamConnection]:
         """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`.
 
-        ``address`` is used instead of an address of the server's host, whose name the certificate still has to have.
+        ``address`` is used instead of a look-up of the server's host. The certificate must have the name of the host.
         """
 
 
 def at_address(settings: ServerSettings, address: str) -> str:
-    """What tells a server at one of the addresses of its host from those at the others."""
+    """The URL of a server, with its address if that was looked up: it identifies the server in logs and metrics."""
     return f"{settings.url} ({address})" if address else settings.url
 
 
 class PooledServer(BalancedServer):
-    """One server, and the `ConnectionOwner` of its connections. ``address`` is the one that is used, if not its host's name."""
+    """One server, and the `ConnectionOwner` of its connections. ``address`` replaces the name of its host, if set."""
 
     __slots__ = ("_pool", "address", "clock", "connections", "deadlines", "gone", "idle", "idle_timeout", "read_timeout", "turns")
 
     def __init__(self, settings: ServerSettings, pool: UpstreamPool, address: str = "") -> None:
         super().__init__(settings, ServerHealth(pool.rules, pool.clock), at_address(settings, address))
         self.address = address
-        #: the address is none of its host any more
+        #: its host does not have the address any more
         self.gone = False
         self._pool = pool
         self.clock = pool.clock
@@ -97,7 +97,7 @@ class PooledServer(BalancedServer):
 
 @attrs.frozen
 class ServerView:
-    """A server for operators. ``url`` has its address too, if that was looked up. ``fault`` says why it is not up.
+    """A server for operators. ``url`` has its address too, if that was looked up. ``fault`` is the reason why it is not up.
 
     ``active`` counts its requests, if they are counted (an upstream with one server and no options for it does not count them),
     ``busy`` and ``idle`` count connections.
@@ -144,10 +144,10 @@ class UpstreamPool:
         limit = None if settings.max_requests is None else max(1, settings.max_requests // workers)
         servers = [PooledServer(server, self) for server in settings.servers]
         self.choice = ServerChoice(settings, servers, limit, deadlines, clock, counts or UpstreamCounts())
-        #: all requests go to one server at once: there is nothing to choose and nothing to find out
+        #: all requests go to one server at once, without choice and health
         self.plain = len(servers) == 1 and limit is None and not (settings.health or settings.retries or settings.looks_up)
         self._dial = dial
-        #: servers whose addresses are gone, and which have requests still
+        #: servers whose addresses are gone, and which still have requests
         self._gone: list[PooledServer] = []
         self.closed = False
         #: number of idle connections to all servers
@@ -164,7 +164,7 @@ class UpstreamPool:
 
     @property
     def connections(self) -> list[UpstreamConnection]:
-        """Every connection to any of the servers, idle ones and those of servers that are gone included."""
+        """Every connection to any of the servers, including idle ones, and those to removed servers."""
         return [connection for server in (*self.servers, *self._gone) for connection in server.connections]
 
     def take(self, server: PooledServer, repeatable: bool) -> UpstreamConnection | None:
@@ -222,7 +222,7 @@ class UpstreamPool:
         return server
 
     def adopt(self, old: UpstreamPool) -> None:
-        """Go on with what ``old`` knows about the health of the same servers, and with the requests that they have."""
+        """Take over the health and the requests in flight of the same servers from ``old``."""
         known = {server.place: server for server in old.servers}
         for server in self.servers:
             before = known.get(server.place)

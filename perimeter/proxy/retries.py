@@ -1,11 +1,11 @@
-"""How many requests to an upstream may be sent again: a part of all, so that retries cannot multiply an overload. Pure."""
+"""Limits how many requests to an upstream may be sent again, so that retries cannot increase an overload. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
 RESERVE: Final = 10.0
-"""Retries that are possible without requests before them, for services with few requests; also the most that is saved up."""
+"""Retries that are possible without earlier requests, for services with few requests; also the largest reserve."""
 
 
 class RetryBudget:
@@ -18,7 +18,7 @@ class RetryBudget:
         self._saved = RESERVE
 
     def request(self) -> None:
-        """There is a request. Its own retries do not count as requests."""
+        """Count a request. Its own retries do not count as requests."""
         if self._saved < RESERVE:
             self._saved = min(RESERVE, self._saved + self._share)
 

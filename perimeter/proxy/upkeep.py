@@ -1,4 +1,4 @@
-"""What goes on for an upstream besides its requests: health checks, look-ups of names, and a look at what changes with time."""
+"""Periodic work for an upstream: health checks, look-ups of names, and changes of states with time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class UpstreamUpkeep:
         )
 
     def start(self) -> None:
-        """Begin. An upstream without anything to look after costs nothing."""
+        """Begin. An upstream without periodic work costs nothing."""
         if not self.pool.plain:
             self._look.start(_LOOK, now=False)
         for lookup in self.lookups.values():
@@ -66,7 +66,7 @@ class UpstreamUpkeep:
             self._checks.heard(place, fault)
 
     def adopt(self, old: UpstreamUpkeep) -> None:
-        """Go on with what ``old``, of the configuration before, knows about the same names and servers."""
+        """Take over the addresses and the health of the same names and servers from ``old``, of the earlier configuration."""
         for host, lookup in self.lookups.items():
             before = old.lookups.get(host)
             if before is not None and before.addresses:

@@ -21,7 +21,7 @@ class Waiter(Protocol):
         """A server has room: choose one."""
 
     def turn_away(self, refusal: UpstreamBusy) -> None:
-        """It may not wait any longer."""
+        """Refuse the request."""
 
     def deadline_expired(self) -> None:
         """It has waited for too long."""
@@ -32,7 +32,7 @@ class RequestQueue:
 
     ``count`` is called with ``waited``, ``full`` or ``timeout`` for each request that has left the queue, or did not get in.
 
-    A client that fills the queue loses its newest requests to clients with fewer: it cannot keep others out.
+    If a client fills the queue, its newest requests make room for clients with fewer requests.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the operator asks, answered for all worker processes by the one that was asked."""
+"""Answers the operator's questions for all worker processes, in the worker that gets the question."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from perimeter.workers.place import Place
 
 
 async def all_problems(subject: Examination) -> list[Problem]:
-    """`problems` of this process, what the other workers have noticed, and what is wrong with the workers. Never raises.
+    """`problems` of this process, problems that the other workers report, and problems of the workers. Never raises.
 
     The worst is first. Takes as long as `problems`.
     """
@@ -38,7 +38,7 @@ async def all_problems(subject: Examination) -> list[Problem]:
 
 
 def merged_problems(own: Iterable[Problem], others: Mapping[int, Iterable[Problem]]) -> list[Problem]:
-    """``own`` problems, and those of the ``others`` by slot that are not known here, with the slots."""
+    """``own`` problems, and further problems of the ``others`` (by slot), with their slots."""
     known = list(own)
     subjects = {_what(one) for one in known}
     more: dict[object, list[tuple[int, Problem]]] = {}
@@ -54,7 +54,7 @@ def merged_problems(own: Iterable[Problem], others: Mapping[int, Iterable[Proble
 
 
 def _what(problem: Problem) -> object:
-    """What has the problem: two workers may describe it with different numbers. A server is named by the message."""
+    """The key of a problem: two workers may describe it with different numbers. A server is named by the message."""
     server = problem.message.partition(": ")[0] if problem.subject == Subject.UPSTREAM else ""
     return problem.subject, problem.name, server
 
@@ -123,7 +123,7 @@ def _servers(several: Iterable[Sequence[Mapping[str, Any]]]) -> list[dict[str, A
 def _rows(
     several: Sequence[Mapping[str, Any]], name: str, key: Sequence[str], merges: Mapping[str, Callable[[Iterable[Any]], Any]]
 ) -> list[dict[str, Any]]:
-    """The rows ``name`` of all, one for each value of ``key``, whose other members are merged or those of the first."""
+    """The rows ``name`` of all, one for each value of ``key``; other members are merged, or are those of the first row."""
     found: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for row in (row for status in several for row in status.get(name, ())):
         found.setdefault(tuple(row[each] for each in key), []).append(row)

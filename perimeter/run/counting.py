@@ -1,4 +1,4 @@
-"""The counts of this worker process among those of the others: the manager keeps them, and they are part of each scrape."""
+"""Sends the counts of this worker process to the manager, which keeps them for scrapes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EVERY: Final = 5.0
 """Seconds between two messages to the manager with the counts of this worker, which it keeps when this worker ends."""
 
 TIMEOUT: Final = 1.0
-"""Seconds that the manager has to take the last counts."""
+"""Seconds to wait until the manager has the last counts."""
 
 
 class Counting:

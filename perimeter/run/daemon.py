@@ -172,7 +172,7 @@ class Daemon(Service):
     # -- questions of the operator
 
     def _answer(self, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-        """The answer to what concerns the process; the worker answers everything else. Raises ValueError."""
+        """The answer to a question about the process; the worker answers all other questions. Raises ValueError."""
         command = question.get("command")
         if command == "reload":
             return self._reload_and_report()
@@ -196,7 +196,7 @@ class Daemon(Service):
     # -- reload
 
     def reload(self) -> Deferred[str]:
-        """Read the configuration again and put it in force, as a whole or not at all. The result is "", or what is wrong."""
+        """Read the configuration again and put it in force, as a whole or not at all. The result is "", or the fault."""
         return self._reloads.ask(True)
 
     def _renewed(self, paths: list[Path]) -> None:

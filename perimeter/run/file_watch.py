@@ -26,7 +26,7 @@ INTERVAL = 5.0
 class FileWatch:
     """Calls ``renewed`` with the paths that have changed. Looks are made in a thread of its own: a file system may hang.
 
-    ``wanted`` is asked before each look: of several workers, one looks.
+    ``wanted`` is called before each look, so that only one of several workers looks.
     """
 
     def __init__(

@@ -63,7 +63,7 @@ class ActiveListener:
     site: Site
     port: ListeningPort
     number: int = attrs.field(init=False, default=attrs.Factory(lambda self: int(self.port.getHost().port), takes_self=True))
-    """Number of the port, also when it is closed: the one that the system has chosen if the configuration says 0."""
+    """Number of the port, also when it is closed. If the configuration says 0, the system has chosen it."""
 
     def start(self) -> None:
         """Accept connections."""
@@ -269,7 +269,7 @@ class Listeners:
     def drain(self) -> int:
         """Accept no more, and let each connection end after its present request or the next one, which may be on its way.
 
-        To be called again and again: handshakes under way become connections. Returns how many of both there are.
+        To be called repeatedly: handshakes under way become connections. Returns how many of both there are.
         """
         for listening in self._listening.values():
             listening.port.close()

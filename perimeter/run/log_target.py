@@ -1,4 +1,4 @@
-"""Where the processes of a gateway with several workers write the daemon's log: one place for all of them.
+"""The daemon's log of a gateway with several workers: all processes write to one place.
 
 Each process writes whole lines at the end of the file. One of them renames a full file, and the others follow.
 """
@@ -73,7 +73,7 @@ class SharedLogFile(LogFile):
         except FileNotFoundError:
             there = None
         if there is None or (own.st_dev, own.st_ino) != (there.st_dev, there.st_ino):
-            with suppress(OSError):  # as long as there is no other one, the renamed one will do
+            with suppress(OSError):  # without a new file, write to the renamed one
                 before = self._file
                 self._openFile()
                 before.close()

@@ -105,7 +105,7 @@ def console_line(event: LogEvent, redact: Redactor = redact, slot: int | None = 
 
 @lru_cache(maxsize=1024)
 def _names(words: str) -> tuple[str, ...]:
-    """The names of the values in the format of a message. None of a message that is one value."""
+    """The names of the values in the format of a message. Empty for a message that is one value."""
     try:
         parts = list(Formatter().parse(words))
     except ValueError:
@@ -146,7 +146,7 @@ def json_line(event: LogEvent, redact: Redactor = redact, slot: int | None = Non
         "namespace": _clean(str(event.get("log_namespace", "-"))),
         "message": _clean(shown),
     }
-    # what is secret in a message may not look so without the words around it
+    # a secret may not be recognisable without the words around it
     values = _values(event, redact) if shown == message else {}
     if values:
         fields["values"] = values

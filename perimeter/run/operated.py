@@ -29,10 +29,10 @@ from perimeter.workers.channel import ChannelClosed, Refused
 from perimeter.workers.place import Place
 
 KNOWN_FOR: Final = 5.0
-"""Seconds for which found problems are kept: directories and services are not asked again for each operator."""
+"""Seconds for which problems are kept, so that not every operator causes new checks of directories and services."""
 
 NOTE_TIMEOUT: Final = 0.5
-"""Seconds in which another worker has to give the note about what an operator did there."""
+"""Seconds in which another worker has to send its note about an action of an operator."""
 
 
 class OperatedWorker(Protocol):
@@ -132,7 +132,7 @@ class OperatedGateway:
 
 
 def make_desk(worker: OperatedWorker, runtime: Runtime) -> Desk:
-    """What all operators of this process share."""
+    """The parts that all operators of this process share."""
     operated = OperatedGateway(worker, runtime)
     audience = Audience(operated.samples, operated.troubles)
     return Desk(operated, audience, Searches(runtime.reactor), notes_of(runtime.place))

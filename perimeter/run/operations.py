@@ -127,7 +127,7 @@ async def brief_status(gateway: RunningGateway, examination: Examination) -> dic
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
     """`brief_status`, with ``problems``, the worst first, and ``certificates``.
 
-    Directories and services are asked; this takes some seconds at most.
+    Directories and services are checked, which takes at most a few seconds.
     """
     found = await all_problems(examination)
     answer = {

@@ -1,7 +1,7 @@
-"""What a worker process has in common with the others: the state, the counts of wrong passwords, and the uses of sessions.
+"""The data that a worker process shares with the others: the state, the counts of wrong passwords, and uses of sessions.
 
-It accepts connections only while it knows what the others know: not before it has caught up with them at its start, and not while
-it is late.
+It accepts connections only while it has the data of the others: not before it has received them at its start, and not while it is
+late.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class OtherWorkers:
         self._update()
 
     def join(self, state: State) -> Deferred[None]:
-        """Serve from now on: first learn what the others know, then accept connections, and fire.
+        """Serve from now on: first receive the data of the others, then accept connections, and fire.
 
-        What is revoked before the slot says that it serves is in the store by then, so a look into the store finds it. What is
-        revoked later waits for this worker.
+        The store contains all revocations from before the slot is marked as serving, so this worker reads them. The answers to
+        later revocations wait for this worker.
         """
         slot = self._place.slot
         if slot.state is SlotState.STARTING:
@@ -65,7 +65,7 @@ class OtherWorkers:
         self._update()
 
     def stop(self) -> None:
-        """The worker stops: send what the others have to know."""
+        """The worker stops: send the data that the others do not have yet."""
         self.attempts.stop()
         self.uses.stop()
 

@@ -1,4 +1,4 @@
-"""What ``perimeter status`` shows besides the parts of the gateway: requests so far, certificates, and the last reload."""
+"""Further parts of ``perimeter status``: requests so far, certificates, and the last reload."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def certificates(identities: Mapping[str, Iterable[ServerIdentity]], now: float)
 
 
 def last_reload(reload: Reload) -> dict[str, Any] | None:
-    """When the last reload was, and why it was refused, "" if it was not. None if there was none."""
+    """The time of the last reload, and the reason if it was refused, otherwise "". None if there was no reload."""
     if not reload.at:
         return None
     return {"at": datetime.fromtimestamp(reload.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "refused": reload.refused}

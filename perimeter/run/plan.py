@@ -1,4 +1,4 @@
-"""``python -m perimeter.run.plan FILE``: what the manager of several workers has to know of a site.ini.
+"""``python -m perimeter.run.plan FILE``: the plan of a site.ini, for the manager of several workers.
 
 Descriptor 3 is an empty file in memory for the text of FILE. The result is one JSON object on standard output: ``plan``, or
 ``fault``, the sentences that a start or a reload reports.
@@ -36,7 +36,7 @@ def addresses_of(config: SiteConfig) -> tuple[Address, ...]:
 
 
 def plan_of(config: SiteConfig) -> Plan:
-    """What the manager has to know of a configuration."""
+    """The plan of a configuration."""
     site = config.perimeter
     return Plan(
         workers=site.workers,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # perimeter doctor has no assembly
     from perimeter.run.build.runtime import Runtime
 
 TIMEOUT: Final = 3.0
-"""Seconds for all that is asked. It is less than `perimeter.run.asking.TIMEOUT`."""
+"""Seconds for all checks together. It is less than `perimeter.run.asking.TIMEOUT`."""
 
 MOST_SERVERS: Final = 100
 """Servers of upstreams that are asked."""
@@ -89,7 +89,7 @@ async def problems(subject: Examination) -> list[Problem]:
 
 
 def noticed(subject: Examination) -> list[Problem]:
-    """Problems that this process sees without asking anybody: those of another worker process may differ."""
+    """Problems that this process knows without checking other programs. Another worker may have other problems."""
     assembly = subject.assembly
     return [
         *(problem for one in assembly.chain.guarded for problem in _open_breaker(one)),
@@ -132,7 +132,7 @@ def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Itera
 
 
 async def ask_authenticator(one: GuardedAuthenticator, runtime: Runtime) -> list[Problem]:
-    """What is wrong with an authenticator: its backend is asked, for `TIMEOUT` at most."""
+    """The problem of an authenticator. Checks its backend, for at most `TIMEOUT`."""
     fault = ""
     authenticator = one.authenticator
     if IProbe.providedBy(authenticator):
@@ -162,7 +162,7 @@ async def _fault(probe: Awaitable[None], runtime: Runtime) -> str:
     return ""
 
 
-#: What is wrong with a server that can be connected to.
+#: The problem of a server that accepts connections.
 _FAULTS = {
     ServerState.DOWN: "it does not pass its checks: %(fault)s",
     ServerState.EJECTED: "it gets no requests for some time: %(fault)s",
@@ -170,7 +170,7 @@ _FAULTS = {
 
 
 async def ask_upstream(pool: UpstreamPool, runtime: Runtime) -> list[Problem]:
-    """What is wrong with the servers of an upstream: the gateway connects to each, for `TIMEOUT` at most."""
+    """The problems of the servers of an upstream. Connects to each server, for at most `TIMEOUT`."""
     servers = [server for server in pool.servers if server.settings.scheme is not ServerScheme.SAMPLE][:MOST_SERVERS]
     answers = await DeferredList(
         [Deferred.fromCoroutine(pool.probe(server, TIMEOUT, runtime.reactor)) for server in servers], consumeErrors=True

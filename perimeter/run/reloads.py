@@ -1,4 +1,4 @@
-"""Reloads, one after the other, and what is answered to those who have asked for them."""
+"""Reloads, one after the other, and the answers to the requests for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ STOPPING: Final = "the gateway is stopping"
 
 
 class Reloads:
-    """Calls ``reload``, which returns "" or why the configuration is not in force.
+    """Calls ``reload``, which returns "", or the reason why the configuration is not in force.
 
     Its argument is whether site.ini is read again, or only the files that the configuration in force names.
     """
@@ -20,7 +20,7 @@ class Reloads:
     def __init__(self, reload: Callable[[bool], Awaitable[str]]) -> None:
         self._reload = reload
         self._present: Deferred[str] | None = None
-        #: what is wanted after the present one, None for nothing
+        #: the argument of the next reload, None if there is no next one
         self._next: bool | None = None
         self._waiting: list[Deferred[str]] = []
         self._stopped = False
@@ -33,8 +33,8 @@ class Reloads:
     def ask(self, whole: bool) -> Deferred[str]:
         """Reload; fires with the result.
 
-        A reload that is asked for during another one is done after it, since the files may have changed: once, however often it
-        was asked for.
+        A reload that is requested during another one begins after it, since the files may have changed. Several such requests
+        cause one reload.
         """
         if self._stopped:
             return succeed(STOPPING)

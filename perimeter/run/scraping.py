@@ -43,12 +43,12 @@ class Scraping:
         """The counts and the share of this worker, as JSON values. Raises ValueError while it stops."""
         try:
             counts, own = share(self._metrics, await self._read())
-        except Refusal as error:  # it has no configuration or no threads any more
+        except Refusal as error:  # its configuration or its threads have stopped
             raise ValueError(error.detail or error.phrase) from None
         return {"counts": counts, **attrs.asdict(own, recurse=False)}
 
     async def _read(self) -> list[Metric]:
-        """What is read at the time of a scrape, with what the library reads of this process."""
+        """The families that are read at a scrape, with the library's metrics of this process."""
         system = await self._offload.proceed(_collected, self._system)
         now = self._metrics.in_force()
         if now is None:

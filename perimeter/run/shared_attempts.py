@@ -1,4 +1,4 @@
-"""Wrong passwords among worker processes: each failure is sent to the others, in batches, through the manager."""
+"""Sends each wrong password to the other worker processes, in batches, through the manager."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTERVAL: Final = 0.05
 """Seconds between two batches at least. The first failure after a pause is sent at once."""
 
 MOST: Final = 10_000
-"""Failures in one batch, and counts for a worker that starts: those with the most failures. Takes 15 ms on either side."""
+"""The most failures in one batch, and counts for a worker that starts (the highest ones). Takes 15 ms on either side."""
 
 _TIMEOUT: Final = 0.9
 """Seconds that each of the others may take to answer."""
@@ -69,7 +69,7 @@ class SharedAttempts:
         self._place.tell_others("attempts", events=events)
 
     def stop(self) -> None:
-        """Send what waits to be sent."""
+        """Send the waiting failures."""
         if self._events:
             self._send()
 
@@ -86,7 +86,7 @@ class SharedAttempts:
                 throttle.heard_drop(map(_read, keys))
 
     def _so_far(self, asked: Mapping[str, Any]) -> Any:
-        """All counts, for the worker of slot ``asker``: one of the others sends them, that with the lowest number."""
+        """All counts, for the worker of slot ``asker``. Only the other worker with the lowest number sends them."""
         first = next((slot.number for slot in self._place.page.serving() if slot.number != asked["asker"]), None)
         if self.throttle is None or first != self._place.number:
             return []

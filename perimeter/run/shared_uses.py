@@ -1,7 +1,7 @@
-"""When sessions were used last, among worker processes: each judges by the uses of all whether a session has ended by idleness.
+"""Sends the last uses of sessions to the other worker processes: each worker needs the uses of all to end idle sessions.
 
-The store has the uses as well, but up to a minute later. They need not be exact: a session may end a little early if its browser
-turns to another worker.
+The store has the uses as well, but up to a minute later. They need not be exact: a session may end a little early if the next
+request of its browser goes to another worker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST: Final = 5_000
 """Uses in one message. Takes 5 ms."""
 
 PART: Final = 30
-"""The others know of a use when one part in so many of the shortest ``idle`` is over, after `LONGEST` seconds at most."""
+"""The others get a use after the shortest ``idle`` divided by this number, and at most after `LONGEST` seconds."""
 
 LONGEST: Final = 30.0
 
@@ -36,7 +36,7 @@ _TIMEOUT: Final = 0.9
 
 
 def resolution(config: SiteConfig) -> float:
-    """How many seconds of use the others need not know."""
+    """Seconds after which the others must know of a use."""
     idle = min((idle for idle in (config.login.idle, *(route.idle for route in config.routes)) if idle), default=inf)
     return min(idle / PART, LONGEST)
 
@@ -63,7 +63,7 @@ class SharedUses:
             self._telling.start(INTERVAL, now=False)
 
     def stop(self) -> None:
-        """Send what the others do not know, for the last time."""
+        """Send the uses that the others do not know, for the last time."""
         if self._telling.running:
             self._telling.stop()
             self.resolution = 0.0

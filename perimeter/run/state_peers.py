@@ -1,7 +1,8 @@
 """The state among worker processes (`perimeter.state.peers.Peers`), over the shared page and the eventfds of its slots.
 
-A worker that has written says so on the page and wakes the others; each of them reads the store's log, says on the page how far
-it is, and wakes those who wait. The page holds hints: a worker that was not woken finds out within a second, from the log.
+A worker that has written stores the number of its change on the page and wakes the others. Each of them reads the store's log,
+stores on the page how far it has read, and wakes the workers that wait. The page holds hints: a worker that was not woken reads
+the log within a second.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ LONGEST_WAIT: Final = 0.25
 """Seconds that an answer waits until a change is in force in all workers."""
 
 LATE: Final = 1.0
-"""Seconds after which a worker that is behind the others accepts no more connections."""
+"""A worker that is behind the others for this many seconds accepts no more connections."""
 
 _CHECK: Final = 0.25
-"""Seconds between two looks at whether this worker is behind."""
+"""Seconds between two checks whether this worker is behind."""
 
 
 @implementer(IReadDescriptor)
@@ -86,7 +87,7 @@ class WorkerPeers:
         self._read()
         if self._checking.running:
             self._checking.stop()
-        self._place.slot.applied = LAST  # no connection is left: nobody needs to wait for this worker
+        self._place.slot.applied = LAST  # no connection is left: the others need not wait for this worker
 
     def wrote(self, cursor: Cursor) -> None:
         """See `Peers`."""
@@ -132,7 +133,7 @@ class WorkerPeers:
     # -- for the reactor
 
     def _read(self) -> None:
-        """Be woken from now on, or no more."""
+        """Wait for wake-ups from now on, or stop waiting."""
         wanted = self._follow is not None or bool(self._waiting)
         if wanted != self._reading:
             self._reading = wanted

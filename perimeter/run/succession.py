@@ -1,4 +1,4 @@
-"""One assembly after the other: what is read of the one in force, what the next one takes over, and how the old one is left."""
+"""Replaces one assembly by the next: what the new one takes over, and how the old one stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Identities = Mapping[str, Iterable[ServerIdentity]]
 def measured(
     assembly: Assembly | None, connections: Mapping[str, Connections], identities: Identities, runtime: Runtime
 ) -> ScrapeSources | None:
-    """What a scrape reads of ``assembly``; None if there is none. ``connections`` and ``identities`` are by listener."""
+    """The sources of a scrape in ``assembly``; None if there is none. ``connections`` and ``identities`` are by listener."""
     if assembly is None:
         return None
     return ScrapeSources(
@@ -37,7 +37,7 @@ def measured(
 
 
 def go_on(old: Assembly | None, new: Assembly) -> None:
-    """Go on with what is known about the servers of services that both configurations have."""
+    """Take over the health and addresses of servers that both configurations have."""
     known = {} if old is None else {one.pool.name: one for one in old.upkeep}
     for one in new.upkeep:
         if one.pool.name in known:
@@ -45,7 +45,7 @@ def go_on(old: Assembly | None, new: Assembly) -> None:
 
 
 def retire(assembly: Assembly) -> None:
-    """Stop what is not needed to finish requests in flight; the audit files still take their records."""
+    """Stop the parts that requests in flight do not need; the audit files still take their records."""
     run_all(
         "a part of the old configuration is still in use",
         assembly.chain.stop,

@@ -17,10 +17,10 @@ from perimeter.run.build.runtime import Runtime
 
 _log = Logger()
 
-#: Seconds between checks whether keys are to be rotated, and between attempts to write what could not be written.
+#: Seconds between checks whether keys are to be rotated, and between attempts to repeat failed writes.
 _CHECK = 5.0
 
-#: Seconds between looks for what other processes have changed: one query for the state, one look at the file of the keys. A
+#: Seconds between checks for changes of other processes: one query for the state, one check of the key file. A
 #: discarded key keeps working for at most this long.
 _FOLLOW = 1.0
 

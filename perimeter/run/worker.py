@@ -52,7 +52,7 @@ _CUT_TIME = 1.0
 
 @attrs.frozen(eq=False)
 class Made:
-    """What `Worker.make` has made of a configuration: all that is left to do are assignments."""
+    """The result of `Worker.make` for a configuration: only assignments remain to be done."""
 
     prepared: Prepared
     bound: BoundListeners
@@ -110,7 +110,7 @@ class Worker:
         return self._preparation.prepare(read)
 
     def put_in_force(self, prepared: Prepared) -> None:
-        """Serve by what was prepared: as a whole, or not at all. Raises as `make` does."""
+        """Put the prepared configuration in force, as a whole or not at all. Raises as `make` does."""
         self.assign(self.make(prepared))
 
     def make(self, prepared: Prepared) -> Made:
@@ -144,7 +144,7 @@ class Worker:
         )
 
     def assign(self, made: Made) -> None:
-        """Serve by what was made. Nothing fails here: every step is taken, and what one of them raises is logged."""
+        """Put the made configuration in force. This does not fail: it takes every step, and logs the exception of a step."""
         bound = made.bound
         old, self._assembly = self._assembly, bound.assembly
         run_all(
@@ -161,7 +161,7 @@ class Worker:
             retire(old)
 
     def _pause(self, paused: bool) -> None:
-        """Leave new connections to the other workers, or accept some again."""
+        """Stop accepting connections, or accept them again."""
         self._listeners.pause(paused)
 
     def reopen_logs(self) -> None:
@@ -206,7 +206,7 @@ class Worker:
         return done.addCallback(self._close)
 
     def _await_idle(self, done: Deferred[None], patience: float, deadline: float) -> None:
-        """Answer what is under way, or on its way, until ``patience`` has come."""
+        """Answer requests that are in flight or on their way, until the time ``patience``."""
         if self._listeners.drain() and not self._hurried() and self._reactor.seconds() < patience:
             self._reactor.callLater(0.05, self._await_idle, done, patience, deadline)
             return

@@ -1,8 +1,8 @@
 """``python -m perimeter.run.worker_process SLOT FILE LOG``: one of several workers, which the manager has started.
 
-Descriptors: 3 is the connection to the manager, 4 the shared page, from 5 on the eventfd of each slot. The manager says what to
-serve by (``prepare``, then ``commit`` or ``abort``) and when to stop; its end is the end of the worker, too. LOG says
-where the daemon's log is, a `LogTarget` in JSON.
+Descriptors: 3 is the connection to the manager, 4 the shared page, from 5 on the eventfd of each slot. The manager sends
+``prepare``, then ``commit`` or ``abort``, for each configuration, and ``stop``. If the manager ends, the worker ends, too. LOG
+says where the daemon's log is, a `LogTarget` in JSON.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class GivenSockets:
         self._sockets: dict[str, socket.socket] = {}
 
     def receive(self, sockets: Mapping[str, socket.socket]) -> None:
-        """Have these, and close those of the configuration before that were not needed: their listeners are kept."""
+        """Store these sockets, and close unused ones of the earlier configuration, whose listeners are kept."""
         for one in self._sockets.values():
             one.close()
         self._sockets = dict(sockets)
@@ -102,7 +102,7 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Connect to the manager."""
-        # A terminal, or a service manager, sends these to all processes. When to end at once is for the manager to say.
+        # A terminal, or a service manager, sends these to all processes. The manager decides when the worker ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._stop, {"now": False}))
         self._reactor.adoptStreamConnection(CHANNEL, socket.AF_UNIX, Factory.forProtocol(lambda: self._place.channel))
@@ -111,7 +111,7 @@ class WorkerProcess:
     # -- one configuration after the other
 
     async def _prepare(self, asked: Mapping[str, Any]) -> None:
-        """Read a configuration and make everything of it that can fail. Raises `StartupError`."""
+        """Read a configuration and take every step that can fail. Raises `StartupError`."""
         self._give_up()
         data = self._receive(asked["listeners"])
         self._generation = asked["generation"]
@@ -153,7 +153,7 @@ class WorkerProcess:
             return content(file.fileno())
 
     def _commit(self, _: Mapping[str, Any]) -> str:
-        """Serve by what was prepared. Returns what there is to say about it."""
+        """Put the prepared configuration in force. Returns the status of the worker."""
         worker, made, self._made = self._worker, self._made, None
         worker.assign(made)
         self._sockets.receive({})

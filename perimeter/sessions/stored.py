@@ -32,7 +32,7 @@ _UNDER_WAY: Final = 86400.0
 """Seconds after which a session is surely not on its way to the store any more."""
 
 _LOOKED_UP: Final = 120.0
-"""Seconds in which a session that is in use is surely looked up again."""
+"""Within this many seconds, a session in use is looked up again."""
 
 Use = tuple[str, float, float]
 """Id of a session, when it was used last, and its longest time without a use, as in `Seen`."""
@@ -48,7 +48,7 @@ class StoredSessions:
         self._coming = 0
         #: ids of sessions that were looked up by a request, and whose last use may have to be written
         self._used: set[str] = set()
-        #: by id of a session that was looked up a short time ago: the last use that other workers know; None without others
+        #: by id of a session that was looked up recently: the last use that other workers know; None without other workers
         self._told: dict[str, float] | None = None
         #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
         self.epoch = 0
@@ -113,7 +113,7 @@ class StoredSessions:
         return sorted((one for one in self._index.by_id.values() if ends(one) > now), key=lambda session: session.created)
 
     def latest(self) -> Iterator[Session]:
-        """The sessions that are not over, those that were kept last first. The index must not change meanwhile."""
+        """The open sessions, the latest first. The index must not change meanwhile."""
         now, ends = self._writer.seconds(), self._index.ends
         return (one for one in reversed(self._index.by_id.values()) if ends(one) > now)
 
@@ -141,7 +141,7 @@ class StoredSessions:
         return grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id
 
     def news(self) -> Deferred[None] | None:
-        """Look for what this process does not know; see `ChangeWriter.catch_up`."""
+        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
         return self._writer.catch_up()
 
     # -- changing them
@@ -188,12 +188,12 @@ class StoredSessions:
         return self._keep(due)
 
     def share_uses(self) -> None:
-        """Remember from now on which uses other workers have to know."""
+        """Remember from now on which uses to send to other workers."""
         if self._told is None:
             self._told = {}
 
     def new_uses(self, resolution: float, most: int) -> list[Use]:
-        """Up to ``most`` uses that other workers do not know, though they were ``resolution`` seconds later than those known."""
+        """Up to ``most`` uses that are at least ``resolution`` seconds later than the uses that other workers know."""
         found = list[Use]()
         told, before = self._told or {}, self._writer.seconds() - _LOOKED_UP
         for id, at in list(told.items()):

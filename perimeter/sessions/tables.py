@@ -31,7 +31,7 @@ CREATE TABLE session_user_ended (
 ) WITHOUT ROWID;
 """
 
-# Of a session from before nothing is known: it may have been unused for all of that time.
+# The gaps of an earlier session are unknown: it may have been unused for all of that time.
 _GAPS: Final = """
 ALTER TABLE session ADD COLUMN gap REAL NOT NULL DEFAULT 0;
 UPDATE session SET gap = seen - created;

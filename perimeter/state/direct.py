@@ -40,7 +40,7 @@ class DirectState:
         return self._write(change)
 
     def catch_up(self) -> None:
-        """Nothing: the whole store was read a moment ago."""
+        """Do nothing: the whole store was read a moment ago."""
 
     def _write(self, change: Change) -> Deferred[None]:
         try:

@@ -1,7 +1,7 @@
-"""The other processes that have the same store open: how this one learns of their changes, and they of its own.
+"""The other processes that have the same store open, which exchange changes with this one.
 
-The store's log is the truth, and each process looks at it once a second. Peers only make that quicker, and know when a change is
-in force in all of them.
+The store's log has all changes, and each process reads it once a second. Peers only make this faster, and know when a change is
+in force in all processes.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from perimeter.state.changes import Cursor
 
 
 class Peers(Protocol):
-    """The other processes. All methods but `wrote` are for the reactor thread, and none raises anything."""
+    """The other processes. All methods except `wrote` are for the reactor thread. The methods do not raise."""
 
     @property
     def committed(self) -> Cursor:
-        """The number of the last change that any process has written, as far as this one was informed."""
+        """The number of the last change of any process that this process was informed of."""
 
     @property
     def late(self) -> bool:
-        """Whether this process has not seen for a while what others have written."""
+        """Whether this process has not read the changes of others for some time."""
 
     @property
     def leads(self) -> bool:
-        """Whether this process does what one of them does for all."""
+        """Whether this process does the work that one process does for all."""
 
     def begin(self, cursor: Cursor, follow: Callable[[], object]) -> None:
         """All changes up to ``cursor`` are in force here. From now on ``follow`` is called when another process has written."""
@@ -49,7 +49,7 @@ class Peers(Protocol):
 
 
 class Alone:
-    """There is no other process that serves clients. A command may still write to the store."""
+    """For a gateway with one process. A command may still write to the store."""
 
     committed: Final = 0
     late: Final = False

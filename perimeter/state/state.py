@@ -34,9 +34,9 @@ _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
 
 LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks into the store for what a client names and nobody has announced."""
+"""Least seconds between two reads of the store for an unknown token or session that no process has announced."""
 _LOOK: Final = 2.0
-"""Seconds that a client waits for such a look."""
+"""Seconds that a client waits for such a read."""
 
 Indexes = Mapping[str, Any]
 """New indexes by the name of their kind, as `perimeter.state.kinds.View.index` makes them."""
@@ -61,7 +61,7 @@ class State:
         self._peers: Peers = ALONE
         self._queue = WriteQueue(self._thread, self._commit, self._written)
         self._reading = DeferredLock()
-        #: those who wait for a look into the log that has not begun
+        #: callers that wait for a read of the log that has not begun
         self._asking: list[Deferred[None]] = []
         self._looked = -inf
         #: removals that could not be written: tried again by each `tend`
@@ -92,7 +92,7 @@ class State:
         peers.begin(self._cursor, self.follow)
 
     def leave(self) -> None:
-        """Share the store no more: another one is in use. Its numbers mean nothing to the peers from now on."""
+        """Stop sharing the store, because another one is in use. Its numbers mean nothing to the peers from now on."""
         self._peers = ALONE
 
     def stop(self) -> Deferred[None]:
@@ -154,7 +154,7 @@ class State:
     # -- writing
 
     def _commit(self, changes: Sequence[Change]) -> Cursor:
-        """Write ``changes`` and inform the peers: in the store's thread, as nobody needs to wait for the reactor's."""
+        """Write ``changes`` and inform the peers, in the store's thread, so that the peers need not wait for the reactor."""
         cursor = self._store.write(changes)
         self._peers.wrote(cursor)
         return cursor
@@ -188,9 +188,9 @@ class State:
         await self._thread.run(self._store.forget, now)
 
     def follow(self) -> Deferred[None]:
-        """Put in force what other processes have written until now. Never fails.
+        """Put changes of other processes in force. Never fails.
 
-        All who ask before the next look into the log has begun share it.
+        All callers before the next read of the log share it.
         """
         asked: Deferred[None] = Deferred()
         self._asking.append(asked)
@@ -208,11 +208,11 @@ class State:
         return self._guarded(self._follow()).addCallback(seen)
 
     def catch_up(self) -> Deferred[None] | None:
-        """Look into the store for what a client names and this process does not know, since another one may have written it.
+        """Read the store for an unknown token or session of a client, since another process may have written it.
 
-        None if there is nothing to look for: the peers have written nothing new, and the last look was not `LOOK_INTERVAL` ago.
-        So a flood of made-up names costs one look a second. Fails with `StateUnavailable` if it is known that there is something
-        new, and it cannot be read.
+        None if no read is needed: the peers have written nothing new, and the last read was less than `LOOK_INTERVAL` ago. So a
+        flood of made-up tokens costs one read a second. Fails with `StateUnavailable` if there are new changes that cannot be
+        read.
         """
         now, target = self.seconds(), self._peers.committed
         if target <= self._cursor and 0 <= now - self._looked < LOOK_INTERVAL:

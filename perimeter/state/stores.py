@@ -35,7 +35,7 @@ class OpenedState:
 
 
 class States:
-    """The states in use. ``kinds`` are what they keep, and ``peers`` are the other processes that serve with the same state."""
+    """The states in use. ``kinds`` are the kinds of their data; ``peers`` are the other processes with the same state."""
 
     def __init__(self, reactor: Any, kinds: Kinds, peers: Peers = ALONE) -> None:
         self._reactor = reactor

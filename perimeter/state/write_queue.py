@@ -1,4 +1,4 @@
-"""Changes on their way to the store: those that come while others are being written are written together after them."""
+"""Changes on their way to the store: changes that come during a write are written together after it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from perimeter.state.changes import Change, Cursor
 _log = Logger()
 
 MOST_WAITING: Final = 1000
-"""Changes that may wait to be written."""
+"""The most changes that wait to be written."""
 
 Batch = Sequence[tuple[Change, Deferred[None]]]
-"""Changes that are written together, and what waits for each."""
+"""Changes that are written together, and the Deferred of each."""
 
 
 class WriteQueue:
@@ -81,7 +81,7 @@ class WriteQueue:
 
 
 def settle(batch: Batch, failure: Failure | None = None) -> None:
-    """Answer those who wait for the changes of ``batch``."""
+    """Fire the Deferreds of the changes of ``batch``."""
     for _, done in batch:
         done.callback(failure)
 

@@ -26,9 +26,9 @@ class ChangeWriter(Protocol):
         """
 
     def catch_up(self) -> Deferred[None] | None:
-        """Look for what a client names and this process does not know, since another one may have written it.
+        """Read the store for an unknown token or session of a client, since another process may have written it.
 
-        None if there is nothing to look for. Fails with `perimeter.errors.Unavailable` if there is, and it cannot be read.
+        None if no read is needed. Fails with `perimeter.errors.Unavailable` if there are new changes that cannot be read.
         """
 
     def seconds(self) -> float:
@@ -36,14 +36,14 @@ class ChangeWriter(Protocol):
 
 
 class Follows(Protocol):
-    """What `look` needs of the view of a kind."""
+    """The part of a kind's view that `look` needs."""
 
     def news(self) -> Deferred[None] | None:
         """See `ChangeWriter.catch_up`."""
 
 
 async def look(view: Follows) -> None:
-    """Look once for what is not known here. Raises what `ChangeWriter.catch_up` fails with."""
+    """Read the store once if the item is unknown. Raises the failure of `ChangeWriter.catch_up`."""
     news = view.news()
     if news is not None:
         await news

@@ -81,7 +81,7 @@ class ApiTokenVerifier:
         self._clock = clock
 
     def verify(self, token: str) -> ApiToken:
-        """What is kept of ``token``, which begins with `TOKEN_PREFIX`. Raises `UnknownToken` or `ExpiredToken`."""
+        """The stored part of ``token``, which begins with `TOKEN_PREFIX`. Raises `UnknownToken` or `ExpiredToken`."""
         # The look-up is by the hash, so its time does not depend on how much of a token was right.
         known = self._known
         kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None

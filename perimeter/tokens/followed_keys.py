@@ -1,4 +1,4 @@
-"""Keeps a keyring as its file is: several processes rotate the keys of one file, and each follows what the others do."""
+"""Keeps a keyring up to date with its file: several processes rotate the keys of one file, and each reads the changes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from perimeter.tokens.keyring import Keyring
 _log = Logger()
 
 LOOK_INTERVAL: Final = 1.0
-"""Seconds between two looks at the file for the sake of keys that tokens name and this process does not have."""
+"""Least seconds between two checks of the file because a token names an unknown key."""
 
 
 def _do_nothing() -> None:
-    """No part needs to know."""
+    """Ignore the change."""
 
 
 class FollowedKeys:
@@ -35,7 +35,7 @@ class FollowedKeys:
         self.changed: Callable[[], None] = _do_nothing
 
     def refresh(self) -> Deferred[None]:
-        """Read the file if it is another one than before. Never fails."""
+        """Read the file if it has changed. Never fails."""
         return self._done(self._offload.run(self._keyring.refresh))
 
     def rotate_if_due(self) -> Deferred[None]:
@@ -43,7 +43,7 @@ class FollowedKeys:
         return self._done(self._offload.run(self._keyring.rotate_if_due))
 
     def look(self) -> Deferred[None] | None:
-        """Like `refresh`, for a token whose key is not known. None if the last look was not `LOOK_INTERVAL` ago (attack 89)."""
+        """Like `refresh`, for an unknown key. None if the last check was less than `LOOK_INTERVAL` ago (attack 89)."""
         now = self._clock.seconds()
         if 0 <= now - self._looked < LOOK_INTERVAL:
             return None

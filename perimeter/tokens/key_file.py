@@ -86,7 +86,7 @@ class KeyFile:
             raise StartupError(f"state_dir {self._dir}: not writable")
 
     def version(self) -> Version | None:
-        """What changes whenever the file is replaced or written; None if there is no file."""
+        """A value that changes whenever the file is replaced or written; None if there is no file."""
         try:
             status = os.stat(self.path, follow_symlinks=False)
         except OSError:

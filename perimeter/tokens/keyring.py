@@ -91,7 +91,7 @@ class Keyring:
         return keyring
 
     def refresh(self) -> bool:
-        """As `rotate_if_due`, but nothing is done if the file is still the one that was read before: that takes 5 µs."""
+        """As `rotate_if_due`, but does nothing if the file has not changed; this check takes 5 µs."""
         version = self._file.version()
         return version is not None and version != self._version and self.rotate_if_due()
 

@@ -1,4 +1,4 @@
-"""What another process may have written a moment ago: an API token, or a key. One look, then a client is refused."""
+"""Reads an API token or a key that another process may have just written, once before a client is refused."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from twisted.internet.defer import Deferred
 from perimeter.errors import InvalidToken, UnknownKey, UnknownToken
 
 News = Callable[[InvalidToken], "Deferred[None] | None"]
-"""Looks for what is missing according to a refusal. None if there is nothing to look for, and the refusal stands."""
+"""Reads the missing token or key of a refusal. None if no read is needed, so the refusal stands."""
 
 
 def no_news(error: InvalidToken) -> None:
-    """There is no other process."""
+    """For a gateway without other processes."""
 
 
 def news_of(state: Callable[[], Deferred[None] | None], keys: Callable[[], Deferred[None] | None]) -> News:
-    """Looks for API tokens with ``state``, and for keys with ``keys``."""
+    """Reads API tokens with ``state``, and keys with ``keys``."""
 
     def news(error: InvalidToken) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):

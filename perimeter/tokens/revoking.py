@@ -51,7 +51,7 @@ class UserSessions(Protocol):
 class Revoker:
     """Ends tokens, and with all tokens of a user their ``sessions``. Without ``verifier`` there are no access tokens.
 
-    ``news`` looks once for a token that is not known here: it must not stay valid because another process has issued it.
+    ``news`` reads an unknown token once: it must not stay valid because another process has issued it.
 
     Every method raises `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """

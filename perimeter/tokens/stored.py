@@ -123,7 +123,7 @@ class StoredTokens:
         return user is not None and grant.issued <= user.before
 
     def news(self) -> Deferred[None] | None:
-        """Look for what this process does not know; see `ChangeWriter.catch_up`."""
+        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
         return self._writer.catch_up()
 
     # -- changing them

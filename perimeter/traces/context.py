@@ -35,7 +35,7 @@ class TraceContext:
 def context_of(headers: HeaderBlock) -> TraceContext | None:
     """The context of a request, or None if it has none, a malformed one, or two.
 
-    Only for the headers of a trusted peer: whoever chooses the ids and the flag decides what is recorded.
+    Only for the headers of a trusted peer, because the flag decides whether the request is recorded.
     """
     values = headers.get_all(b"traceparent")
     match = _PARENT.fullmatch(values[0]) if len(values) == 1 else None

@@ -1,7 +1,7 @@
-"""Sends spans to a collector: a bounded queue, one batch at a time, time-outs, and nothing that blocks or slows a request.
+"""Sends spans to a collector, with a bounded queue, one batch at a time, and time-outs. It does not block or slow requests.
 
-Spans that find the queue full are dropped. A batch that the collector cannot take now is sent again, with longer pauses each
-time, and dropped after `TRIES` attempts. All that is dropped is counted, by the reason.
+Spans are dropped while the queue is full. A batch that the collector cannot take now is sent again, with longer pauses each time,
+and dropped after `TRIES` attempts. Dropped spans are counted, by the reason.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ TRIES: Final = 5
 PAUSE: Final = 1.0
 
 LAST: Final = 2.0
-"""Seconds at a stop in which the spans that are left may be sent."""
+"""Seconds at a stop for sending the remaining spans."""
 
 #: "Retryable response codes": the collector may take the batch later
 _LATER = frozenset((429, 502, 503, 504))
 
 
 class Outcome(StrEnum):
-    """What became of spans."""
+    """The outcomes of spans."""
 
     SENT = "sent"
     #: the queue was full
     DROPPED = "dropped"
     #: the collector refused them
     REFUSED = "refused"
-    #: the collector was away, or too slow, at each attempt
+    #: the collector did not answer, or was too slow, at each attempt
     FAILED = "failed"
 
 
 class Answer(Protocol):
-    """What is read of `perimeter.web_client.client.RemoteAnswer`."""
+    """The used part of `perimeter.web_client.client.RemoteAnswer`."""
 
     @property
     def status(self) -> int:
@@ -83,7 +83,7 @@ class Exporter:
         self._clock = clock
         self._count = count
         self._waiting: deque[Span] = deque()
-        #: a coroutine sends what waits; it has ended when these are called
+        #: a coroutine sends the waiting spans; these are called when it has ended
         self._busy = False
         self._ended: list[Deferred[None]] = []
         self._sleep: IDelayedCall | None = None
@@ -103,7 +103,7 @@ class Exporter:
             self._sending.addErrback(self._broken)
 
     def stop(self) -> Deferred[None]:
-        """Send what is left, for `LAST` seconds at most, and drop the rest. Fires then, never with a failure.
+        """Send the remaining spans for at most `LAST` seconds, and drop the rest. Fires then, never with a failure.
 
         Spans of requests that end later are sent at once.
         """
@@ -128,7 +128,7 @@ class Exporter:
             _log.failure("spans cannot be sent", failure)
 
     async def _send_all(self) -> None:
-        """Send batches until nothing waits. A batch keeps its room in the queue until it is sent or given up."""
+        """Send batches until no spans wait. A batch keeps its room in the queue until it is sent or given up."""
         try:
             while self._waiting:
                 if len(self._waiting) < BATCH:

@@ -1,7 +1,7 @@
 """Spans, and their form in OTLP over HTTP: JSON. Pure. <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
 The encoding is written here, because the exporters of OpenTelemetry's SDK send from threads with clients that block, and its
-spans cost ten times as much as the request that they describe. What is needed of the format is the few members below.
+spans cost ten times as much as the request that they describe. The gateway needs only the few members below.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Span:
 def encoded(spans: Sequence[Span], resource: Mapping[str, Value], version: str, pause: Callable[[], None] | None = None) -> bytes:
     """An ``ExportTraceServiceRequest`` with ``spans``. ``resource`` describes the process; ``version`` is the gateway's.
 
-    ``pause`` is called after each `SLICE` spans: a thread lets others work then.
+    ``pause`` is called after each `SLICE` spans, so that other threads can work.
     """
     made = []
     for number, span in enumerate(spans, 1):

@@ -1,4 +1,4 @@
-"""The trace of one request: what an exchange notes while it is served, and the spans that are made of it at its end.
+"""The trace of one request: notes of an exchange while it is served, and the spans that are made from them at its end.
 
 A span names the route, the authenticator and the service, which are words of the configuration, the method, the status, and the
 path without its query. It names neither the user nor the client: the audit log has them, under the request's id.
@@ -17,7 +17,7 @@ from perimeter.traces.context import TraceContext, context_lines
 from perimeter.traces.span import Attributes, Span, SpanKind
 
 _LONGEST_PATH = 256
-#: RFC 9110 and RFC 5789: other methods are clients' own words, which would make many names of spans
+#: RFC 9110 and RFC 5789: clients may choose other methods, which would make many names of spans
 _METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"))
 
 
@@ -138,7 +138,7 @@ def _name(record: AccessRecord) -> str:
 
 
 def _attributes(record: AccessRecord) -> Attributes:
-    """Those of OpenTelemetry's conventions for HTTP servers, and the gateway's own."""
+    """The attributes of OpenTelemetry's conventions for HTTP servers, and the gateway's own."""
     path = redact(record.target.partition(b"?")[0][:_LONGEST_PATH])
     found: list[tuple[str, str | int]] = [
         ("http.request.method", _method(record)),

@@ -1,9 +1,10 @@
 """Decides to which trace a request belongs, and whether it is recorded.
 
-A trusted proxy's ``traceparent`` continues its trace, and its decision counts. Any other request begins a trace of its own,
-whatever headers it has: a client must not choose which requests are recorded, nor put its requests into the traces of others
-(attack 101). Its trace-id is the request's id. A share of these traces is recorded. In one second at most ``limit`` requests are
-recorded, so that neither clients nor a trusted proxy can make the gateway spend its time on traces.
+A request with the ``traceparent`` of a trusted proxy continues that trace, and the proxy decides whether it is recorded. Any
+other request begins a new trace, even with these headers: a client must not choose which requests are recorded, nor add its
+requests to the traces of others (attack 101). Its trace-id is the request's id. A share of these traces is recorded. In one
+second at most ``limit`` requests are recorded, so that neither clients nor a trusted proxy can make the gateway spend its time on
+traces.
 """
 
 from __future__ import annotations

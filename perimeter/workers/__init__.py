@@ -1,1 +1,1 @@
-"""What the processes of one gateway share: a page of memory, and the connection between a worker and the manager."""
+"""Shared parts of the processes of one gateway: a page of memory, and the connection between a worker and the manager."""

@@ -1,8 +1,8 @@
 """The connection between the manager and one worker, for control only: a socket pair with one JSON object in each message.
 
-Either side asks questions and answers those of the other side, and tells what needs no answer. Listening sockets are passed as
-descriptors. Messages have a length of 4 bytes in front (`twisted.protocols.basic.Int32StringReceiver`). Twisted's AMP was
-measured at five times the CPU, imports TLS, and limits a value to 64 KiB, which is too short for metrics.
+Either side asks questions, answers questions of the other side, and sends messages that need no answer. Listening sockets are
+passed as descriptors. Messages have a length of 4 bytes in front (`twisted.protocols.basic.Int32StringReceiver`). Twisted's AMP
+was measured at five times the CPU, imports TLS, and limits a value to 64 KiB, which is too short for metrics.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ MAX_MESSAGE: Final = 64 * 1024 * 1024
 """Bytes of the longest message."""
 
 Handler = Callable[[Mapping[str, Any]], Any]
-"""Answers a question, or takes what was told, by its arguments. Returns what JSON can hold, or an awaitable of that.
+"""Answers a question, or handles a message, by its arguments. Returns a JSON value, or an awaitable of one.
 
 Raises `Refused`, `StartupError` or ValueError with a text that the other side may show to the operator.
 """
 
 
 class ChannelClosed(Exception):
-    """The other process has gone, or goes."""
+    """The other process has ended, or is about to end."""
 
 
 class Refused(Exception):
-    """The other process could not do what it was asked; the text says why."""
+    """The other process has refused the question; the text has the reason."""
 
 
 @implementer(IFileDescriptorReceiver)
 class Channel(Int32StringReceiver):
     """One end. ``handlers`` are by the name of the question; ``closed`` is called when the other end has gone.
 
-    ``descriptors`` are those that have arrived and were not taken yet, in the order of their sending; each belongs to the one
-    who takes it. They arrive before the message that is sent after them.
+    ``descriptors`` have arrived and were not taken yet, in the order of their sending; the code that takes one has to close it.
+    They arrive before the message that is sent after them.
     """
 
     MAX_LENGTH = MAX_MESSAGE
@@ -84,14 +84,14 @@ class Channel(Int32StringReceiver):
         return answer.addTimeout(timeout, self._clock, _late).addBoth(ended)
 
     def tell(self, name: str, /, **arguments: Any) -> None:
-        """Send what needs no answer. Does nothing if the other end has gone."""
+        """Send a message that needs no answer. Does nothing if the other end has gone."""
         if self._open:
             self._send({"name": name, "with": arguments})
 
     def send_descriptor(self, descriptor: int) -> None:
-        """Give the other process a copy of ``descriptor``, which stays this one's. Does nothing if the other end has gone.
+        """Send a copy of ``descriptor``, which the caller keeps. Does nothing if the other end has gone.
 
-        The system drops what is too much for the limit of the other process, so a message has to say how many were sent.
+        The system drops descriptors above the limit of the other process, so a message has to contain their number.
         """
         if self._open:
             self.transport.sendFileDescriptor(descriptor)
@@ -99,16 +99,16 @@ class Channel(Int32StringReceiver):
     def _send(self, message: Mapping[str, Any]) -> None:
         self.sendString(json.dumps(message, separators=(",", ":")).encode("ascii"))  # type: ignore[no-untyped-call]
 
-    # -- for another program that goes on with the connection
+    # -- for another program that continues with the connection
 
     @property
     def unread(self) -> bytes:
-        """What has arrived of the next message."""
+        """The part of the next message that has arrived."""
         return bytes(self._unprocessed)
 
     @property
     def flushed(self) -> bool:
-        """Whether everything that was sent has left this process."""
+        """Whether all messages have left this process."""
         transport = self.transport
         return not self._open or not (transport.dataBuffer or transport._tempDataBuffer or transport._sendmsgQueue)
 

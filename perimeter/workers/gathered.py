@@ -1,4 +1,4 @@
-"""A worker's question to all others, and what they have answered (`perimeter.workers.shares` is the manager's part)."""
+"""A worker's question to all others, and their answers (`perimeter.workers.shares` is the manager's part)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOW: Final = 1.0
 """Seconds in which a worker has to answer. Otherwise it is shown as slow."""
 
 _MARGIN: Final = 1.0
-"""Seconds more that the manager has."""
+"""Further seconds for the manager."""
 
 
 T = TypeVar("T", bound=attrs.AttrsInstance)
@@ -25,8 +25,8 @@ T = TypeVar("T", bound=attrs.AttrsInstance)
 def known(kind: type[T], members: Mapping[str, Any]) -> T:
     """An object of an attrs class, made of the ``members`` that it has.
 
-    During an upgrade the program of another process may be newer, and its members are more. A class that gets more later has
-    defaults for them, since that program may also be older.
+    During an upgrade the program of another process may be newer and send further members, which are ignored. New members of a
+    class need defaults, since that program may also be older.
     """
     names = {field.name for field in attrs.fields(kind)}
     return kind(**{name: value for name, value in members.items() if name in names})
@@ -54,7 +54,7 @@ class WorkerNow:
 class Gathered:
     """``shares`` are the answers of the other workers by slot, without those of slow ones. ``workers`` are all of them.
 
-    ``counts`` is the sum of the counts of all workers that there are or were, ``uptime`` (seconds) that of the whole gateway.
+    ``counts`` is the sum of the counts of all present and earlier workers, ``uptime`` (seconds) that of the whole gateway.
     """
 
     shares: Mapping[int, Mapping[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Lag:
-    """Of one worker. `look` at it again and again, as often as the answer has to be exact."""
+    """The lag of one worker. Call `look` repeatedly: the interval between calls is the precision of the result."""
 
     __slots__ = ("_since", "_target")
 
@@ -13,7 +13,7 @@ class Lag:
         self._since = 0.0
 
     def look(self, applied: int, committed: int, now: float) -> float:
-        """For how many seconds a change has waited at least that was written by ``now`` and is not in force in the worker.
+        """The least seconds for which a written change has not been in force in the worker, at the time ``now``.
 
         ``applied`` is the last change in force there, ``committed`` the last one written by any worker. ``now`` is in seconds, of
         a clock that may be set back.

@@ -1,8 +1,8 @@
 """A few numbers that the worker processes and the manager share, in memory that each of them maps.
 
 A row for each slot (the place of one worker). A word has one writer and is written whole, so no lock is needed. The numbers are
-hints, never the truth: a process that misses one finds out otherwise, from the log of the state or from its connection to the
-manager. Each slot also has an eventfd, by which the others wake its worker. It carries no data.
+only hints: a process that misses one gets the change from the log of the state, or from its connection to the manager. Each slot
+also has an eventfd, by which the others wake its worker. It carries no data.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SIZE: Final = _ROWS + _SECRET
 
 
 class SlotState(IntEnum):
-    """What the worker of a slot does."""
+    """The state of the worker of a slot."""
 
     EMPTY = 0
     """There is no worker."""
@@ -64,7 +64,7 @@ class Slot:
 
     @property
     def state(self) -> SlotState:
-        """What the worker does."""
+        """The state of the worker."""
         return SlotState(self._get(0))
 
     @state.setter
@@ -139,7 +139,7 @@ class SharedPage:
         self._words = memoryview(self._map)[:_ROWS].cast("B").cast("Q")
         self._states = self._words[::_WORDS]
         self._held = self._words[_HELD::_WORDS]
-        #: 32 random bytes that only the processes of this gateway have, for digests of what they send to each other
+        #: 32 random bytes that only the processes of this gateway have, for digests in their messages
         self.secret = self._map[_ROWS:_SIZE]
         self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
 
@@ -152,7 +152,7 @@ class SharedPage:
         return cls(descriptor, [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(SLOTS)])
 
     def clear(self, number: int, state: SlotState) -> None:
-        """Begin the row of a slot anew. Only for the manager, when the slot has no worker."""
+        """Reset the row of a slot. Only for the manager, when the slot has no worker."""
         start = number * _WORDS
         for word in range(_WORDS):
             self._words[start + word] = 0
@@ -163,7 +163,7 @@ class SharedPage:
         return (slot for slot in self.slots if slot.state is SlotState.SERVING)
 
     def held_by_others(self, number: int) -> tuple[list[int], int]:
-        """How many connections each serving worker other than that of slot ``number`` has, and all others together.
+        """How many connections each serving worker has, except the one in slot ``number``, and the sum for all other workers.
 
         The second number includes those that start or drain. Takes 4 µs.
         """

@@ -1,6 +1,6 @@
-"""The place of a worker process among the others: its slot on the shared page, and the way to the other workers.
+"""The place of a worker process among the others: its slot on the shared page, and the channel to the other workers.
 
-The way leads through the manager, which passes questions on without reading them.
+Messages go through the manager, which passes them on without reading them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from perimeter.workers.page import SharedPage, Slot
 
 @attrs.frozen
 class Reply:
-    """What the worker of ``slot`` has answered: a value, or the text of a refusal; ``late`` if it has not answered in time."""
+    """The answer of the worker of ``slot``: a value, or the text of a refusal; ``late`` if it has not answered in time."""
 
     slot: int
     value: Any = None
@@ -44,7 +44,7 @@ class Place:
 
     @property
     def leads(self) -> bool:
-        """Whether this worker does what one of them does for all: it has the lowest number of those that serve."""
+        """Whether this worker does the work that one worker does for all: it has the lowest number of the serving workers."""
         first = next(self.page.serving(), None)
         return first is not None and first.number == self.number
 
@@ -54,7 +54,7 @@ class Place:
         return asked.addCallback(_replies)
 
     def tell_others(self, name: str, /, **arguments: Any) -> None:
-        """Tell all other serving workers something that needs no answer."""
+        """Send all other serving workers a message that needs no answer."""
         self.channel.tell("others", name=name, arguments=arguments)
 
 

@@ -1,4 +1,4 @@
-"""What the manager knows of a configuration. It does not read site.ini itself: a short-lived process does (`perimeter.run.plan`).
+"""The plan: the manager's part of a configuration. A short-lived process reads site.ini and makes it (`perimeter.run.plan`).
 
 The text of site.ini may contain secrets, so the manager does not read it either. It is passed from that process to the workers in
 a sealed file in memory, and so all of them read the same bytes.
@@ -39,7 +39,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Plan:
-        """The plan that `attrs.asdict` has turned into JSON."""
+        """Make a plan from the JSON value of `attrs.asdict`."""
         lists = {name: tuple(found[name]) for name in ("redact", "warnings")}
         return cls(**{**found, **lists, "listeners": tuple(Address(**one) for one in found["listeners"])})
 

@@ -1,7 +1,7 @@
 """The manager's part in the figures of all workers: it asks for their shares, keeps their counts, and adds them up.
 
-Everything that a scrape shows has been kept before. So when a worker is killed a moment later, or does not answer, the next one
-shows no less.
+The manager keeps all counts of a scrape. So if a worker is killed a moment later, or does not answer, the counts of the next
+scrape are not lower.
 """
 
 from __future__ import annotations

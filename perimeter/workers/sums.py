@@ -14,13 +14,13 @@ from typing import Any, Final
 Counts = Mapping[str, Sequence[Sequence[Any]]]
 
 MOST_ROWS: Final = 100_000
-"""Rows of a name that are kept of processes that have ended. Some labels are addresses, which change with time."""
+"""The most rows of a name that are kept for ended processes. Some labels are addresses, which change with time."""
 
 
 def total(several: Iterable[Counts]) -> Counts:
     """The sum. Names and labels are in the order in which they occur first.
 
-    Numbers of different length have different meanings, such as the buckets of an older program: the last ones are taken then.
+    Numbers of different length have different meanings, such as the buckets of an older program: then the last ones count.
     """
     sums: dict[str, dict[tuple[Any, ...], Sequence[float]]] = {}
     for counts in several:
@@ -56,7 +56,7 @@ class Tally:
         return self._last.get(process, {})
 
     def end(self, process: Hashable) -> None:
-        """``process`` has ended: there are no later counts of it. Of each name, `MOST_ROWS` are kept, the latest ones."""
+        """``process`` has ended, and sends no more counts. For each name, the latest `MOST_ROWS` rows are kept."""
         ended = total((self._last.pop(process, {}), self.ended))
         self.ended = {name: rows[:MOST_ROWS] for name, rows in ended.items()}
 

@@ -98,7 +98,7 @@ class UpgradeTests(FleetCase):
         database.rename(database.with_suffix(".away"))
         database.mkdir(0o700)
         gateway.signal(signal.SIGUSR2)
-        gateway.await_log("the workers of the new program do not start; those before serve on", 60)
+        gateway.await_log("the workers of the new program do not start; the earlier ones continue to serve", 60)
         self.assertTrue(before <= {one.pid for one in workers(gateway)})
         for _ in range(4):
             self.assertEqual(self.connect(gateway, "http").get("/x").status, 200)

@@ -74,7 +74,7 @@ class Assembly:
     tracer: Tracer | None
 
     def dispatch(self, listener: str) -> Callable[[Exchange], None]:
-        """What takes the requests of a listener. Traces have those for services and of users, not those of Prometheus."""
+        """The function that takes the requests of a listener. Requests of Prometheus are not traced."""
         serves_users = any(one.name == listener and one.serve in (Serve.GATEWAY, Serve.TOKENS) for one in self.config.listeners)
         return traced(self.gates[listener], self.tracer if serves_users else None)
 

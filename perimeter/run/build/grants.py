@@ -1,4 +1,4 @@
-"""Tokens and sessions of one configuration, and how the gate knows users by them and by the authenticators."""
+"""Tokens and sessions of one configuration, and the sources by which the gate identifies users."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from perimeter.tokens.verifier import TokenVerifier
 
 @attrs.frozen(eq=False)
 class Grants:
-    """What is kept of tokens and sessions, and what issues, verifies and revokes them. ``book`` is None without API tokens."""
+    """The books of tokens and sessions, and objects that issue, verify and revoke them. ``book`` is None without API tokens."""
 
     tokens: StoredTokens
     sessions: StoredSessions
@@ -54,7 +54,7 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
 
 
 def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants, reactor: Any) -> Identifier:
-    """What the gates know users by. A source that nothing leads to would be asked for each request without a credential."""
+    """The sources by which gates identify users, without unused ones, since each source costs time for each request."""
     clock: Callable[[], float] = reactor.seconds
     limits = config.limits
     api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor)

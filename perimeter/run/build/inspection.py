@@ -46,7 +46,7 @@ SHARED: Final = (
 
 @attrs.frozen
 class Inspected:
-    """A configuration whose files can be used, the document that it was read from, and what an operator should know."""
+    """A configuration whose files can be used, the document that it was read from, and the warnings."""
 
     config: SiteConfig
     document: Document
@@ -73,7 +73,7 @@ def inspected(path: Path, kinds: PluginKinds, reactor: Any = None, environ: Mapp
 
 @contextlib.contextmanager
 def _logged_warnings() -> Iterator[list[str]]:
-    """What is logged as a warning meanwhile: a start with the same files logs it too."""
+    """The warnings that are logged meanwhile: a start with the same files logs them too."""
     found: list[str] = []
 
     @implementer(ILogObserver)

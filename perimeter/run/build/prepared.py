@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from perimeter.web_client.client import RemoteClient
 
 TORN: Final = "audit-torn"
-"""The message to the other workers that an audit log ends in a part of a line (`perimeter.audit.shared`)."""
+"""The message to the other workers that an audit log ends in an incomplete line (`perimeter.audit.shared`)."""
 
 Contexts = Mapping[str, ServerContexts]
 """What each TLS listener serves with, by its name."""
@@ -99,7 +99,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:
-    """Tells the other workers that the audit log at a path ends in a part of a line; None if there are no others."""
+    """Informs the other workers that the audit log at a path ends in an incomplete line; None if there are no others."""
     return None if place is None else lambda path: place.tell_others(TORN, path=path)
 
 

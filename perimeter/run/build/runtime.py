@@ -35,7 +35,7 @@ BLOCKING_QUEUE = 256
 
 
 def hashing_threads(workers: int) -> int:
-    """Threads for password hashes of one of so many processes: together they have no more than one process, but one each."""
+    """Threads for password hashes in one of ``workers`` processes: together as many as one process has, at least one each."""
     return max(1, HASHING_THREADS // workers)
 
 

@@ -31,7 +31,7 @@ _PAUSE = 0.0002
 
 
 def collector_client(config: SiteConfig, runtime: Runtime) -> RemoteClient | None:
-    """What asks the collector of the traces; None without traces. Blocks. Raises `StartupError`."""
+    """The client for the collector of the traces; None without traces. Blocks. Raises `StartupError`."""
     settings = config.traces
     if not settings.endpoint:
         return None
@@ -43,7 +43,7 @@ def collector_client(config: SiteConfig, runtime: Runtime) -> RemoteClient | Non
 
 
 def tracer_of(config: SiteConfig, client: RemoteClient | None, runtime: Runtime) -> Tracer | None:
-    """What decides about the traces of requests, and sends them with ``client``; None without traces."""
+    """The tracer, which decides about traces of requests and sends them with ``client``; None without traces."""
     if client is None:
         return None
     settings, metrics = config.traces, runtime.metrics

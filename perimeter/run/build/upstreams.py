@@ -23,7 +23,7 @@ from perimeter.web.sample import sample_site
 from perimeter.workers.place import Place
 
 HEALTH: Final = "upstream_health"
-"""The name of what the leading worker tells the others about a check."""
+"""The name of the message with the result of a check, from the leading worker to the others."""
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class WorkersTold:
 
 
 def upstream_upkeep(pool: UpstreamPool, runtime: Runtime) -> UpstreamUpkeep:
-    """What looks after ``pool``."""
+    """The periodic work for ``pool``."""
     names: LookUp | None = None
     if pool.settings.looks_up:
         from perimeter.net.dns import Names  # takes 0.1 s
@@ -54,7 +54,7 @@ def upstream_upkeep(pool: UpstreamPool, runtime: Runtime) -> UpstreamUpkeep:
 
 
 def hear(upkeep: Iterable[UpstreamUpkeep], told: Mapping[str, Any]) -> None:
-    """Take what the leading worker has told about a check (`WorkersTold`)."""
+    """Handle the message of the leading worker with the result of a check."""
     for one in upkeep:
         if one.pool.name == told["upstream"]:
             one.heard(told["server"], told["fault"])

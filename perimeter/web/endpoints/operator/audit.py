@@ -29,9 +29,9 @@ EVERY: Final = 1.0
 
 
 class Searches:
-    """Lets one search read at a time, and begin one in `EVERY` seconds: each takes time of the interpreter from all requests.
+    """Lets one search run at a time, and one begin in `EVERY` seconds, because a search slows all requests.
 
-    A search that comes too early waits for its turn. Meanwhile, as during a search, others are refused, which costs least.
+    A search that comes too early waits for its turn. Meanwhile, and during a search, further searches are refused.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -40,7 +40,7 @@ class Searches:
         self._next = clock.seconds()
 
     async def run(self, offload: Offload, path: Path, wanted: Wanted, cursor: str) -> Answer:
-        """`perimeter.audit.search.search` in a thread. Raises as that does, and `Overloaded` if it is the turn of another."""
+        """`perimeter.audit.search.search` in a thread. Raises its exceptions, and `Overloaded` if another search runs."""
         if self._taken:
             raise Overloaded("another search in the audit log is under way", retry_after=2)
         self._taken = True

@@ -1,4 +1,4 @@
-"""Sentences about what was done, which wait for the next look of the same session."""
+"""Sentences about actions of operators, which the next page of the same session shows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final
 from perimeter.recent import Recent
 
 MOST: Final = 100
-"""Sentences that are kept."""
+"""The most sentences that are kept."""
 
 Note = tuple[bool, str]
-"""Whether something was done, and the sentence."""
+"""Whether the action has succeeded, and the sentence."""
 
 Elsewhere = Callable[[str], Awaitable[Note | None]]
 """Takes the note for a session from another worker process, if one has it."""
 
 
 class Notes:
-    """The notes by session. The next look may reach another worker process: it takes the note from ``elsewhere`` then."""
+    """The notes by session. If the next page comes from another worker process, that takes the note from ``elsewhere``."""
 
     def __init__(self, elsewhere: Elsewhere | None = None) -> None:
         self._elsewhere = elsewhere
@@ -26,7 +26,7 @@ class Notes:
 
     @property
     def shared(self) -> bool:
-        """Whether the next look may reach another process."""
+        """Whether another process may serve the next page."""
         return self._elsewhere is not None
 
     def keep(self, session: str, note: Note) -> None:
@@ -34,7 +34,7 @@ class Notes:
         self._notes.keep(session, note)
 
     def pop(self, session: str) -> Note | None:
-        """The note that this process has. It is gone then."""
+        """Remove and return the note of this process."""
         return self._notes.pop(session, None)
 
     async def take(self, session: str, expected: bool) -> Note:

@@ -29,7 +29,7 @@ from perimeter.web.endpoints.operator.services import AUTHENTICATORS, SERVICES
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of, respond
 
-#: The parameter of the first look after an action, if it may reach another worker process.
+#: The parameter of the first page after an action, if another worker process may serve it.
 _DONE: Final = "done"
 
 
