@@ -7,6 +7,7 @@ services and login modules, and what clients post.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
 
 
@@ -26,15 +27,24 @@ def _no_constant(name: str) -> NoReturn:
 _decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
+_surrogate = re.compile(rb"\\u[dD][89A-Fa-f]")
+
+
 def decode(data: bytes) -> Any:
     """The value of UTF-8 text. Raises ValueError.
 
-    That is for text that is not UTF-8 or not JSON (RFC 8259), for a member that is named twice, and for too deep a value.
+    That is for text that is not UTF-8 or not JSON (RFC 8259), for a member that is named twice, for too deep a value, and for
+    half a character (a lone surrogate, section 8.2), which no file and no header can have.
     """
     try:
-        return _decoder.decode(data.decode("utf-8"))
+        value = _decoder.decode(data.decode("utf-8"))
+        if _surrogate.search(data):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half a character (a lone surrogate)") from None
+    return value
 
 
 def decode_object(data: bytes) -> dict[str, Any]:

@@ -44,14 +44,17 @@ OWN = TOKEN_PREFIX.encode("ascii")
 _OWN_TOKEN = re.compile(OWN + rb"[A-Za-z0-9_-]{20,}")
 # So is a signed token (RFC 7519): each of them begins with the Base64 of {" and a letter.
 JWT = b"eyJ"
-_JWT = re.compile(JWT + rb"[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# A run of these characters is examined from its beginning only, and its first `eyJ` is the only candidate: if the run is not
+# followed by a dot, no other one fits either. A search from each `eyJ` on takes 0.2 s for 32 KiB of them (attack 103).
+_FIRST_PART = r"(?<![{0}])((?>[{0}]*?(?=eyJ)))eyJ[{0}]{{6,}}+\."
+_JWT = re.compile((_FIRST_PART + r"[{0}]++\.[{0}]*").format("A-Za-z0-9_-").encode("ascii"))
+_JWT_IN_TEXT = re.compile((_FIRST_PART + r"[{0}]++\.[{0}]*").format(r"\w-"))
+_JWT_IN_NAME = re.compile((_FIRST_PART + r"[.{0}]+").format(r"\w-"))
 LONGEST_NAME = 64
 """Characters of an attempted user name that are logged."""
 _SCANNED = 4096
-# What no user is called: API tokens of this and other programs by their prefixes, and JWTs.
-_TOKENS = re.compile(
-    rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{20,}}|eyJ[\w-]{{6,}}\.[\w.-]+|\b(?:gh[a-z]|github_pat|glpat|xox[a-z]|hvs|sk|pat)[_.-][\w-]{{16,}}"
-)
+# What no user is called: API tokens of this and other programs by their prefixes, besides JWTs.
+_TOKENS = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{20,}}|\b(?:gh[a-z]|github_pat|glpat|xox[a-z]|hvs|sk|pat)[_.-][\w-]{{16,}}")
 _USERINFO = re.compile(rb"//[^/?#]*@")
 
 
@@ -88,8 +91,13 @@ def shown_name(name: str) -> str:
 
     Some clients send a token in the place of a name, or instead of both (attack 66). Escaping is the caller's.
     """
-    name = _TOKENS.sub(REDACTED.decode(), name[:_SCANNED])
+    name = _JWT_IN_NAME.sub(r"\1REDACTED", _TOKENS.sub("REDACTED", name[:_SCANNED]))
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+
+
+def without_signed_tokens(text: str) -> str:
+    """``text`` without signed tokens (RFC 7519)."""
+    return _JWT_IN_TEXT.sub(r"\1REDACTED", text) if "eyJ" in text else text
 
 
 def _searchable(url: bytes) -> bytes:
@@ -127,7 +135,7 @@ class Redactor:
         if OWN in url:
             url = _OWN_TOKEN.sub(OWN + REDACTED, url)
         if JWT in url:
-            url = _JWT.sub(REDACTED, url)
+            url = _JWT.sub(rb"\1" + REDACTED, url)
         if b"=" not in url and b"%" not in url and b"@" not in url:
             return url
         if b"%" not in url and b"@" not in url and not self._hint(url.lower()):
@@ -137,7 +145,7 @@ class Redactor:
 
     def _part(self, part: bytes) -> bytes:
         decoded = _decoded(part)
-        if _OWN_TOKEN.search(decoded) or _JWT.search(decoded):
+        if _OWN_TOKEN.search(decoded) or (JWT in decoded and _JWT.search(decoded)):
             return REDACTED
         if not self._secret.search(decoded):
             return part

@@ -15,6 +15,7 @@ sys.modules["OpenSSL"] = sys.modules["ssl"] = None  # type: ignore[assignment]
 
 from twisted.logger import globalLogBeginner  # noqa: E402
 
+from perimeter.descriptors import system_reason  # noqa: E402
 from perimeter.manager.handover import Handover  # noqa: E402
 from perimeter.net.reactor import install  # noqa: E402
 from perimeter.run.launch import Launch  # noqa: E402
@@ -36,7 +37,10 @@ def main(descriptor: int) -> None:
     globalLogBeginner.beginLoggingTo([log], redirectStandardIO=False)
     launch = Launch(handed.waiting, handed.pidfile)
     notifier = Notifier.from_environment(os.environ, os.getpid())
-    service = Service(handed, reactor, notifier, log, launch)
+    try:
+        service = Service(handed, reactor, notifier, log, launch)
+    except OSError as error:
+        launch.failed(f"the manager of several workers cannot start: {system_reason(error)}")
     reactor.callWhenRunning(service.start)
     reactor.addSystemEventTrigger("before", "shutdown", service.stop)
     reactor.run()

@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from perimeter.descriptors import system_reason
 from perimeter.manager.adopted import Adopted, handed_over
 from perimeter.manager.backoff import Backoff
 from perimeter.manager.child import FAULTS, Child, Generation
@@ -22,6 +23,7 @@ from perimeter.manager.handover import InheritedWorker
 from perimeter.manager.listening import close_sockets
 from perimeter.manager.relay import Relay
 from perimeter.run.log_target import LogTarget
+from perimeter.workers.channel import Refused
 from perimeter.workers.page import SharedPage, SlotState
 from perimeter.workers.shares import Shares
 
@@ -67,6 +69,8 @@ class Fleet:
         self._log = log
         self._first = DeferredLock()
         self._proven = False
+        #: the first worker has refused the configuration, which the others would refuse, too
+        self.hopeless = False
         self._leaving: set[Slot] = set()
         #: workers of the earlier program, which serve until all new ones do
         self.before: list[Slot] = []
@@ -146,7 +150,8 @@ class Fleet:
                 began = self._reactor.seconds()
                 self.changed()
             except FAULTS as error:
-                fault = str(error)
+                fault = system_reason(error) if isinstance(error, OSError) and error.errno else str(error)
+                self.hopeless = isinstance(error, Refused) and not self._proven
                 if isinstance(error, TimeoutError):
                     child.end()  # it hangs
                 else:

@@ -75,7 +75,7 @@ class Service:
         if self._ready or self._stopping:
             return
         if not any(slot.serves for slot in slots):
-            if all(slot.backoff.failures for slot in slots):
+            if all(slot.backoff.failures for slot in slots) or (self._fleet.hopeless and not self._fleet.before):
                 self._none_starts()
         elif all(slot.serves or slot.backoff.failures >= TRIES for slot in slots):
             self._ready = True
@@ -96,7 +96,7 @@ class Service:
             _log.error("the workers of the new program do not start; the earlier ones continue to serve", counted=True)
         else:
             self.fault = self._fleet.fault
-            self._reactor.stop()
+            self._stop()  # other workers may fail at the same time
 
     def _status(self) -> str:
         serving = self._fleet.serving()

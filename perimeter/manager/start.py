@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import Service
 
 from perimeter.config.site.config import SiteConfig
+from perimeter.descriptors import descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.manager.handover import Handover
 from perimeter.manager.listening import Sockets, open_sockets
@@ -18,7 +19,21 @@ from perimeter.run.build.user import DaemonUser
 from perimeter.run.launch import Launch
 from perimeter.run.log_target import LogTarget
 from perimeter.run.plan import plan_of
+from perimeter.workers.page import SLOTS
 from perimeter.workers.plan import sealed
+
+
+LEAST: Final = 2 * SLOTS
+"""File descriptors that each of several processes must be allowed to have, besides two for each worker: one of each slot is open."""
+
+
+def _refuse_few_descriptors(workers: int) -> None:
+    limit, least = descriptor_limit(), LEAST + 2 * workers
+    if limit is not None and limit < least:
+        raise StartupError(
+            f"{workers} workers need {least} file descriptors in each process, and the limit is {limit}: raise it (LimitNOFILE= of "
+            "the service, ulimit -n), or set [perimeter] workers = 1"
+        )
 
 
 class Start(Service):
@@ -52,6 +67,7 @@ class Start(Service):
         try:
             if self._user is not None:
                 self._refuse_unreadable(self._user)
+            _refuse_few_descriptors(plan.workers)
             prepare_state_dir(Path(plan.state_dir), self._user)
             self._sockets = open_sockets(plan.listeners, self._activated)
         except StartupError as error:

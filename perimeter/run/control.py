@@ -6,6 +6,7 @@ that user and root may connect. The questions and answers are `perimeter.run.ope
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -14,7 +15,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,17 +23,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.descriptors import system_reason
+from perimeter.errors import StartupError
 from perimeter.run.asking import LONG_TIMEOUT, NAME, TIMEOUT, short_path
+from perimeter.strict_json import decode_object
 
 _log = Logger()
 
 MAX_QUESTION = 64 * 1024
 
+PAUSE: Final = 1.0
+"""Seconds without a look at new connections, when no descriptor is free."""
+
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 
 class ControlPort:
-    """Listens in a ``state_dir``. ``answer`` answers questions, or raises ValueError with a text for the operator."""
+    """Listens in a ``state_dir``. ``answer`` answers questions, or raises ValueError or `StartupError` for the operator."""
 
     def __init__(self, directory: Path, answer: Answer, reactor: Any) -> None:
         self.directory = directory
@@ -88,13 +94,21 @@ class ControlPort:
             return
         try:
             connection, _ = self._listening.accept()
-        except OSError:
+        except OSError as problem:
+            if problem.errno not in (errno.EAGAIN, errno.ECONNABORTED):  # no descriptor is free: it would be tried at each turn
+                self._reactor.removeReader(self)
+                self._reactor.callLater(PAUSE, self._accept_again)
             return
         with connection:
             if _peer(connection) not in (0, os.geteuid()):
                 return
             factory = Factory.forProtocol(lambda: _Conversation(self._answer, self._reactor))
-            self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
+            with suppress(OSError):  # no descriptor is free: this connection is closed, not the socket
+                self._reactor.adoptStreamConnection(connection.fileno(), socket.AF_UNIX, factory)
+
+    def _accept_again(self) -> None:
+        if self._listening is not None:
+            self._reactor.addReader(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor stops, or the descriptor has failed."""
@@ -156,12 +170,9 @@ class _Conversation(Protocol):
 
     async def _reply(self) -> bytes:
         try:
-            question = json.loads(self._received.partition(b"\n")[0])
-            if not isinstance(question, dict):
-                raise ValueError("not an object")
-            found = self._answer(question)
+            found = self._answer(decode_object(self._received.partition(b"\n")[0]))
             answer = found if isinstance(found, Mapping) else await found
-        except (ValueError, RecursionError) as error:
+        except (ValueError, StartupError) as error:
             answer = {"error": str(error)}
         except Exception:
             _log.failure("a question on the control socket could not be answered")

@@ -23,7 +23,7 @@ from typing import TextIO
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, formatTime
 from zope.interface import implementer
 
-from perimeter.audit.escaping import Redactor, escape_line, redact
+from perimeter.audit.escaping import Redactor, escape_line, redact, without_signed_tokens
 from perimeter.config.site.logging import LogFormat, LoggingSettings
 from perimeter.model import TOKEN_PREFIX
 from perimeter.repeats import Count, Repeats
@@ -45,8 +45,9 @@ _SCHEME = re.compile(
     r"\b(bearer|basic)(\s+|%20|\+)(?!(?:realm=|auth(?:entication)?|tokens?|credentials?|scheme|is|and|or)(?![\w.~+/=-]))[\w.~+/=-]+",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(rf"\beyJ[\w-]{{6,}}\.[\w-]+\.[\w-]*|\b{TOKEN_PREFIX}[\w-]{{20,}}")
-_URL = re.compile(r"[^\s'\"<>]*[=%@][^\s'\"<>]*")
+_TOKEN = re.compile(rf"\b{TOKEN_PREFIX}[\w-]{{20,}}")
+# From the beginning of a word on, and only there: a long word takes time in proportion to its length.
+_URL = re.compile(r"(?<![^\s'\"<>])[^\s'\"<>=%@]*+[=%@][^\s'\"<>]*")
 # Each look-up of a name opens and closes sockets, and Twisted reports each of these steps.
 _LOOKUP = re.compile(
     r"\(UDP Port [0-9]+ Closed\)|DNSDatagramProtocol starting on |(?:Starting|Stopping) protocol <twisted\.names\."
@@ -58,7 +59,7 @@ def redacted(text: str, redact: Redactor = redact) -> str:
     """``text`` without what looks like a credential."""
     text = _FIELD.sub(rf"\1{_REDACTED}", text)
     text = _SCHEME.sub(rf"\1 {_REDACTED}", text)
-    text = _TOKEN.sub(_REDACTED, text)
+    text = without_signed_tokens(_TOKEN.sub(_REDACTED, text))
     text = _QUOTED.sub(rf"\1{_REDACTED}", text)
     return _URL.sub(lambda url: redact(url[0].encode("utf-8", "surrogatepass")).decode("utf-8", "surrogatepass"), text)
 

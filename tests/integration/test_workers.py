@@ -39,6 +39,30 @@ class StartTests(FleetCase):
         self.assertEqual([one for one in processes if one.is_running()], [])
         self.assertEqual(len(gateway.audit()), 22)
 
+    def test_a_start_without_enough_descriptors_is_refused_in_one_line(self) -> None:
+        gateway = self.unstarted(self.config(3), USERS, before=("prlimit", "--nofile=261"))
+        gateway.launch()
+        self.assertEqual(gateway.wait(), 1)
+        self.assertIn(
+            "critical perimeter.run.launch: 3 workers need 262 file descriptors in each process, and the limit is 261",
+            gateway.log,
+        )
+        self.assertNotIn("Traceback", gateway.log)
+        gateway.kill()
+        gateway = self.unstarted(self.config(3), USERS, before=("prlimit", "--nofile=262"))
+        gateway.start()
+        self.assertEqual(self.status_of(gateway), 200)
+
+    def test_what_all_workers_would_refuse_is_reported_once_and_ends_the_start(self) -> None:
+        gateway = self.unstarted(self.config(4), USERS)
+        (gateway.directory / "state").mkdir(0o700)
+        (gateway.directory / "state" / "state.db").mkdir()
+        gateway.launch()
+        self.assertEqual(gateway.wait(), 1)
+        self.assertNotIn("Traceback", gateway.log)
+        self.assertEqual(gateway.log.count("could not be started: "), 1)
+        gateway.kill()
+
     def test_each_line_of_the_log_names_the_slot(self) -> None:
         gateway = self.fleet(2)
         for _ in range(10):

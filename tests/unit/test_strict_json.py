@@ -24,6 +24,10 @@ AMBIGUOUS = (
     b'\xef\xbb\xbf{"a": 1}',
     b'{"a": "\xff"}',
     b'{"a": 1} x',
+    b'{"a": "\\ud800"}',
+    b'["x\\uDFFFx"]',
+    b'{"\\udbff": 1}',
+    b'"\\udc00\\ud800"',
     b"[" * 100_000,
     b"",
 )
@@ -41,6 +45,9 @@ class StrictJsonTests(TestCase):
     def test_attack_35_text_with_two_readings(self) -> None:
         for text in AMBIGUOUS:
             self.assertRaises(ValueError, decode, text)
+
+    def test_a_character_of_two_parts_is_read(self) -> None:
+        self.assertEqual(decode(b'["\\ud83d\\ude00", "\\\\ud800"]'), ["\U0001f600", "\\ud800"])
 
     def test_only_an_object_is_an_object(self) -> None:
         self.assertEqual(decode_object(b'{"a": 1}'), {"a": 1})

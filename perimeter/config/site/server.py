@@ -60,6 +60,8 @@ class ServerSettings:
 def _server(text: str, base: Path) -> ServerSettings:
     url, *words = text.split()
     server = _address(url)
+    if len({word.partition("=")[0] for word in words}) < len(words):
+        raise BadValue("expected weight=NUMBER and backup once each after the URL")
     for word in words:
         weight = _WEIGHT.fullmatch(word)
         if weight is not None and 1 <= int(weight[1]) <= MOST_WEIGHT:

@@ -12,7 +12,7 @@ from hypothesis import given
 from twisted.trial import unittest
 
 from perimeter.audit import formats
-from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact
+from perimeter.audit.escaping import MOST_PARTS, REDACTED, Redactor, escape, redact, shown_name
 from perimeter.audit.formats import FORMATS, combined, line_format, reactor
 from perimeter.audit.formats import json as json_format
 from perimeter.audit.reading import parse_line
@@ -294,6 +294,34 @@ class RedactTests(unittest.TestCase):
             self.assertTrue(shown.startswith(b"/?token=REDACTED&"), unit)
             self.assertTrue(shown.endswith(REDACTED), unit)
             self.assertLess(len(shown), 256 * 20)
+
+    def test_attack_103_a_target_of_beginnings_of_tokens(self) -> None:
+        for unit in (b"eyJ", b"eyJaaaaaa-", b"eyJaaaaaa.", b"eyJaaaaaa.eyJaaaaaa!", b"-eyJ", b"%65yJ", b"a.eyJ"):
+            for beginning in (b"/", b"/?token=%41&b="):
+                url = beginning + unit * (32_000 // len(unit))
+                spent = []
+                for _ in range(3):
+                    began = time.thread_time()
+                    redact(url)
+                    spent.append(time.thread_time() - began)
+                self.assertLess(min(spent), 0.01, url[:40])
+
+    def test_attack_103_a_name_of_beginnings_of_tokens(self) -> None:
+        began = time.thread_time()
+        for _ in range(10):
+            shown_name("eyJ" * 10_000)
+        self.assertLess(time.thread_time() - began, 0.02)
+
+    def test_the_first_beginning_of_a_run_is_the_one_that_counts(self) -> None:
+        for url, shown in (
+            (b"/xeyJaaaaaa.b.c", b"/xREDACTED"),
+            (b"/eyJaeyJaaaaaa.b.", b"/REDACTED"),
+            (b"/eyJaaaaa.b.c", b"/eyJaaaaa.b.c"),
+            (b"/eyJaaaaaa..c", b"/eyJaaaaaa..c"),
+            (b"/eyJaaaaaa.b/c", b"/eyJaaaaaa.b/c"),
+            (b"/eyJ.eyJaaaaaa.b.c.d", b"/eyJ.REDACTED.d"),
+        ):
+            self.assertEqual(redact(url), shown)
 
     def test_attack_68_up_to_the_limit_every_part_is_shown_and_beyond_it_none(self) -> None:
         names = [b"a%d=%%41" % number for number in range(MOST_PARTS)]

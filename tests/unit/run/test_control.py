@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import StringTransport
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
@@ -63,6 +64,51 @@ class ConversationTests(ControlCase):
         error = await self.assertFailure(self.ask({}), StartupError)
         self.assertNotIn("secret", str(error))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
+
+    async def test_a_fault_for_the_operator_is_reported_as_it_is(self) -> None:
+        self.reply = StartupError("site.ini:3: unknown option\nsite.ini:4: unknown option")
+        error = await self.assertFailure(self.ask({}), StartupError)
+        self.assertEqual(str(error), "site.ini:3: unknown option\nsite.ini:4: unknown option")
+
+    async def test_half_a_character_is_refused(self) -> None:
+        for text in ("\ud800", "\udcff"):
+            for question in ({"user": text}, {text: 1}, {"ids": [text]}):
+                error = await self.assertFailure(self.ask(question), StartupError)
+                self.assertIn("lone surrogate", str(error))
+        self.assertEqual(self.questions, [])
+        await self.ask({"user": "\U0001f600"})
+        self.assertEqual(self.questions, [{"user": "\U0001f600"}])
+
+    async def test_the_socket_stays_when_no_descriptor_is_free(self) -> None:
+        real = reactor.adoptStreamConnection  # type: ignore[attr-defined]
+
+        def full(*arguments: Any) -> None:
+            self.patch(reactor, "adoptStreamConnection", real)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(reactor, "adoptStreamConnection", full)
+        await self.assertFailure(self.ask({}), StartupError)
+        self.assertEqual(await self.ask({}), {"fine": True})
+
+    async def test_it_is_not_tried_at_each_turn_when_no_descriptor_is_free(self) -> None:
+        tries: list[float] = []
+
+        class Full:
+            def accept(self) -> None:
+                tries.append(reactor.seconds())  # type: ignore[attr-defined]
+                raise OSError(errno.EMFILE, "Too many open files")
+
+        listening = self.port._listening
+        assert listening is not None
+        full: Any = Full()
+        full.fileno, full.close = listening.fileno, listening.close
+        self.patch(control, "PAUSE", 0.1)
+        self.port._listening = full
+        asked = self.ask({})
+        await deferLater(reactor, 0.15)
+        self.assertIn(len(tries), (1, 2))
+        self.port._listening = listening
+        self.assertEqual(await asked, {"fine": True})
 
     async def test_nonsense_is_reported_or_cut(self) -> None:
         def say(octets: bytes) -> bytes:

@@ -31,6 +31,8 @@ class ValueTests(TestCase):
         self.refused(
             SERVER,
             "http://a:1 weight=0",
+            "http://a:1 weight=1 weight=2",
+            "http://a:1 backup weight=2 backup",
             f"http://a:1 weight={MOST_WEIGHT + 1}",
             "http://a:1 weight=",
             "http://a:1 weight=-1",
