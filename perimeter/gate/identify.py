@@ -44,7 +44,7 @@ class Identifier:
         for source in sources:
             found = source.identify(headers, address, connection)
             if found is not None:
-                if source.by_session and not isinstance(found, Principal):
+                if not isinstance(found, Principal) and source.by_session:
                     rest = sources[sources.index(source) + 1 :]
                     return self._or_by_the_rest(found, rest, headers, address, connection)
                 return found

@@ -117,6 +117,7 @@ class Forwarding:
         "_fresh",
         "_head",
         "_paused",
+        "_repeatable",
         "_route",
         "_server",
         "_target",
@@ -129,7 +130,6 @@ class Forwarding:
         self._connection: UpstreamConnection | None = None
         self._connecting: Deferred[UpstreamConnection] | None = None
         self._body_taken = False
-        self._fresh = False
         self._paused = False
         decision = exchange.decision
         assert isinstance(decision, Admitted)
@@ -141,22 +141,19 @@ class Forwarding:
     def begin(self) -> None:
         """Send the request to the one server of the upstream."""
         self._exchange.responder = self
-        self._start(self._target.pool.servers[0])
-
-    @property
-    def _repeatable(self) -> bool:
-        """Whether the request may be sent twice, even if the first time had an effect."""
-        exchange = self._exchange
-        return not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        self._start(self._target.pool.choice.balancer.servers[0])
 
     def _start(self, server: PooledServer) -> None:
         """Send the request to ``server``, over an idle connection or a new one."""
         self._server = server
-        connection = self._target.pool.take(server, self._repeatable)
+        self._fresh = False
+        exchange = self._exchange
+        #: the request may be sent twice, even if the first time had an effect
+        self._repeatable = repeatable = not exchange.has_body and exchange.head.method in _IDEMPOTENT
+        connection = self._target.pool.take(server, repeatable)
         if connection is None:
             self._connect()
         else:
-            self._fresh = False
             self._use(connection)
 
     def _connect(self) -> None:

@@ -241,7 +241,7 @@ def request_head(
         client = client_lines(exchange.connection)
     if prefix:
         client += b"X-Forwarded-Prefix: %b\r\n" % prefix
-    rest = exchange.id_line + (_next_hop(headers.hops) if headers.hops else _FIRST_HOP)
+    rest = _next_hop(headers.hops) if headers.hops else _FIRST_HOP
     if exchange.trace is not None:
         rest += exchange.trace.request_lines()
     if headers.chunked:
@@ -250,15 +250,25 @@ def request_head(
         rest += b"Content-Length: %d\r\n" % headers.content_length
     if upgrade is not None:
         rest += b"Connection: upgrade\r\nUpgrade: %b\r\n" % upgrade
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\n%b%b\r\n" % (
-        head.method,
-        decision.target,
-        host,
-        rules.request_lines(headers),
-        client,
-        client_host,
-        decision.identity,
-        rest,
+    # takes less than a format with %b
+    return b"".join(
+        (
+            head.method,
+            b" ",
+            decision.target,
+            b" HTTP/1.1\r\nHost: ",
+            host,
+            b"\r\n",
+            rules.request_lines(headers),
+            client,
+            b"X-Forwarded-Host: ",
+            client_host,
+            b"\r\n",
+            decision.identity,
+            exchange.id_line,
+            rest,
+            b"\r\n",
+        )
     )
 
 
