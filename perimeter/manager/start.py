@@ -22,17 +22,16 @@ from perimeter.run.plan import plan_of
 from perimeter.workers.page import SLOTS
 from perimeter.workers.plan import sealed
 
-
 LEAST: Final = 2 * SLOTS
-"""File descriptors that each of several processes must be allowed to have, besides two for each worker: one of each slot is open."""
+"""File descriptors that each process needs, besides two for each worker: each slot has one."""
 
 
 def _refuse_few_descriptors(workers: int) -> None:
     limit, least = descriptor_limit(), LEAST + 2 * workers
     if limit is not None and limit < least:
         raise StartupError(
-            f"{workers} workers need {least} file descriptors in each process, and the limit is {limit}: raise it (LimitNOFILE= of "
-            "the service, ulimit -n), or set [perimeter] workers = 1"
+            f"{workers} workers need {least} file descriptors in each process, and the limit is {limit}: raise it (LimitNOFILE= "
+            "of the service, ulimit -n), or set [perimeter] workers = 1"
         )
 
 

@@ -32,7 +32,7 @@ SITE_CPU = 0.5
 """Seconds of CPU for a command that reads a configuration: 0.25 on an idle machine. The number of modules does not vary."""
 
 MOST_MODULES = 560
-"""Modules that such a command imports, those of Python and of libraries included. The doctor, which asks services, imports 760."""
+"""Modules that such a command imports, with those of Python and of libraries. The doctor, which asks services, imports 760."""
 
 READERS = {
     "check": (),

@@ -35,6 +35,7 @@ ALLOWED = {
     "run.logs",
     "run.notify",
     "run.reloads",
+    "strict_json",
     "workers.*",
 }
 
