@@ -16,7 +16,7 @@ from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.route_requests import in_order
 from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
@@ -76,8 +76,7 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
     except StartupError as error:
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
-    routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
-    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes))
+    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in in_order(config.routes)))
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
@@ -86,22 +85,17 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
     return int(bool(found.problems)), found.text
 
 
-def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
-    host, route = one
-    return matching_order(host, prefix_of(route.path))
-
-
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
     identity = ", ".join(route.identity) or "none"
     if route.authorization != DROP:
         identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.requests, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
-    if route.static is not None:
-        return str(route.static)
+    if route.upstream is None:
+        return route.answer or str(route.static)
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
     places = ", ".join(server.url for server in servers)
     return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")

@@ -7,21 +7,21 @@ It sends and signs nothing, and needs no password.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 import attrs
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
+from perimeter.config.site.route_matching import canonical_host, hosts_for
+from perimeter.config.site.route_path import PathKind
 from perimeter.errors import InvalidToken, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.paths import normalise, split_target
 from perimeter.gate.review import Again
 from perimeter.gate.routes import Route
 from perimeter.gate.sources.source import Challenge, Found
@@ -101,10 +101,11 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     """The steps up to the end, or up to the refusal that this raises."""
     line = f"{question.method} {question.url} HTTP/1.1".encode("utf-8", "surrogatepass")
     head = parse_request(line, parse_block(_NO_HOST, 1))
-    route, target = gate.locate(head.host, head.target)
+    routes, path, _ = gate.routes.candidates(head.host, head.target)
+    route, target = gate.locate(head)
     address = _address(question.address, route)
-    yield Step("path", _path(head, route))
-    yield from _place(config, head, route)
+    yield Step("path", _path(path, route))
+    yield from _place(config, canonical_host(head.host), path, route, routes)
     yield from _networks(route, address, question.address)
     access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
     yield from _authentication(config, route, access, question.principal)
@@ -172,27 +173,33 @@ def _address(given: str, route: Route) -> str:
 # -- the steps
 
 
-def _path(head: RequestHead, route: Route) -> str:
-    sent = split_target(head.target)[0]
-    if route.path_as_sent:
-        return f"{sent.decode('latin-1')}, unchanged because the route has path_as_sent = yes"
-    return normalise(sent).decode("latin-1")
+def _path(path: bytes, route: Route) -> str:
+    as_sent = ", unchanged because the route has path_as_sent = yes" if route.path_as_sent else ""
+    return f"{path.decode('latin-1')}{as_sent}"
 
 
-def _place(config: SiteConfig, head: RequestHead, route: Route) -> Iterator[Step]:
-    """The route, and the routes that match too and come later."""
+def _place(config: SiteConfig, host: str, path: bytes, route: Route, routes: Sequence[Route]) -> Iterator[Step]:
+    """The route, and the routes that match too: those whose conditions are not met, and those that come later."""
     settings = settings_of(config, route)
     if settings is None:
         yield Step("route", f"the endpoint {route.prefix.decode('latin-1') or '/'} of the gateway")
         return
+    before = [settings_of(config, one) for one in routes[: routes.index(route)]]
+    yield from (Step("skipped", f"{named(one)}: the request does not meet its conditions") for one in before if one is not None)
     yield Step("route", named(settings))
-    host = canonical_host(head.host)
-    path = split_target(head.target)[0] if route.path_as_sent else normalise(split_target(head.target)[0])
     for other in config.routes:
-        if other is not settings and covers(prefix_of(other.path), path.decode("latin-1")) and _on(host, other):
-            same_hosts = set(other.hosts) == set(settings.hosts)
-            why = "its path is shorter" if same_hosts else "its host is less specific, or its path shorter"
-            yield Step("later", f"{named(other)} matches too, and comes later: {why}")
+        if other is not settings and other not in before and other.path.matches(path.decode("latin-1")) and _on(host, other):
+            yield Step("later", f"{named(other)} matches too, and comes later: {_why_later(settings, other)}")
+
+
+def _why_later(first: RouteSettings, other: RouteSettings) -> str:
+    if set(other.hosts) != set(first.hosts):
+        return "its host is less specific, or its path shorter"
+    if first.path.kind is not PathKind.PREFIX and other.path.kind is not PathKind.EXACT:
+        return f"{first.path.kind} paths come first" if first.path.kind is PathKind.EXACT else "it is not in a longer directory"
+    if first.path == other.path:
+        return "routes with conditions come first" if first.conditional and not other.conditional else "it is later in the file"
+    return "its path is shorter"
 
 
 def settings_of(config: SiteConfig, route: Route) -> RouteSettings | None:
@@ -201,13 +208,13 @@ def settings_of(config: SiteConfig, route: Route) -> RouteSettings | None:
 
 
 def _on(host: str, settings: RouteSettings) -> bool:
-    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 2))
+    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 3))
 
 
 def named(settings: RouteSettings) -> str:
     """A route with its place in the file, its hosts and its path."""
     place = f"{settings.file.rpartition('/')[2]}:{settings.line}"
-    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.path}"
+    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.requests}"
 
 
 def _networks(route: Route, address: str, given: str) -> Iterator[Step]:
@@ -278,6 +285,8 @@ def _forwarded(config: SiteConfig, route: Route, target: bytes) -> str:
         return "the gateway answers by itself"
     if settings.static is not None:
         return f"to the files in {settings.static}"
+    if settings.upstream is None:
+        return f"the gateway answers by itself: {settings.answer}"
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == settings.upstream)
     places = ", ".join(server.url for server in servers)
     return f"forwarded to upstream {settings.upstream} ({places}) as {target.decode('latin-1')}"

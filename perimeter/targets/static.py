@@ -174,7 +174,7 @@ def _http_date(seconds: int) -> bytes:
 class StaticTarget:
     """The files below ``root``. ``index`` has the names of files that answer for a directory; there are no listings.
 
-    The prefix of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``.
+    The place of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``.
     """
 
     def __init__(self, name: str, root: Path, index: Sequence[str], offload: Offload) -> None:
@@ -191,7 +191,7 @@ class StaticTarget:
             exchange.refuse(MethodNotAllowed("files are served to GET and HEAD", allow=("GET", "HEAD")))
             return
         path, mark, query = decision.target.partition(b"?")
-        inner = path[len(decision.route.prefix) :]
+        inner = path[len(decision.route.place) :]
         outer = announced_prefix(head.headers, decision) + path if decision.relayed else path
         wish = _Wish(head.method, inner, outer, mark + query, head.headers, int(exchange.time))
         sending = _Sending(exchange, self._offload)

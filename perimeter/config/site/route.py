@@ -21,13 +21,14 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
-from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.captures import REWRITE
 from perimeter.config.site.origins import ORIGINS
-from perimeter.config.site.route_host import ROUTE_HOSTS
+from perimeter.config.site.route_answer import RouteAnswer
+from perimeter.config.site.route_path import PathKind
 from perimeter.config.site.rule import RULE, Rule, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
 
@@ -66,23 +67,13 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(Settings):
-    """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
+class RouteSettings(RouteAnswer):
+    """``[route NAME]``. Exactly one of ``upstream``, ``static``, ``redirect`` and ``respond`` is set.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
     """
 
     name: str
-    path: str = option(
-        URL_PATH, "path of the requests; includes all paths below it. The route with the longest matching path is used"
-    )
-    hosts: tuple[str, ...] = option(
-        ROUTE_HOSTS,
-        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The gateway "
-        "tries the routes with the name itself first, then those with a wildcard, the longest first, then those with `*`",
-        name="host",
-        default="*",
-    )
     upstream: str | None = option(optional(TEXT), "name of the `[upstream]` section that requests are forwarded to", default="")
     static: Path | None = option(
         optional(file_path("directory")), "instead of `upstream`: directory with files to serve", default=""
@@ -93,7 +84,10 @@ class RouteSettings(Settings):
         default="index.html, index.htm",
     )
     rewrite: str | None = option(
-        optional(URL_PATH), "with `upstream`: path that replaces `path` in forwarded requests; `/` removes it", default=""
+        optional(REWRITE),
+        "with `upstream`: path that replaces `path` in forwarded requests; `/` removes it. With `regex:` it replaces the whole "
+        "path, and `$1` to `$9` are the groups of the expression",
+        default="",
     )
     auth: Auth = option(
         one_of(Auth),
@@ -217,6 +211,7 @@ class RouteSettings(Settings):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
+        super().check(section)
         its = attrs.fields(RouteSettings)
         self._check_target(section)
         headers = (its.identity_username_header, its.identity_realm_header, its.identity_roles_header)
@@ -252,20 +247,23 @@ class RouteSettings(Settings):
 
     def _check_target(self, section: Section) -> None:
         its = attrs.fields(RouteSettings)
-        has_upstream, has_static = section.given(its.upstream), section.given(its.static)
-        if has_upstream and has_static:
-            section.problem(its.static, "set either upstream or static, not both")
-        elif has_static:
+        targets = [one for one in (its.upstream, its.static, its.redirect, its.respond) if section.given(one)]
+        if not targets:
+            section.problem("", "a route needs a target: upstream = NAME, static = DIRECTORY, redirect or respond")
+        elif len(targets) > 1:
+            section.problem(targets[1], "set only one of upstream, static, redirect and respond")
+        elif targets != [its.upstream]:
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
                 *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
-        elif has_upstream:
+        if targets != [its.static]:
             section.refuse([its.index], "is only allowed with static")
-        else:
-            section.problem("", "a route needs a target: upstream = NAME or static = DIRECTORY")
+        self._check_groups(section, its.rewrite, self.rewrite or "")
+        if self.path.kind is PathKind.REGEX and self.rewrite is not None and self.path_as_sent:
+            section.problem(its.path_as_sent, "is not allowed with a rewrite of a regex: path")
 
 
 def _check_anonymous(section: Section, option: Named, rules: Iterable[Rule]) -> None:

@@ -10,8 +10,10 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.origins import ANY_SITE
 from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
+from perimeter.config.site.route_path import PathKind
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.conditions import conditions_of
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -33,14 +35,17 @@ class RouteParts:
 
 def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
     """The route that ``settings`` describe, to ``target``."""
-    rewrite, fixed = settings.rewrite, settings.authorization.value
+    path, rewrite, fixed = settings.path, settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
-        prefix=prefix_of(settings.path).encode("ascii"),
+        prefix=(path.text if path.kind is PathKind.EXACT else path.place).encode("ascii"),
+        exact=path.kind is PathKind.EXACT,
+        pattern=path.expression,
+        conditions=conditions_of(settings),
         target=target,
         audit=sink,
         hosts=settings.hosts,
-        rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
+        rewrite=None if rewrite is None else (prefix_of(rewrite) if path.kind is PathKind.PREFIX else rewrite).encode("ascii"),
         access=Access(
             Asks(settings.auth),
             stranger=_challenges(settings, shared.passwords),

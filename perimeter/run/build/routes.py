@@ -1,4 +1,4 @@
-"""The configured routes, and the target of each: an upstream's proxy, or a directory of files."""
+"""The configured routes, and the target of each: an upstream's proxy, files, a redirect, or a fixed response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import prefix_of
+from perimeter.config.site.route_path import PathKind
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
@@ -17,6 +19,7 @@ from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
+from perimeter.targets.answering import LocationTarget, ResponseTarget
 from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
 from perimeter.traces.context import HEADERS as TRACE_HEADERS
@@ -57,13 +60,23 @@ def configured_routes(
         target: ITarget
         if settings.static is not None:
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
+        elif settings.redirect is not None:
+            target = LocationTarget(settings.redirect)
+        elif settings.respond is not None:
+            target = ResponseTarget(settings.respond, settings.respond_type)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method, settings.authorization.passes)
+            key = (settings.upstream, _by_method(settings, config), settings.authorization.passes)
             if key not in targets:
                 targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
             target = targets[key]
-            if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
+            at_root = settings.rewrite is not None and not prefix_of(settings.rewrite)
+            if at_root and settings.path.kind is PathKind.PREFIX and settings.path.place:
                 target = SlashTarget(target)
         routes.append(route_of(settings, target, sinks[settings.audit], shared))
     return routes
+
+
+def _by_method(settings: RouteSettings, config: SiteConfig) -> bool:
+    """Whether the method decides what a request may do: by a rule of the route, or by which route it belongs to."""
+    return settings.by_method or any(other.methods and settings.overlaps(other) for other in config.routes)

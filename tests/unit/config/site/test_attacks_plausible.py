@@ -74,7 +74,8 @@ class PathTests(RouteCase):
             self.assertNotIn("did you mean", found[0], written)
 
     def test_attack_70_the_path_that_replaces_it(self) -> None:
-        self.assertIn("rewrite: expected one plain path", self.route("rewrite = /$1\n")[0])
+        self.assertIn("rewrite: expected one plain path", self.route("rewrite = /a*\n")[0])
+        self.assertIn("rewrite: there is no group $1: only a regex: path has groups", self.route("rewrite = /$1\n")[0])
 
     def test_plain_paths_stay(self) -> None:
         for path in (

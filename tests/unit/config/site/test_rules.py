@@ -181,9 +181,11 @@ class RouteTests(SiteCase):
     def test_one_target(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\nstatic = html\n"),
-            ["static: set either upstream or static, not both"],
+            ["static: set only one of upstream, static, redirect and respond"],
         )
-        self.assertEqual(self.route("path = /\n"), ["a route needs a target: upstream = NAME or static = DIRECTORY"])
+        self.assertEqual(
+            self.route("path = /\n"), ["a route needs a target: upstream = NAME, static = DIRECTORY, redirect or respond"]
+        )
 
     def test_a_static_root_must_exist(self) -> None:
         self.assertEqual(self.route("path = /\nstatic = htm\n"), ["static: there is no directory htm"])

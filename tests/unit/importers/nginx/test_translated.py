@@ -113,14 +113,16 @@ class ServerNameTests(TestCase):
 
     def test_wildcards_become_hosts(self) -> None:
         draft = self.servers("_", "*.example.com", ".b.example.com")
-        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "asks", "b.example.com, *.b.example.com /": "networks"})
+        self.assertEqual(
+            every(draft), {"/": "closed", "**.example.com /": "asks", "b.example.com, **.b.example.com /": "networks"}
+        )
         self.assertEqual(draft.remainder, [])
 
     def test_expressions_become_hosts_where_nginx_takes_them(self) -> None:
         draft = self.servers("_", r"~^(a|b)\.example\.com$", "a.example.com")
         self.assertEqual(every(draft), {"/": "closed", "b.example.com /": "asks", "a.example.com /": "networks"})
         draft = self.servers("_", r"~^a\.example\.com$", "*.example.com")
-        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "networks"})
+        self.assertEqual(every(draft), {"/": "closed", "**.example.com /": "networks"})
 
     def test_attack_73_an_expression_after_one_that_is_not_understood(self) -> None:
         draft = self.servers("a", "~^x", r"~^b\.example\.com$")
@@ -132,7 +134,7 @@ class ServerNameTests(TestCase):
             f"server {{ listen 80; server_name a.example.com; location / {{ deny all; {PASS} }} }}"
             f"server {{ listen 80; server_name *.example.com; location / {{ {PASS} }} }}"
         )
-        self.assertEqual(every(draft), {"/": "closed", "a.example.com /": "closed", "*.example.com /": "open"})
+        self.assertEqual(every(draft), {"/": "closed", "a.example.com /": "closed", "**.example.com /": "open"})
 
     def test_two_expressions_are_kept_apart_or_refused(self) -> None:
         self.assertEqual(every(self.servers("~(prom*)", "~(alert*)")), {"/": "closed"})
