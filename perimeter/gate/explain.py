@@ -7,7 +7,7 @@ It sends and signs nothing, and needs no password.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 import attrs
@@ -16,7 +16,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import canonical_host, hosts_for
 from perimeter.config.site.route_path import PathKind
-from perimeter.errors import InvalidToken, Refusal
+from perimeter.errors import InvalidToken, NoRoute, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
@@ -42,7 +42,8 @@ class Question:
 
     ``url`` is absolute, or a path. ``principal`` is the user whose credentials it would have, None for none. ``name`` is the name
     that the operator gave; without a principal, no authenticator can look that user up. ``address`` is the client's; "" for
-    one that the route's ``networks`` allow. ``listener`` names the listener that it would come over.
+    one that the route's ``networks`` allow. ``listener`` names the listener that it would come over. ``headers`` are lines
+    ``NAME: VALUE``, besides Host.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Question:
     name: str = ""
     address: str = ""
     listener: str = ""
+    headers: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -100,9 +102,14 @@ def explain(gate: Gate, config: SiteConfig, question: Question) -> Explanation:
 def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[Step]:
     """The steps up to the end, or up to the refusal that this raises."""
     line = f"{question.method} {question.url} HTTP/1.1".encode("utf-8", "surrogatepass")
-    head = parse_request(line, parse_block(_NO_HOST, 1))
+    lines = "".join(f"{one}\r\n" for one in question.headers).encode("utf-8", "surrogatepass")
+    head = parse_request(line, parse_block(_NO_HOST + lines, 1 + len(question.headers)))
     routes, path, _ = gate.routes.candidates(head.host, head.target)
-    route, target = gate.locate(head)
+    try:
+        route, target = gate.locate(head)
+    except NoRoute:
+        yield from _skipped(config, routes)
+        raise
     address = _address(question.address, route)
     yield Step("path", _path(path, route))
     yield from _place(config, canonical_host(head.host), path, route, routes)
@@ -184,12 +191,20 @@ def _place(config: SiteConfig, host: str, path: bytes, route: Route, routes: Seq
     if settings is None:
         yield Step("route", f"the endpoint {route.prefix.decode('latin-1') or '/'} of the gateway")
         return
-    before = [settings_of(config, one) for one in routes[: routes.index(route)]]
-    yield from (Step("skipped", f"{named(one)}: the request does not meet its conditions") for one in before if one is not None)
+    earlier = routes[: routes.index(route)]
+    yield from _skipped(config, earlier)
     yield Step("route", named(settings))
+    before = [settings_of(config, one) for one in earlier]
     for other in config.routes:
         if other is not settings and other not in before and other.path.matches(path.decode("latin-1")) and _on(host, other):
             yield Step("later", f"{named(other)} matches too, and comes later: {_why_later(settings, other)}")
+
+
+def _skipped(config: SiteConfig, routes: Iterable[Route]) -> Iterator[Step]:
+    for one in routes:
+        settings = settings_of(config, one)
+        if settings is not None:
+            yield Step("skipped", f"{named(settings)}: the request does not meet its conditions")
 
 
 def _why_later(first: RouteSettings, other: RouteSettings) -> str:
