@@ -15,9 +15,9 @@ from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -116,5 +116,5 @@ def _rules(route: RouteSettings) -> str:
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:
     return ", ".join(str(value) for value in values)
