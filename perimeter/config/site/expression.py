@@ -8,9 +8,9 @@
     negation   = "not" negation / "(" list ")" / term
     term       = KIND ":" VALUE          ; `perimeter.config.site.rule`
 
-So ``not`` binds closest, then ``and``, then ``or``. A comma and, outside of brackets, the end of a line are an ``or``. A value
-ends before an operator, a bracket, a comma or the end of the line; in double quotes it may contain these. Each fault has its
-offset.
+So ``not`` binds closest, then ``and``, then ``or``. A comma is an ``or``, and so is the end of a line outside of brackets, unless
+there is an operator before or after it. A value ends before an operator, a bracket, a comma or the end of the line; in double
+quotes it may contain these. Each fault has its offset.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ MOST_NESTED: Final = 50
 
 _TOKEN = re.compile(r'\s+|[(),]|(?:"[^"\n]*"|[^\s(),"]|")+')
 _AND, _OR, _NOT = "and", "or", "not"
+_CONTINUES = re.compile(r"(?:^|[\s()])(?:and|or|not)\s*$")
+_CONTINUED = re.compile(r"\s*(?:and|or)(?=[\s(]|$)")
 _OPERATORS = frozenset((_AND, _OR, _NOT))
 _LIKE_OPERATORS = {"&&": _AND, "&": _AND, "||": _OR, "|": _OR, "!": _NOT, "unless": "and not", "except": "and not"}
 
@@ -202,7 +204,10 @@ def parse_expression(text: str) -> Expression:
 
 
 def split_expressions(text: str) -> list[tuple[int, str]]:
-    """The expressions that commas and newlines outside of brackets separate, and their offsets. Empty ones do not count."""
+    """The expressions that commas and newlines outside of brackets separate, and their offsets. Empty ones do not count.
+
+    An operator before or after the end of a line continues the expression.
+    """
     found: list[tuple[int, str]] = []
     depth = begin = 0
     for match in re.finditer(r'"[^"\n]*"|[(),\n]', text + "\n"):
@@ -210,8 +215,11 @@ def split_expressions(text: str) -> list[tuple[int, str]]:
             depth += 1
         elif match[0] == ")":
             depth = max(0, depth - 1)
-        elif match[0] in (",", "\n") and (not depth or match.end() > len(text)):
-            part = text[begin : match.start()]
+        elif match[0] in (",", "\n"):
+            part, last = text[begin : match.start()], match.end() > len(text)
+            goes_on = match[0] == "\n" and (_CONTINUES.search(part) or _CONTINUED.match(text, match.end()))
+            if (depth or goes_on) and not last:
+                continue
             bare = part.strip()
             if bare:
                 found.append((begin + part.index(bare), bare))
