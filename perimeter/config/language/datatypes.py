@@ -78,7 +78,8 @@ class Datatype(Generic[T]):
     ``empty`` stands for "not set". For a list, ``item`` is set: the section splits the text at ``separators`` and converts each
     part, and ``whole`` makes the value of the tuple of them. ``words`` is the enumeration of a datatype that is a closed set of
     words. ``convert`` and ``whole`` raise `BadValue`. What follows ``before_reference`` in the text may be a reference to a value
-    that is stored elsewhere; without it only the whole text may be one. With ``quotes`` a value may be in quotes, which
+    that is stored elsewhere; without it only the whole text may be one. ``referred`` converts in the place of ``convert`` if
+    there was a reference: then nothing in the value has a meaning of its own. With ``quotes`` a value may be in quotes, which
     ``convert`` deals with; the section refuses them in values of all other datatypes.
     """
 
@@ -91,6 +92,7 @@ class Datatype(Generic[T]):
     words: type[StrEnum] | None = None
     whole: Callable[[Any], Any] = _unchanged
     before_reference: re.Pattern[str] | None = None
+    referred: Callable[[str, Path], T] | None = None
     quotes: bool = False
 
 
@@ -120,7 +122,9 @@ def list_of(
         return (item.convert(text, base),)
 
     plural = item.label if "|" in item.label else f"{item.label}s"
-    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole)
+    return Datatype(
+        label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole, before_reference=item.before_reference
+    )
 
 
 def _text(text: str, base: Path) -> str:
