@@ -13,7 +13,6 @@ import attrs
 
 from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
@@ -93,10 +92,7 @@ def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], in
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:

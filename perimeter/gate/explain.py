@@ -14,6 +14,7 @@ import attrs
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_headers import AS_SENT, SecurityHeaders
 from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
 from perimeter.errors import InvalidToken, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
@@ -116,6 +117,7 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     if not isinstance(admitted, Admitted):  # an assumed user is known at once
         raise TypeError("the judgement waits for an authenticator")
     yield from _headers(admitted)
+    yield from _header_rules(settings_of(config, route))
     yield Step("result", f"admitted, {_forwarded(config, route, target)}")
 
 
@@ -277,6 +279,19 @@ def _headers(admitted: Admitted) -> Iterator[Step]:
         if name.lower() == "authorization":
             value = f"Bearer (an assertion, {_UNSIGNED})" if value == f"Bearer {_UNSIGNED}" else SECRET
         yield Step("header", f"{name}: {value}")
+
+
+def _header_rules(settings: RouteSettings | None) -> Iterator[Step]:
+    """What the route changes in headers, without secrets."""
+    if settings is None:
+        return
+    for name, rules in (("request header", settings.request_headers), ("response header", settings.response_headers)):
+        for rule in rules:
+            yield Step(name, str(rule))
+    if settings.upstream_host != AS_SENT:
+        yield Step("host", f"the service gets {settings.upstream_host} in Host")
+    if settings.security_headers is SecurityHeaders.STRICT:
+        yield Step("security headers", "added to responses that lack them")
 
 
 def _forwarded(config: SiteConfig, route: Route, target: bytes) -> str:

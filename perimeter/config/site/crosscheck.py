@@ -23,6 +23,7 @@ from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.route_headers import OF_UPSTREAM
 from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.config.site.server import ServerSettings
@@ -103,6 +104,8 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     if route.upstream and route.upstream not in upstreams:
         shown = section.bare(its.upstream, route.upstream)
         section.problem(its.upstream, f"there is no [upstream {shown}]", closest(route.upstream, upstreams))
+    if route.upstream_host == OF_UPSTREAM and any(one.name == route.upstream and one.host is None for one in config.upstreams):
+        section.problem(its.upstream_host, "the servers of the upstream have several hosts, or none: write the one that is meant")
     pages = config.login.path
     if covers(pages, prefix_of(route.path)) and not section.faulty(its.path):
         section.problem(its.path, f"{pages} and all paths below it belong to the gateway's own pages: see path in [login]")
@@ -193,12 +196,12 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += [
         f"[route {route.name}] authorization = pass: the service gets the password or token of every user"
         for route in config.routes
-        if route.authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
+        if route.sends_authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
     ]
     found += [
         f"[route {route.name}] authorization and auth = none: every client uses the service with the gateway's credentials"
         for route in config.routes
-        if route.authorization.value and route.auth is Auth.NONE
+        if route.sends_authorization.value and route.auth is Auth.NONE
     ]
     found += _any_realm(config)
     found += _odd_methods(config)

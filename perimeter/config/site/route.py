@@ -24,11 +24,11 @@ from perimeter.config.language.datatypes import (
 from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
-from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
 from perimeter.config.site.rule import OF_USERS, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
@@ -68,7 +68,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(Settings):
+class RouteSettings(RouteHeaders):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -236,6 +236,19 @@ class RouteSettings(Settings):
         return any(term.kind is kind for one in (*(self.allow or ()), *self.deny) for term in one.terms)
 
     @property
+    def sends_authorization(self) -> UpstreamAuthorization:
+        """What the service gets in Authorization, whichever option says so."""
+        return self.authorization if self.upstream_authorization == DROP else self.upstream_authorization
+
+    @property
+    def identity_in_words(self) -> str:
+        """What the service and the clients get in headers beside what they send each other, without values; ``-`` for nothing."""
+        parts = [", ".join(self.identity) or "none"] if self.upstream else []
+        if self.sends_authorization != DROP:
+            parts.append(f"authorization {self.sends_authorization.word}")
+        return "; ".join(filter(None, (*parts, self.headers_in_words))) or "-"
+
+    @property
     def by_method(self) -> bool:
         """Whether a rule compares the method."""
         return self.compares(RuleKind.METHOD)
@@ -261,8 +274,10 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
-        if IdentityForm.JWT in self.identity and self.authorization != DROP:
-            section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
+        if IdentityForm.JWT in self.identity and self.sends_authorization != DROP:
+            own = its.authorization if self.authorization != DROP else its.upstream_authorization
+            section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
+        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else ())
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
@@ -295,7 +310,7 @@ class RouteSettings(Settings):
             section.problem(its.app_authorization, "is only allowed with browser_login = yes")
         if IdentityForm.JWT in self.identity:
             section.problem(its.app_authorization, "is not allowed with identity = jwt, which needs Authorization")
-        if self.authorization != DROP:
+        if self.sends_authorization != DROP:
             section.problem(its.app_authorization, "is only allowed with authorization = drop")
 
     def _check_target(self, section: Section) -> None:
@@ -307,7 +322,7 @@ class RouteSettings(Settings):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

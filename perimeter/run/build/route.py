@@ -69,7 +69,7 @@ def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
 
 
 def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    rewrite, fixed = settings.rewrite, settings.authorization.value
+    rewrite, fixed = settings.rewrite, settings.sends_authorization.value
     return Route(
         name=settings.name,
         prefix=prefix_of(settings.path).encode("ascii"),
@@ -92,7 +92,7 @@ def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared
             roles=settings.identity_roles_header.encode("ascii"),
             fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
-        passes_authorization=settings.authorization.passes,
+        passes_authorization=settings.sends_authorization.passes,
         app_authorization=settings.app_authorization,
         keeps_session=settings.keeps_session,
         idle=inf if settings.idle is None else settings.idle,
