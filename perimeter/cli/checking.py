@@ -13,11 +13,10 @@ import attrs
 
 from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_requests import in_order
-from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -87,10 +86,7 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.requests, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.requests, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
@@ -110,5 +106,5 @@ def _rules(route: RouteSettings) -> str:
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:
     return ", ".join(str(value) for value in values)

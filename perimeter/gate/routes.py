@@ -15,6 +15,7 @@ from perimeter.config.site.route_matching import ANY_HOST, HostTable, Prefixes
 from perimeter.errors import BadTarget
 from perimeter.gate.access import Access
 from perimeter.gate.conditions import Conditions
+from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
@@ -46,6 +47,9 @@ class Route:
     by a session, which then counts before that header. ``keeps_session``: a request by a session counts as a use of it, so that
     it does not end by idleness. ``idle``: a session that was unused for longer (seconds) is not enough.
 
+    ``cors``: pages of which other sites may read the responses; None leaves that to the service. ``preflights`` answers
+    preflights in the place of the route, without identification and rules; None treats them as other requests.
+
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Its answers are ``brief``,
     which are not cut if a token ends, unless it is ``lasting``.
     """
@@ -71,6 +75,8 @@ class Route:
     app_authorization: bool = False
     keeps_session: bool = True
     idle: float = inf
+    cors: Cors | None = None
+    preflights: Route | None = None
     builtin: bool = False
     exact: bool = False
     pattern: Expression | None = None
@@ -104,7 +110,8 @@ class Route:
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
+        forwards_authorization = self.passes_authorization or self.app_authorization
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it.

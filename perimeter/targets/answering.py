@@ -8,14 +8,15 @@ from typing import Final
 from zope.interface import implementer
 
 from perimeter.config.site.captures import Part
-from perimeter.config.site.route_answer import Redirect, Response
+from perimeter.config.site.route_target import Redirect, Response
 from perimeter.errors import BadRequest, BadTarget
 from perimeter.gate.decision import Admitted
 from perimeter.gate.paths import split_target
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
-from perimeter.proxy.headers import announced_prefix, relayed_host
+from perimeter.proxy.headers import HeaderRules, announced_prefix, relayed_host
 from perimeter.targets.redirect import TARGET, host_of
+from perimeter.targets.ruled import ruled
 
 #: What would end a parameter of a query, or the query. Percent signs stay: a path is encoded already.
 _IN_QUERY: Final = re.compile(rb"[&=+;]")
@@ -26,13 +27,15 @@ _LEADING: Final = b"/\\"
 class LocationTarget:
     """Answers each request with the redirect of its route (RFC 9110, section 15.4).
 
-    The host is fixed, or the one that the client used; parts of the request are parts of the path or the query only (attack 127).
+    ``rules`` are those of the route about headers of responses, if it has any. The host is fixed, or the one that the client
+    used; parts of the request are parts of the path or the query only (attack 127).
     """
 
     name = "redirect"
 
-    def __init__(self, redirect: Redirect) -> None:
+    def __init__(self, redirect: Redirect, rules: HeaderRules | None = None) -> None:
         self._redirect = redirect
+        self._rules = rules
 
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange``. The exchange discards the body, if any."""
@@ -44,7 +47,8 @@ class LocationTarget:
         except BadRequest as refusal:
             exchange.refuse(refusal)
             return
-        exchange.answer(self._redirect.status, _lines(exchange, decision) + b"Location: %b\r\n" % location, b"")
+        lines = _lines(exchange, decision) + b"Location: %b\r\n" % location
+        exchange.answer(self._redirect.status, ruled(lines, self._rules, exchange), b"")
 
     def _location(self, exchange: Exchange, decision: Admitted) -> bytes:
         route = decision.route
@@ -89,12 +93,13 @@ def _host(exchange: Exchange, decision: Admitted) -> bytes:
 
 @implementer(ITarget)
 class ResponseTarget:
-    """Answers each request with ``response``; its body has ``media_type``."""
+    """Answers each request with ``response``; its body has ``media_type``. ``rules`` are as in `LocationTarget`."""
 
     name = "respond"
 
-    def __init__(self, response: Response, media_type: str) -> None:
+    def __init__(self, response: Response, media_type: str, rules: HeaderRules | None = None) -> None:
         self._response = response
+        self._rules = rules
         typed = b"Content-Type: %b\r\nX-Content-Type-Options: nosniff\r\n" % media_type.encode("ascii")
         self._lines = typed if response.body else b""
 
@@ -103,7 +108,8 @@ class ResponseTarget:
         decision = exchange.decision
         assert isinstance(decision, Admitted)
         exchange.upstream = self.name
-        exchange.answer(self._response.status, _lines(exchange, decision) + self._lines, self._response.body)
+        lines = ruled(_lines(exchange, decision) + self._lines, self._rules, exchange)
+        exchange.answer(self._response.status, lines, self._response.body)
 
 
 def _lines(exchange: Exchange, decision: Admitted) -> bytes:

@@ -61,6 +61,7 @@ auth = none
 [route gone]
 path = /gone
 respond = 410 moved away
+response_headers = set X-Moved yes
 auth = none
 
 [route label]
@@ -135,6 +136,8 @@ class MatchingTests(StageCase):
         self.assertEqual(self.answered("/old/a%20b?c=d"), (308, "https://new.example.com/app/a%20b?c=d", ""))
         self.assertEqual(self.answered("/~alice"), (302, "/people?name=alice", ""))
         self.assertEqual(self.answered("/gone/x", method="POST"), (410, "", "moved away"))
+        with self.connect(self.served, "http") as wire:
+            self.assertEqual(wire.get("/gone").get("x-moved"), "yes")
         self.assertEqual(self.answered("/x", host="a.apps.test"), (200, "", "one"))
         self.assertEqual(self.answered("/x", host="a.b.apps.test:80"), (200, "", "many"))
         self.assertEqual(self.answered("/x", host="apps.test")[0], 401)

@@ -17,7 +17,7 @@ from perimeter.config.site.route_path import ROUTE_PATH, PathKind, RoutePath
 _STEPS = {PathKind.EXACT: 0, PathKind.REGEX: 1, PathKind.PREFIX: 2}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class RouteRequests(Settings):
     """The options of ``[route NAME]`` that say which requests belong to it. ``hosts`` is empty for any host."""
 

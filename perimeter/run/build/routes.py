@@ -8,6 +8,7 @@ from pathlib import Path
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_headers import AS_SENT, OF_UPSTREAM, SecurityHeaders
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.route_path import PathKind
 from perimeter.gate.routes import Route
@@ -17,6 +18,7 @@ from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.ruled_headers import Edits, RuledHeaders, header_rules
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.answering import LocationTarget, ResponseTarget
@@ -47,28 +49,30 @@ def configured_routes(
     if config.traces.endpoint:
         names.update(TRACE_HEADERS)
     for route in config.routes:
-        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
+        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header, *route.fills_user}
     hidden = believed | {name.encode("ascii") for name in names}
-    rules = {
-        (strict, passes): HeaderRules(hidden, drop_method_overrides=strict, pass_authorization=passes)
-        for strict in (False, True)
-        for passes in (False, True)
-    }
-    targets: dict[tuple[str, bool, bool], ProxyTarget] = {}
+    rules: dict[tuple[bool, bool, bool, Edits], HeaderRules] = {}
+    targets: dict[tuple[str, bool, bool, bool, Edits], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
+        edits = _edits(settings, pools)
+        edited = RuledHeaders(edits, ()) if edits != Edits() else None
         if settings.static is not None:
-            target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
+            target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload, edited)
         elif settings.redirect is not None:
-            target = LocationTarget(settings.redirect)
+            target = LocationTarget(settings.redirect, edited)
         elif settings.respond is not None:
-            target = ResponseTarget(settings.respond, settings.respond_type)
+            target = ResponseTarget(settings.respond, settings.respond_type, edited)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, _by_method(settings, config), settings.authorization.passes)
+            by_method = _by_method(settings, config)
+            passing = (by_method, settings.sends_authorization.passes, settings.shared, edits)
+            if passing not in rules:
+                rules[passing] = header_rules(edits, hidden, *passing[:3])
+            key = (settings.upstream, *passing)
             if key not in targets:
-                targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
+                targets[key] = proxy_target(pools[settings.upstream], rules[passing])
             target = targets[key]
             at_root = settings.rewrite is not None and not prefix_of(settings.rewrite)
             if at_root and settings.path.kind is PathKind.PREFIX and settings.path.place:
@@ -80,3 +84,14 @@ def configured_routes(
 def _by_method(settings: RouteSettings, config: SiteConfig) -> bool:
     """Whether the method decides what a request may do: by a rule of the route, or by which route it belongs to."""
     return settings.by_method or any(other.methods and settings.overlaps(other) for other in config.routes)
+
+
+def _edits(settings: RouteSettings, pools: Mapping[str, UpstreamPool]) -> Edits:
+    """What a route changes in headers."""
+    host = settings.upstream_host
+    if host == AS_SENT or settings.upstream is None:
+        host = ""
+    elif host == OF_UPSTREAM:
+        host = pools[settings.upstream].settings.host or ""
+    strict = settings.security_headers is SecurityHeaders.STRICT
+    return Edits(settings.request_headers, settings.response_headers, strict, host.encode("ascii"))

@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.expressions import compiled
-from perimeter.config.site.route_answer import REDIRECT, RESPONSE, Redirect, Response
+from perimeter.config.site.route_target import REDIRECT, RESPONSE, Redirect, Response
 from perimeter.gate.gate import Gate
 from perimeter.gate.target import ITarget
 from perimeter.targets.answering import LocationTarget, ResponseTarget

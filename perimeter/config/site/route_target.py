@@ -1,18 +1,19 @@
-"""What a route answers by itself: a redirect, or always the same response."""
+"""Where the requests of a route go: to an upstream, to files, or nowhere, because the gateway answers by itself."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BadValue, Datatype, optional
+from perimeter.config.language.datatypes import FILE_NAME, TEXT, BadValue, Datatype, file_path, list_of, optional
 from perimeter.config.language.net_types import checked_host
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site.captures import Captures, captures
+from perimeter.config.site.captures import REWRITE, Captures, captures
 from perimeter.config.site.route_path import PathKind
 from perimeter.config.site.route_requests import RouteRequests
 
@@ -103,10 +104,26 @@ RESPONSE: Datatype[Response | None] = attrs.evolve(
 MEDIA_TYPE: Datatype[str] = Datatype("media type", _media_type, "")
 
 
-@attrs.frozen(kw_only=True)
-class RouteAnswer(RouteRequests):
-    """The options of ``[route NAME]`` with which the gateway answers by itself."""
+@attrs.frozen(kw_only=True, slots=False)
+class RouteTarget(RouteRequests):
+    """The options of ``[route NAME]`` about its target. Exactly one of ``upstream``, ``static``, ``redirect`` and ``respond`` is
+    set."""
 
+    upstream: str | None = option(optional(TEXT), "name of the `[upstream]` section that requests are forwarded to", default="")
+    static: Path | None = option(
+        optional(file_path("directory")), "instead of `upstream`: directory with files to serve", default=""
+    )
+    index: tuple[str, ...] = option(
+        list_of(FILE_NAME),
+        "with `static`: names of files that are served for a directory; the first that exists",
+        default="index.html, index.htm",
+    )
+    rewrite: str | None = option(
+        optional(REWRITE),
+        "with `upstream`: path that replaces `path` in forwarded requests; `/` removes it. With `regex:` it replaces the whole "
+        "path, and `$1` to `$9` are the groups of the expression",
+        default="",
+    )
     redirect: Redirect | None = option(
         REDIRECT,
         "instead of `upstream`: status and URL of a redirect, such as `308 https://new.example.com%{uri}`. `%{path}`, `%{query}` "
@@ -124,11 +141,28 @@ class RouteAnswer(RouteRequests):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
-        its = attrs.fields(RouteAnswer)
+        its = attrs.fields(RouteTarget)
+        self._check_groups(section, its.rewrite, self.rewrite or "")
         if self.redirect is not None:
             self._check_groups(section, its.redirect, self.redirect.location.text)
         if self.respond is None or not self.respond.body:
             section.refuse([its.respond_type], "is only allowed with respond and a text")
+
+    def check_target(self, section: Section, of_services: Iterable[Named]) -> None:
+        """Report on ``section`` if there is not exactly one target, and options that belong to another one.
+
+        ``of_services`` are the options that are for an upstream only.
+        """
+        its = attrs.fields(RouteTarget)
+        targets = [one for one in (its.upstream, its.static, its.redirect, its.respond) if section.given(one)]
+        if not targets:
+            section.problem("", "a route needs a target: upstream = NAME, static = DIRECTORY, redirect or respond")
+        elif len(targets) > 1:
+            section.problem(targets[1], "set only one of upstream, static, redirect and respond")
+        elif targets != [its.upstream]:
+            section.refuse((its.rewrite, *of_services), "is only allowed with upstream")
+        if targets != [its.static]:
+            section.refuse([its.index], "is only allowed with static")
 
     def _check_groups(self, section: Section, option: Named, text: str) -> None:
         used, known = captures(text).groups, 0 if self.path.expression is None else self.path.expression.groups
