@@ -179,7 +179,7 @@ class RouteTable:
         routes = self.matching(host, path)
         if any(route.path_as_sent for route in routes):
             return self._as_sent(host, sent), sent, query
-        if routes and (b";" in path or b"%2F" in path):
+        if routes and (b"%" in path or b";" in path):
             self._check_readings(routes, host, path)
         return routes, path, query
 

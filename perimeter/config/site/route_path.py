@@ -38,7 +38,7 @@ class RoutePath:
     def _place(self) -> str:
         if self.kind is PathKind.PREFIX:
             return prefix_of(self.text)
-        return _literal(self.text).rpartition("/")[0] if self.kind is PathKind.REGEX else self.text.rpartition("/")[0]
+        return beginning(self.text).rpartition("/")[0] if self.kind is PathKind.REGEX else self.text.rpartition("/")[0]
 
     def matches(self, path: str) -> bool:
         """Whether a normalised path is one of the route's."""
@@ -61,17 +61,21 @@ def plain(text: str) -> RoutePath:
 _BEGINNING = re.compile(r"\^((?:[A-Za-z0-9/_~-]|\\[^A-Za-z0-9])*)")
 _CLASSES = re.compile(r"\\.|\[\^?\]?(?:\[:\^?[a-z]+:\]|\\.|[^\]\\])*\]")
 _INNERMOST = re.compile(r"\([^()]*\)")
-_ANCHORED = re.compile(r"(?:\(\?[a-z]+\))?\^/")
+_ANCHORED = re.compile(r"(?:\(\?[a-z]+\))?\^(?:/|\.[*+]|\()")
 
 
-def _literal(expression: str) -> str:
-    """What every path begins with that ``expression`` matches. It may be less than there is."""
-    match = _BEGINNING.match(expression)
-    rest = "" if match is None else _CLASSES.sub("", expression[match.end() :])
-    outside, before = rest, None
+def alternatives(expression: str) -> bool:
+    """Whether an ``expression`` has alternatives outside of its groups, or could have: ``^/a|^/b``."""
+    outside, before = _CLASSES.sub("", expression), None
     while outside != before:
         outside, before = _INNERMOST.sub("", outside), outside
-    if match is None or "|" in outside or "\\Q" in expression:
+    return "|" in outside or "\\Q" in expression
+
+
+def beginning(expression: str) -> str:
+    """What every path begins with that ``expression`` matches. It may be less than there is."""
+    match = _BEGINNING.match(expression)
+    if match is None or alternatives(expression):
         return ""
     repeated = expression[match.end() : match.end() + 1] in ("?", "*", "+", "{")
     found = re.sub(r"\\(.)", r"\1", match[1])
@@ -89,7 +93,7 @@ def _convert(text: str, base: Path) -> RoutePath:
         URL_PATH.convert(rest[:-1] if rest.endswith("/") and not rest.endswith("//") and rest != "/" else rest, base)
         return RoutePath(kind, rest)
     if not _ANCHORED.match(rest):
-        raise BadValue("expected a regular expression that begins with ^/")
+        raise BadValue("expected a regular expression that begins with ^/ or ^.*")
     return RoutePath(kind, rest, compiled(rest))
 
 

@@ -80,6 +80,8 @@ class PathTests(TestCase):
             ("^/x/\\Qa|b\\E", ""),
             ("(?i)^/x/y", ""),
             ("^/.*", ""),
+            ("^.*[.]x$", ""),
+            ("^(/a)/b", ""),
         ):
             self.assertEqual(path_of(f"regex:{expression}").place, place, expression)
 
@@ -89,7 +91,7 @@ class PathTests(TestCase):
             "regex:^x", "regex:^/(", "regex:^/\u00e9", "prefix:x", "other:/x", "regex:^/a\\1",
         ):  # fmt: skip
             self.fault(text)
-        self.assertEqual(self.fault("regex:/x").message, "expected a regular expression that begins with ^/")
+        self.assertEqual(self.fault("regex:/x").message, "expected a regular expression that begins with ^/ or ^.*")
         self.assertEqual(self.fault("exact:/a//").suggestion, "/a")
 
     def test_attack_128_an_expression_that_takes_more_than_linear_time_is_refused(self) -> None:
