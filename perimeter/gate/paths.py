@@ -103,11 +103,9 @@ def readings(path: bytes) -> list[bytes]:
     if b"%" in path:
         # servers decode all escapes, also those of characters that stand for themselves in the path of a route
         for form in [path, *others]:
-            decoded = unquote_to_bytes(form)
-            others.append(decoded)
-            if b";" in decoded:
-                others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded)))
-    return others
+            decoded = _SLASHES.sub(b"/", unquote_to_bytes(form))
+            others += [decoded, _SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded))]
+    return [one for one in dict.fromkeys(others) if one != path]
 
 
 def readings_as_sent(path: bytes) -> frozenset[bytes]:
