@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perimeter.config.language.net_types import Network
-from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
+from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused, Page, RouteMaintenance
 from perimeter.gate.forwarded import in_networks
 from perimeter.model import RequestHead
 
@@ -18,12 +18,17 @@ EntryRule = Callable[[RequestHead, str], None]
 
 
 def entry_rules(
-    networks: tuple[Network, ...], max_body: int | None, forwards_authorization: bool = False
+    networks: tuple[Network, ...],
+    max_body: int | None,
+    forwards_authorization: bool = False,
+    closed: EntryRule | None = None,
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked."""
     rules: list[EntryRule] = []
     if networks:
         rules.append(from_networks(networks))
+    if closed is not None:
+        rules.append(closed)
     if max_body is not None:
         rules.append(up_to(max_body))
     if forwards_authorization:
@@ -37,6 +42,16 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
     def check(head: RequestHead, address: str) -> None:
         if not in_networks(address, networks):
             raise NetworkRefused("the client's address is outside the networks of the route")
+
+    return check
+
+
+def maintenance(allowed: tuple[Network, ...], page: Page | None, retry_after: int | None) -> EntryRule:
+    """The route is closed, except for clients in ``allowed``."""
+
+    def check(head: RequestHead, address: str) -> None:
+        if not in_networks(address, allowed):
+            raise RouteMaintenance("the operator has closed the route (maintenance)", page=page, retry_after=retry_after)
 
     return check
 

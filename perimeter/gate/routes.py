@@ -23,7 +23,8 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes) and what passes in Authorization. ``path_as_sent``: paths are
+    ``entry`` follows from ``networks``, ``closed`` (a rule for the time of maintenance), ``max_body`` (bytes) and what passes in
+    Authorization. ``path_as_sent``: paths are
     forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
     9110, section 7.8), in lower case: ``name``, ``name/version``.
 
@@ -49,6 +50,7 @@ class Route:
     by_method: Mapping[bytes, Access] | None = None
     policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
+    closed: EntryRule | None = None
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     path_as_sent: bool = False
@@ -82,7 +84,8 @@ class Route:
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
+        forwards_authorization = self.passes_authorization or self.app_authorization
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.closed)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

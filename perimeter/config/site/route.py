@@ -26,6 +26,7 @@ from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.compression import MEDIA_TYPE, TEXT_TYPES, Coding
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_host import ROUTE_HOSTS
 from perimeter.config.site.rule import RULE, Rule, RuleKind
@@ -63,6 +64,12 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
     if len(set(forms)) != len(forms):
         raise BadValue("the same word is given twice")
     return tuple(form for form in forms if form is not IdentityForm.NONE)
+
+
+def _codings(codings: tuple[Coding, ...]) -> tuple[Coding, ...]:
+    if len(set(codings)) != len(codings):
+        raise BadValue("the same word is given twice")
+    return codings
 
 
 @attrs.frozen
@@ -186,6 +193,36 @@ class RouteSettings(Settings):
         "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",
     )
+    compression: tuple[Coding, ...] = option(
+        list_of(one_of(Coding), whole=_codings),
+        "with `upstream`: codings with which the gateway compresses responses that the service sends plain; if a client likes "
+        "several "
+        "equally, the first. Not compressed is what may carry a secret beside text of an attacker: private responses, those with "
+        "cookies, and those that a page of another site asks for. `br` and `zstd` need `perimeter-gateway[compression]`. Not "
+        "set: none",
+        default="",
+    )
+    compression_types: tuple[str, ...] = option(
+        list_of(MEDIA_TYPE), "with `compression`: media types that are compressed", default=TEXT_TYPES
+    )
+    compression_min: int = option(SIZE, "with `compression`: smallest response that is compressed", default="1KiB")
+    maintenance: bool = option(
+        BOOLEAN, "`yes`: all requests get 503, and reach no service, except from `maintenance_allow`", default="no"
+    )
+    maintenance_page: Path | None = option(
+        optional(file_path("file")),
+        "with `maintenance`: file that browsers and other clients get, except those that ask for JSON. Not set: the page of "
+        "`[errors]` for 503, or else a built-in one",
+        default="",
+    )
+    maintenance_allow: tuple[Network, ...] = option(
+        list_of(NETWORK), "with `maintenance`: networks whose clients are served as if it were `no`", default=""
+    )
+    maintenance_retry_after: float | None = option(
+        optional(duration()),
+        "with `maintenance`: the time after which clients may try again, in `Retry-After`. Not set: no such header",
+        default="",
+    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -226,6 +263,8 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
+        if not self.compression:
+            section.refuse((its.compression_types, its.compression_min), "is only allowed with compression")
         if IdentityForm.JWT in self.identity and self.authorization != DROP:
             section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
@@ -259,7 +298,7 @@ class RouteSettings(Settings):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
+from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 
@@ -10,8 +13,10 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.origins import ANY_SITE
 from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
-from perimeter.errors import Challenges
+from perimeter.errors import Challenges, Page
+from perimeter.fair_queue import retry_after
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.entry import EntryRule, maintenance
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -23,12 +28,13 @@ class RouteParts:
     """What routes follow besides their own settings.
 
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``.
+    of the login page, for routes with ``browser_login``. ``maintenance_pages`` are by their file.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
     login: bytes = b"/.perimeter/login"
+    maintenance_pages: Mapping[Path, Page] = MappingProxyType({})
 
 
 def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
@@ -48,6 +54,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         ),
         policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
         networks=settings.networks,
+        closed=_closed(settings, shared) if settings.maintenance else None,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
             audience=settings.upstream or "" if IdentityForm.JWT in settings.identity else "",
@@ -67,6 +74,12 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         max_body=settings.max_body,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )
+
+
+def _closed(settings: RouteSettings, shared: RouteParts) -> EntryRule:
+    page = None if settings.maintenance_page is None else shared.maintenance_pages.get(settings.maintenance_page)
+    seconds = settings.maintenance_retry_after
+    return maintenance(settings.maintenance_allow, page, None if seconds is None else retry_after(seconds))
 
 
 def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:

@@ -7,11 +7,15 @@ from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
 from perimeter.proxy.balanced import proxy_target
+from perimeter.proxy.codings import encoder_of
+from perimeter.proxy.compressed import CompressingTarget
+from perimeter.proxy.compression import Compression
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -23,6 +27,13 @@ from perimeter.traces.context import HEADERS as TRACE_HEADERS
 
 REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
+
+
+def _target(settings: RouteSettings, pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
+    if not settings.compression:
+        return proxy_target(pool, rules)
+    encoders = {coding: encoder_of(coding) for coding in settings.compression}
+    return CompressingTarget(pool, rules, Compression(encoders, settings.compression_types, settings.compression_min))
 
 
 def configured_routes(
@@ -51,7 +62,7 @@ def configured_routes(
         for strict in (False, True)
         for passes in (False, True)
     }
-    targets: dict[tuple[str, bool, bool], ProxyTarget] = {}
+    targets: dict[tuple[object, ...], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -59,9 +70,11 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method, settings.authorization.passes)
+            passing = (settings.by_method, settings.authorization.passes)
+            compressed = (settings.compression, settings.compression_types, settings.compression_min)
+            key = (settings.upstream, passing, compressed if settings.compression else ())
             if key not in targets:
-                targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
+                targets[key] = _target(settings, pools[settings.upstream], rules[passing])
             target = targets[key]
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)
