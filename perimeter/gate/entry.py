@@ -11,7 +11,8 @@ from collections.abc import Callable
 from perimeter.config.language.net_types import Network
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
 from perimeter.gate.forwarded import in_networks
-from perimeter.model import RequestHead
+from perimeter.limits.rates import RateLimit
+from perimeter.model import RequestHead, network_of
 
 EntryRule = Callable[[RequestHead, str], None]
 """Takes the request's head and the client's address. Raises a `perimeter.errors.Refusal`."""
@@ -47,6 +48,15 @@ def up_to(max_body: int) -> EntryRule:
     def check(head: RequestHead, address: str) -> None:
         if (head.headers.content_length or 0) > max_body:
             raise BodyTooLarge("Content-Length is over max_body")
+
+    return check
+
+
+def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
+    """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
+
+    def check(head: RequestHead, address: str) -> None:
+        limit.take(network_of(address) if by_address else "")
 
     return check
 

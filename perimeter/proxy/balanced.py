@@ -8,7 +8,6 @@ request that was not sent, because the gateway could not connect to its server, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from math import inf
 
 from twisted.python.failure import Failure
@@ -16,6 +15,7 @@ from twisted.python.failure import Failure
 from perimeter.config.site.balancing import Balance, HashOf, Method
 from perimeter.errors import Refusal, UpstreamBusy, UpstreamDown
 from perimeter.fair_queue import retry_after
+from perimeter.gate.clients import client_of
 from perimeter.gate.decision import Admitted
 from perimeter.model import Field, RequestHead, ResponseHead
 from perimeter.proxy.forwarding import Forwarding, ProxyTarget
@@ -31,18 +31,6 @@ _HASH = Method.HASH
 def proxy_target(pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
     """The target of the routes to ``pool``. Requests to a single server, without options for it, take a shorter way."""
     return ProxyTarget(pool, rules, Forwarding if pool.plain else BalancedForwarding)
-
-
-def client_of(decision: Admitted) -> str:
-    """The sender of a request: the user, or else the address; for IPv6 its /64, since a client has all addresses in it."""
-    principal = decision.principal
-    if principal is not None:
-        return f"{principal.realm}/{principal.username}"
-    try:
-        address = ip_address(decision.address)
-    except ValueError:
-        return decision.address  # not an IP address, for example a local socket
-    return str(address) if address.version == 4 else f"{address.packed[:8].hex()}/64"
 
 
 def hashed(balance: Balance, head: RequestHead, decision: Admitted) -> bytes:
@@ -77,7 +65,7 @@ class BalancedForwarding(Forwarding):
         self._occupied: PooledServer | None = None
         self._waits = False
         self.bounded = True
-        self.client = ""
+        self.client = "" if pool.choice.shares is None else client_of(self._decision)
         self.deadline = inf
         balance = settings.balance
         self._key = hashed(balance, self._exchange.head, self._decision) if balance.method is _HASH else b""
@@ -91,9 +79,9 @@ class BalancedForwarding(Forwarding):
     def _choose(self) -> None:
         choice = self._target.pool.choice
         server = choice.balancer.choose(self._key, self._tried)
-        if server is not None:
+        if server is not None and choice.may_begin(self.client):
             self._occupy(server)
-        elif choice.balancer.tier(self._tried):
+        elif server is not None or choice.balancer.tier(self._tried):
             self.client = client_of(self._decision)
             self._waits = True
             choice.queue.add(self)
@@ -108,14 +96,14 @@ class BalancedForwarding(Forwarding):
 
     def _occupy(self, server: PooledServer) -> None:
         self._occupied = server
-        self._target.pool.choice.occupy(server)
+        self._target.pool.choice.occupy(server, self.client)
         self._start(server)
 
     def _vacate(self) -> None:
         """The request has no server any more."""
         server, self._occupied = self._occupied, None
         if server is not None:
-            self._target.pool.choice.vacate(server)
+            self._target.pool.choice.vacate(server, self.client)
 
     def _not_connected(self, refusal: Refusal) -> None:
         self._tried.append(self._server)

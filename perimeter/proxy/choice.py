@@ -15,6 +15,7 @@ from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.proxy.balance import BalancedServer, Balancer
 from perimeter.proxy.counts import UpstreamCounts
+from perimeter.proxy.fairness import FairShares
 from perimeter.proxy.health import GOOD_STATES, HealthRules
 from perimeter.proxy.retries import RetryBudget
 from perimeter.proxy.waiting import RequestQueue, Waiter
@@ -52,19 +53,29 @@ class ServerChoice(Generic[S]):
         self.queue = RequestQueue(settings.queue, settings.queue_timeout, self.name, deadlines, clock, self._count_wait)
         self.budget = RetryBudget(settings.retry_budget)
         self.counts = counts
+        #: None: a client may have any number of requests
+        self.shares = FairShares() if settings.fair else None
         self._floor = settings.eject_floor
         self._admitting = False
 
     # -- a request
 
-    def occupy(self, server: S) -> None:
-        """A request begins with ``server``."""
+    def may_begin(self, client: str) -> bool:
+        """Whether ``client`` may have one more request, if there is a server for it."""
+        return self.shares is None or self.shares.may_begin(client, self.balancer.free())
+
+    def occupy(self, server: S, client: str) -> None:
+        """A request of ``client`` begins with ``server``."""
+        if self.shares is not None:
+            self.shares.begin(client)
         self.carry(server, 1)
         if not server.health.steady:
             server.health.tried()
 
-    def vacate(self, server: S) -> None:
-        """A request has ended with ``server``: the next waiting request may take its place."""
+    def vacate(self, server: S, client: str) -> None:
+        """A request of ``client`` has ended with ``server``: the next waiting request may take its place."""
+        if self.shares is not None:
+            self.shares.end(client)
         self.carry(server, -1)
 
     def carry(self, server: S, change: int) -> None:
@@ -82,8 +93,10 @@ class ServerChoice(Generic[S]):
         self._admitting = True
         try:
             while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
-                waiter: Waiter = self.queue.next()
+                waiter: Waiter = self.queue.next(self.may_begin if self.shares is not None and self.balancer.tier() else None)
                 waiter.admit()
+        except StopIteration:
+            pass  # those that wait have their share
         finally:
             self._admitting = False
 

@@ -69,9 +69,12 @@ class RequestQueue:
             self._deadlines.forget(turned)
             turned.turn_away(self._refusal(f"{self._most} requests wait already"))
 
-    def next(self) -> Waiter:
-        """Remove and return the request whose turn it is. Raises StopIteration if there is none."""
-        waiter = self._lines.next()
+    def next(self, may: Callable[[str], bool] | None = None) -> Waiter:
+        """Remove and return the request whose turn it is, of the clients for which ``may`` is true.
+
+        Raises StopIteration if there is none.
+        """
+        waiter = self._lines.next(may)
         self._count("waited")
         self._deadlines.forget(waiter)
         return waiter

@@ -12,6 +12,7 @@ from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.entry import EntryRule
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -31,8 +32,10 @@ class RouteParts:
     login: bytes = b"/.perimeter/login"
 
 
-def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    """The route that ``settings`` describe, to ``target``."""
+def route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...] = ()
+) -> Route:
+    """The route that ``settings`` describe, to ``target``. ``counting`` are its rules that count requests."""
     rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
@@ -65,6 +68,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
+        counting=counting,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )
 
