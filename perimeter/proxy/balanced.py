@@ -30,6 +30,8 @@ _HASH = Method.HASH
 
 def proxy_target(pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
     """The target of the routes to ``pool``. Requests to a single server, without options for it, take a shorter way."""
+    if pool.choice.shares is not None:
+        return ProxyTarget(pool, rules, FairForwarding)
     return ProxyTarget(pool, rules, Forwarding if pool.plain else BalancedForwarding)
 
 
@@ -65,7 +67,7 @@ class BalancedForwarding(Forwarding):
         self._occupied: PooledServer | None = None
         self._waits = False
         self.bounded = True
-        self.client = "" if pool.choice.shares is None else client_of(self._decision)
+        self.client = ""
         self.deadline = inf
         balance = settings.balance
         self._key = hashed(balance, self._exchange.head, self._decision) if balance.method is _HASH else b""
@@ -79,14 +81,17 @@ class BalancedForwarding(Forwarding):
     def _choose(self) -> None:
         choice = self._target.pool.choice
         server = choice.balancer.choose(self._key, self._tried)
-        if server is not None and choice.may_begin(self.client):
+        if server is not None:
             self._occupy(server)
-        elif server is not None or choice.balancer.tier(self._tried):
-            self.client = client_of(self._decision)
-            self._waits = True
-            choice.queue.add(self)
+        elif choice.balancer.tier(self._tried):
+            self._wait()
         else:
             self._exchange.refuse(self._failure or self._down())
+
+    def _wait(self) -> None:
+        self.client = client_of(self._decision)
+        self._waits = True
+        self._target.pool.choice.queue.add(self)
 
     def _down(self) -> UpstreamDown:
         pool = self._target.pool
@@ -96,18 +101,19 @@ class BalancedForwarding(Forwarding):
 
     def _occupy(self, server: PooledServer) -> None:
         self._occupied = server
-        self._target.pool.choice.occupy(server, self.client)
+        self._target.pool.choice.occupy(server)
         self._start(server)
 
     def _vacate(self) -> None:
         """The request has no server any more."""
         server, self._occupied = self._occupied, None
         if server is not None:
-            self._target.pool.choice.vacate(server, self.client)
+            self._target.pool.choice.vacate(server)
 
     def _not_connected(self, refusal: Refusal) -> None:
         self._tried.append(self._server)
         self._failure = refusal
+        self.deadline = inf
         self._vacate()
         if not self._exchange.ended:
             self._choose()
@@ -224,3 +230,29 @@ class BalancedForwarding(Forwarding):
             self._target.pool.choice.queue.remove(self)
         super().client_gone()
         self._vacate()
+
+
+class FairForwarding(BalancedForwarding):
+    """The same with ``fair = yes``: a client that has its share waits, even if a server has room."""
+
+    __slots__ = ("_sharer", "_shares")
+
+    def _choose(self) -> None:
+        choice = self._target.pool.choice
+        assert choice.shares is not None
+        #: those of the upstream, and whose request this is
+        self._shares, self._sharer = choice.shares, client_of(self._decision)
+        free = choice.balancer.free()
+        if free and not self._shares.may_begin(self._sharer, free):
+            self._wait()
+        else:
+            super()._choose()
+
+    def _occupy(self, server: PooledServer) -> None:
+        self._shares.begin(self._sharer)
+        super()._occupy(server)
+
+    def _vacate(self) -> None:
+        if self._occupied is not None:
+            self._shares.end(self._sharer)
+        super()._vacate()

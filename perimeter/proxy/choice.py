@@ -60,22 +60,14 @@ class ServerChoice(Generic[S]):
 
     # -- a request
 
-    def may_begin(self, client: str) -> bool:
-        """Whether ``client`` may have one more request, if there is a server for it."""
-        return self.shares is None or self.shares.may_begin(client, self.balancer.free())
-
-    def occupy(self, server: S, client: str) -> None:
-        """A request of ``client`` begins with ``server``."""
-        if self.shares is not None:
-            self.shares.begin(client)
+    def occupy(self, server: S) -> None:
+        """A request begins with ``server``."""
         self.carry(server, 1)
         if not server.health.steady:
             server.health.tried()
 
-    def vacate(self, server: S, client: str) -> None:
-        """A request of ``client`` has ended with ``server``: the next waiting request may take its place."""
-        if self.shares is not None:
-            self.shares.end(client)
+    def vacate(self, server: S) -> None:
+        """A request has ended with ``server``: the next waiting request may take its place."""
         self.carry(server, -1)
 
     def carry(self, server: S, change: int) -> None:
@@ -92,13 +84,21 @@ class ServerChoice(Generic[S]):
             return
         self._admitting = True
         try:
-            while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
-                waiter: Waiter = self.queue.next(self.may_begin if self.shares is not None and self.balancer.tier() else None)
+            # each at most once: one that has tried the server with room waits on
+            for _ in range(len(self.queue)):
+                if not self.queue or not (self.balancer.has_room() or not self.balancer.tier()):
+                    break
+                waiter: Waiter = self.queue.next(self._within_share if self.shares is not None else None)
                 waiter.admit()
         except StopIteration:
             pass  # those that wait have their share
         finally:
             self._admitting = False
+
+    def _within_share(self, client: str) -> bool:
+        assert self.shares is not None
+        free = self.balancer.free()
+        return not free or self.shares.may_begin(client, free)
 
     def _count_wait(self, how: str) -> None:
         self.counts.queue[self.name, how] += 1

@@ -618,6 +618,46 @@ class ReportTests(BalancedCase):
 
 
 class FaultTests(BalancedCase):
+    def test_a_request_that_has_tried_the_only_server_with_room_waits_for_another(self) -> None:
+        """It is not offered to that server again and again."""
+        self.gateway("one", "two", max_requests=1)
+        client = self.site.client()
+        client.request("GET", "/")
+        other = self.site.client()
+        other.request("GET", "/")
+        busy = self.site.attempts[1].accept()
+        self.site.attempts[0].fail(ConnectionRefusedError())
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([0, 1], 1))
+        turns = []
+        following = self.site.pool.choice.queue.next
+
+        def counted(*arguments: Any) -> Any:
+            turns.append(1)
+            self.assertLess(len(turns), 50)
+            return following(*arguments)
+
+        self.patch(self.site.pool.choice.queue, "next", counted)
+        self.site.pool.choice.reached(self.site.pool.servers[0])
+        self.assertEqual(len(self.site.pool.choice.queue), 1)
+        busy.reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([0, 1], 0))
+
+    def test_a_request_that_was_offered_a_server_in_vain_does_not_wait_longer(self) -> None:
+        self.gateway("one", "two", max_requests=1, queue_timeout=5.0)
+        client = self.site.client()
+        client.request("GET", "/")
+        self.site.client().request("GET", "/")
+        self.site.attempts[1].accept()
+        client.wait(3)
+        self.site.attempts[0].fail(ConnectionRefusedError())
+        client.wait(3)
+        self.site.pool.choice.reached(self.site.pool.servers[0])
+        self.assertEqual(len(self.site.pool.choice.queue), 1)
+        client.wait(1.5)
+        self.assertFalse(client.records)
+        client.wait(1)
+        self.assertEqual(self.reasons(client), ["upstream_busy"])
+
     def test_a_bug_with_a_request_that_waited_spoils_no_other(self) -> None:
         self.gateway("one", max_requests=1)
         client, _ = self.send()
