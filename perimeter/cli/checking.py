@@ -108,6 +108,7 @@ def _rules(route: RouteSettings) -> str:
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
         ("from", _terms(route.networks)),
+        ("within", ", ".join(route.limits_in_words)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 

@@ -27,6 +27,7 @@ from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
+from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
@@ -222,6 +223,32 @@ class RouteSettings(RouteHeaders):
         default="no",
     )
     max_body: int | None = option(optional(SIZE), "largest request body; not set: no limit", default="")
+    rate: tuple[Rate, ...] = option(
+        RATES,
+        "how many requests clients may send: `5/s per user burst 20` are 5 a second for each user, and up to 20 at once after a "
+        "pause (without `burst`: as many as the number). `s`, `m`, `h` or `d`; `per user`, `per address` or `per route` (all "
+        "clients together). A client without a user counts by its address, an IPv6 client by its network of 64 bits. One more "
+        "gets 429. Several workers count together",
+        default="",
+    )
+    in_flight: tuple[AtOnce, ...] = option(
+        IN_FLIGHT,
+        "how many requests may be open at a time, tunnels included, such as `10 per user`; one more gets 429. Several workers "
+        "count together",
+        default="",
+    )
+    body_rate: tuple[Rate, ...] = option(
+        BODY_RATES,
+        "how fast clients may send request bodies, all of their requests together, such as `1MiB/s per user burst 4MiB`; the "
+        "gateway reads a faster body more slowly",
+        default="",
+    )
+    request_timeout: float | None = option(
+        optional(duration()),
+        "longest time for a request and its response, from the end of the request's head; after it the answer is 504, or 408 if "
+        "the request's body is not complete; a response that has begun is cut. Not for tunnels. Not set: no limit",
+        default="",
+    )
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
     line: int = 0
@@ -262,6 +289,16 @@ class RouteSettings(RouteHeaders):
     def upgrades(self) -> tuple[str, ...]:
         """The protocols that clients may switch to, in lower case."""
         return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
+
+    @property
+    def limits_in_words(self) -> tuple[str, ...]:
+        """What limits the clients of the route, for the operator."""
+        return (
+            *(f"rate {one}" for one in self.rate),
+            *(f"in_flight {one}" for one in self.in_flight),
+            *(f"body_rate {one}" for one in self.body_rate),
+            *(() if self.request_timeout is None else (f"request_timeout {self.request_timeout:g}s",)),
+        )
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""

@@ -15,6 +15,7 @@ from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.cors import Cors
+from perimeter.gate.entry import EntryRule
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -36,9 +37,11 @@ class RouteParts:
     clock: Callable[[], float] = time.time
 
 
-def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    """The route that ``settings`` describe, to ``target``."""
-    route = _route_of(settings, target, sink, shared)
+def route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...] = ()
+) -> Route:
+    """The route that ``settings`` describe, to ``target``. ``counting`` are its rules that count requests."""
+    route = _route_of(settings, target, sink, shared, counting)
     if not settings.cors:
         return route
     cors = _cors(settings)
@@ -68,7 +71,9 @@ def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
     return frozenset(one.encode("ascii") for one in (*settings.cross_site, *pages))
 
 
-def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
+def _route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...]
+) -> Route:
     rewrite, fixed = settings.rewrite, settings.sends_authorization.value
     return Route(
         name=settings.name,
@@ -101,6 +106,7 @@ def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
+        counting=counting,
         cross_site=_cross_site(settings),
     )
 

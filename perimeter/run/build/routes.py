@@ -18,6 +18,7 @@ from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.proxy.ruled_headers import Edits, RuledHeaders, header_rules
+from perimeter.run.build.limits import counting_rules, limited
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.slash import SlashTarget
@@ -69,7 +70,8 @@ def configured_routes(
             target = targets[key]
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)
-        routes.append(route_of(settings, target, sinks[settings.audit], shared))
+        target = limited(target, settings, runtime)
+        routes.append(route_of(settings, target, sinks[settings.audit], shared, counting_rules(settings, runtime)))
     return routes
 
 
