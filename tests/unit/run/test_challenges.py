@@ -38,10 +38,19 @@ class ChallengeGateTests(unittest.TestCase):
 
     def test_attack_145_everything_else_is_judged_by_its_route(self) -> None:
         for target in (
-            b"/", b"/.well-known/acme-challenge/", b"/.well-known/acme-challenge/other", TARGET + b"?", TARGET + b"/", TARGET + b"/..",
-            TARGET + b"/../../secret", b"//.well-known/acme-challenge/token", b"/x/.." + TARGET, b"/.well-known/acme-challenge/%74oken",
-            b"http://gw.example" + TARGET, TARGET.upper(),
-        ):  # fmt: skip
+            b"/",
+            b"/.well-known/acme-challenge/",
+            b"/.well-known/acme-challenge/other",
+            TARGET + b"?",
+            TARGET + b"/",
+            TARGET + b"/..",
+            TARGET + b"/../../secret",
+            b"//.well-known/acme-challenge/token",
+            b"/x/.." + TARGET,
+            b"/.well-known/acme-challenge/%74oken",
+            b"http://gw.example" + TARGET,
+            TARGET.upper(),
+        ):
             exchange: Any = Exchange(target)
             self.dispatch(exchange)
             self.assertEqual(self.routes.seen.pop(), exchange, target)
