@@ -91,11 +91,6 @@ class Directory:
             self._client = client.ClientV2(client.ClientV2.get_directory(settings.directory, network), network)
 
     @property
-    def terms(self) -> str:
-        """The URL of the terms of service, "" if the directory names none."""
-        return self._client.directory.meta.terms_of_service or ""
-
-    @property
     def asks_for_key_id(self) -> bool:
         """Whether a new account needs ``eab_key_id``."""
         return bool(self._client.external_account_required())

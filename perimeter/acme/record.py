@@ -21,7 +21,7 @@ class Record:
     """``directory`` has issued the certificate, at the time ``ordered_at``. Times are epoch seconds.
 
     ``renew_at``: when it is ordered again; ``ask_at``: when the directory is asked whether that is to be sooner. ``failures``
-    orders in a row have failed, the last one with ``fault``; ``try_at`` is the next one.
+    orders in a row have failed, the last one with ``fault`` ("": it has not ended); ``try_at`` is the next one.
     """
 
     directory: str = ""

@@ -73,11 +73,8 @@ def wanted(config: SiteConfig) -> tuple[Wanted, ...]:
 
 def require_library(config: SiteConfig) -> None:
     """Raise `StartupError` if a listener wants a certificate and the library acme is not installed."""
-    listener = next((one for one in config.listeners if one.acme_names), None)
-    if listener is not None and find_spec("acme") is None:
-        raise StartupError(
-            f"[listener {listener.name}] acme_names: needs the library acme (pip install 'perimeter-gateway[acme]')"
-        )
+    if find_spec("acme") is None and config.orders_certificates:
+        raise StartupError("certificates from a CA need the library acme (pip install 'perimeter-gateway[acme]')")
 
 
 def _connect(settings: AcmeSettings, key: ec.EllipticCurvePrivateKey, seconds: float) -> Directory:
@@ -120,7 +117,7 @@ def _attend(one: Wanted, show: Show, means: Means) -> Record | None:
         order = due(one, record, leaf, now)
     if order:
         # If this process ends before the order does, or nothing can be stored, no order follows at once.
-        write_record(one.record, _failed(record, "the last order did not end", 0.0, means))
+        write_record(one.record, _failed(record, "", 0.0, means))
         try:
             record = _order(one, record, leaf, show, means)
         except _Failed as failed:

@@ -6,7 +6,6 @@ The other processes show the same proofs. A new certificate is taken into use as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from perimeter.acme.fault import AcmeFault
+from perimeter.acme.orders import moment
 from perimeter.acme.pending import Pending, Proof
 from perimeter.acme.record import Record
 from perimeter.acme.renewal import Wanted, attend, wanted
@@ -163,13 +163,9 @@ class Renewals:
 def _report(one: Wanted, record: Record) -> None:
     names = ", ".join(one.names)
     if record.failures:
-        again = _words(record.try_at)
+        again = moment(record.try_at)
         _log.error(
             "no new certificate for {names}: {fault}; the next try is at {again}", names=names, fault=record.fault, again=again
         )
     else:
-        _log.info("the certificate for {names} is renewed at {moment}", names=names, moment=_words(record.renew_at))
-
-
-def _words(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        _log.info("the certificate for {names} is renewed at {moment}", names=names, moment=moment(record.renew_at))

@@ -47,8 +47,9 @@ class BoundedSession(requests.Session):
         text = url.decode("ascii", "replace") if isinstance(url, bytes) else url
         if not text.lower().startswith("https://"):
             raise requests.exceptions.InvalidSchema("the CA refers to a URL without https")
-        until = min(self._clock() + LONGEST, self.deadline)
-        kwargs |= {"stream": True, "allow_redirects": False, "timeout": STEP}
+        now = self._clock()
+        until = min(now + LONGEST, self.deadline)
+        kwargs |= {"stream": True, "allow_redirects": False, "timeout": max(0.1, min(STEP, until - now))}
         response = super().request(method, text, *args, **kwargs)
         try:
             received = self._read(response, until)

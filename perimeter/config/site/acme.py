@@ -76,8 +76,8 @@ class AcmeSettings(Settings):
     )
     terms_agreed: bool = option(
         BOOLEAN,
-        "`yes`: the operator has read the terms of service of the CA and agrees to them. Required for `acme_names`; "
-        "`perimeter doctor` prints the URL of the terms",
+        "`yes`: the operator has read the terms of service of the CA, to which its directory refers, and agrees to them. "
+        "Required for `acme_names`",
         default="no",
     )
     contact: tuple[str, ...] = option(

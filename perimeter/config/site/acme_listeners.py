@@ -37,7 +37,7 @@ def check(config: SiteConfig, sections: Sequence[Section]) -> None:
 
 def warnings(config: SiteConfig) -> list[str]:
     """What an operator should know about certificates from a CA."""
-    if not any(listener.acme_names for listener in config.listeners):
+    if not config.orders_certificates:
         return ["[acme] has no effect: no listener has acme_names"] if config.acme != AcmeSettings() else []
     plain = any(not listener.tls and listener.serve in _ANSWERS for listener in config.listeners)
     if config.acme.challenge is ChallengeKind.HTTP_01 and not plain:

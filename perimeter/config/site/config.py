@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.document import SectionInForce
-from perimeter.config.site.acme import AcmeSettings, ChallengeKind
+from perimeter.config.site.acme import AcmeSettings
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -60,9 +60,10 @@ class SiteConfig:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
 
-    def orders_certificates(self, challenge: ChallengeKind) -> bool:
-        """Whether the gateway gets certificates from a CA by this challenge."""
-        return self.acme.challenge is challenge and any(listener.acme_names for listener in self.listeners)
+    @property
+    def orders_certificates(self) -> bool:
+        """Whether the gateway gets certificates from a CA."""
+        return any(listener.acme_names for listener in self.listeners)
 
     def auth_in_words(self, route: RouteSettings) -> str:
         """``auth`` of ``route`` for the operator, such as ``required; sign-in page``; ``off`` if authentication is off."""

@@ -46,7 +46,7 @@ class ChallengeGate:
 
 def challenge_gate(config: SiteConfig, runtime: Runtime, gate: GateOf, sink: IAuditSink) -> ChallengeGate | None:
     """The gate of challenges by http-01; None if the configuration has none."""
-    if not config.orders_certificates(ChallengeKind.HTTP_01):
+    if not config.orders_certificates or config.acme.challenge is not ChallengeKind.HTTP_01:
         return None
     bodies = runtime.challenges.bodies
     target = ChallengeTarget(bodies)

@@ -116,7 +116,8 @@ def _serves_metrics(config: SiteConfig) -> bool:
 
 
 def _server_contexts(config: SiteConfig, runtime: Runtime) -> Contexts:
-    challenges = runtime.challenges.identities if config.orders_certificates(ChallengeKind.TLS_ALPN_01) else None
+    by_tls = config.orders_certificates and config.acme.challenge is ChallengeKind.TLS_ALPN_01
+    challenges = runtime.challenges.identities if by_tls else None
     return {
         settings.name: ServerContexts([_identity(settings, config, runtime)], _clients(settings), challenges)
         for settings in config.listeners
