@@ -6,7 +6,6 @@ import json
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -16,6 +15,7 @@ from perimeter.net.contexts import dns_names
 from tests.integration.harness import Gateway, GatewayCase, eventually
 from tests.integration.pebble import Pebble
 from tests.integration.ports import free_port
+from tests.integration.test_operator import Ran
 from tests.integration.wire import Wire
 
 NAME = "gw.example.net"
@@ -24,6 +24,7 @@ OTHER = "www.example.net"
 SITE = """\
 [perimeter]
 state_dir = state
+workers = {workers}
 
 [listener http]
 port = {http}
@@ -36,7 +37,6 @@ port = {https}
 interface = 127.0.0.1
 tls = yes
 acme_names = {names}
-{listener}
 
 [acme]
 directory = {directory}
@@ -66,27 +66,26 @@ def served(port: int, name: str = NAME) -> x509.Certificate:
 
 
 class OrderTests(GatewayCase):
-    def stage(self, *, names: str = NAME, acme: str = "", listener: str = "", **options: Any) -> Gateway:
+    def stage(self, *, names: str = NAME, acme: str = "", workers: int = 1, **options: Any) -> Gateway:
         """A gateway and its CA, which connects to the two ports of the gateway."""
-        self.http, self.https = free_port(), free_port()
-        self.pebble = Pebble(self.directory(), self.http, self.https, *names.split(", "), **options)
+        http, self.https = free_port(), free_port()
+        self.pebble = Pebble(self.directory(), http, self.https, *names.split(", "), **options)
         self.addCleanup(self.pebble.close)
-        self.ini = lambda names, acme="": SITE.format(
-            http=self.http,
+        text = SITE.format(
+            workers=workers,
+            http=http,
             https=self.https,
             names=names,
             directory=self.pebble.directory_url,
             ca=self.pebble.ca,
             acme=acme,
-            listener=listener,
         )
-        return self.gateway(self.ini(names, acme), {"html/index.html": "hello"})
-
-    def state(self, gateway: Gateway) -> Path:
-        return gateway.directory / "state" / "acme"
+        gateway = self.gateway(text, {"html/index.html": "hello"})
+        gateway.ports |= {"http": http, "https": self.https}
+        return gateway
 
     def record(self, gateway: Gateway) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.state(gateway) / f"{NAME}.json").read_text())
+        found: dict[str, Any] = json.loads((gateway.directory / "state" / "acme" / f"{NAME}.json").read_text())
         return found
 
     def trusted(self, gateway: Gateway, name: str = NAME) -> Wire:
@@ -96,43 +95,63 @@ class OrderTests(GatewayCase):
 
     def await_certificate(self, *names: str) -> x509.Certificate:
         """Wait until the gateway serves a certificate for these names."""
-        eventually(lambda: set(dns_names(served(self.https))) == set(names), f"a certificate for {names}: {self.pebble.log}", 40)
+        eventually(lambda: set(dns_names(served(self.https))) == set(names), f"a certificate for {names}", 40)
         return served(self.https)
 
-    def test_http_01(self) -> None:
+    def test_http_01_and_renewal(self) -> None:
         gateway = self.stage(names=f"{NAME}, {OTHER}")
         self.assertEqual(served(self.https).issuer, served(self.https).subject, "self-signed at first")
-        leaf = self.await_certificate(NAME, OTHER)
-        gateway.ports["https"] = self.https
+        old = self.await_certificate(NAME, OTHER)
         self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
         self.assertEqual(self.trusted(gateway, OTHER).get("/", host=OTHER).body, b"hello")
-        for path in self.state(gateway).iterdir():
-            self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600, path)
-        self.assertEqual(stat.S_IMODE(self.state(gateway).stat().st_mode), 0o700)
-        record = self.record(gateway)
-        life = (leaf.not_valid_after_utc - leaf.not_valid_before_utc).total_seconds()
-        self.assertLess(record["renew_at"], leaf.not_valid_after_utc.timestamp() - life / 5)
-        self.assertGreater(record["renew_at"], leaf.not_valid_before_utc.timestamp() + life / 2)
-        self.assertIn("the certificate for gw.example.net, www.example.net is renewed at", gateway.log)
-        audit = [line for line in gateway.audit() if "acme-challenge" in line]
-        self.assertTrue(audit, "the requests of the CA are in the audit log")
+        state = gateway.directory / "state" / "acme"
+        self.assertEqual(stat.S_IMODE(state.stat().st_mode), 0o700)
+        self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in state.iterdir()}, {0o600})
+        life = (old.not_valid_after_utc - old.not_valid_before_utc).total_seconds()
+        age = self.record(gateway)["renew_at"] - old.not_valid_before_utc.timestamp()
+        self.assertTrue(0.5 < age / life < 0.8, age / life)
+        self.assertTrue(any("acme-challenge" in line for line in gateway.audit()), "the CA is in the audit log")
+        checked = Ran("check", "--config", str(gateway.config))
+        self.assertIn(f"certificate of {NAME}, {OTHER} (listener https): to be renewed at ", checked.output)
+        status = Ran("status", "--config", str(gateway.config))
+        self.assertEqual(status.status, 0, status.output)
+        self.assertIn("renewed at", status.output)
 
-    def test_tls_alpn_01(self) -> None:
-        self.stage(acme="challenge = tls-alpn-01")
-        self.await_certificate(NAME)
-
-    def test_renewal(self) -> None:
-        gateway = self.stage()
-        old = self.await_certificate(NAME)
         if "renewalInfo" not in self.pebble.directory():
-            self.skipTest("this Pebble has no renewal information: a newer one is built where Go is installed")
+            self.skipTest("this Pebble has no renewal information; install Go to build a newer one")
         now = datetime.now(UTC)
-        self.pebble.suggest(
-            old.public_bytes(Encoding.PEM).decode(),
-            (now - timedelta(hours=2)).isoformat(),
-            (now - timedelta(hours=1)).isoformat(),
-        )
-        path = self.state(gateway) / f"{NAME}.json"
-        path.write_text(json.dumps({**self.record(gateway), "ask_at": 0, "ordered_at": 0}))
+        window = [(now - timedelta(hours=hours)).isoformat() for hours in (2, 1)]
+        self.pebble.suggest(old.public_bytes(Encoding.PEM).decode(), *window)
+        (state / f"{NAME}.json").write_text(json.dumps({**self.record(gateway), "ask_at": 0, "ordered_at": 0}))
         gateway.reload()
-        eventually(lambda: served(self.https).serial_number != old.serial_number, "the renewed certificate", 60)
+        eventually(lambda: served(self.https).serial_number != old.serial_number, "the renewed certificate", 40)
+        self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
+
+    def test_tls_alpn_01_and_an_account_that_the_ca_knows(self) -> None:
+        key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
+        gateway = self.stage(
+            acme=f"challenge = tls-alpn-01\neab_key_id = kid-1\neab_key = {key}",
+            externalAccountBindingRequired=True,
+            externalAccountMACKeys={"kid-1": key},
+        )
+        self.await_certificate(NAME)
+        self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
+        self.assertNotIn(key, gateway.log)
+
+    def test_two_workers(self) -> None:
+        gateway = self.stage(workers=2)
+        self.await_certificate(NAME)
+        for _ in range(10):
+            self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
+
+    def test_name_that_the_ca_refuses(self) -> None:
+        gateway = self.stage(domainBlocklist=[NAME])
+        gateway.await_log("no new certificate for")
+        status = Ran("status", "--config", str(gateway.config))
+        self.assertEqual(status.status, 1)
+        self.assertIn(f"problem: certificate https: {NAME}: there is no certificate from the CA yet: ", status.output)
+        doctor = Ran("doctor", "--config", str(gateway.config), "--json")
+        found = {one["name"]: one for one in json.loads(doctor.output)["findings"]}
+        self.assertIn("certificate-refused", found)
+        self.assertNotIn("authority-down", found)
+        self.assertEqual(self.connect(gateway, "https").get("/").body, b"hello", "it serves with the self-signed one")
