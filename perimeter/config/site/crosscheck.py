@@ -12,6 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
+from perimeter.config.site import acme_listeners
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -64,6 +65,7 @@ def _listeners(config: SiteConfig, sections: Sections) -> None:
                 section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
         if listener.serve is Serve.TOKENS and not config.authenticators:
             section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
+    acme_listeners.check(config, sections.listeners)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -171,7 +173,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     protected = any(route.auth is not Auth.NONE for route in config.routes) and config.perimeter.enabled
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
-        if listener.tls and listener.certificate is None and listener.keystore is None:
+        if listener.tls and not (listener.certificate or listener.keystore or listener.acme_names):
             found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
         if not listener.tls and listener.serve in (Serve.GATEWAY, Serve.TOKENS) and _reachable(listener):
             accepts = listener.serve is Serve.TOKENS or protected or config.authenticators
@@ -208,6 +210,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += _certificates(config)
     found += _metrics(config)
     found += _sign_in(config)
+    found += acme_listeners.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"
