@@ -22,8 +22,8 @@ from perimeter.gate.target import ITarget
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
+    ``login`` is the path of the login page, for routes with ``browser_login``.
     """
 
     directory_realms: frozenset[str] = frozenset()
