@@ -64,7 +64,7 @@ class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: tokens, the gateway's own first, then those of authenticators; no Basic, whatever was wrong. ``BASIC``: passwords
-    alone. ``BOTH``: the two together. ``FIRST_HAND``: the schemes of authenticators, and not the gateway's own tokens.
+    alone. ``BOTH``: the two together, and Kerberos. ``FIRST_HAND``: the schemes of authenticators, not the gateway's own tokens.
     """
 
     BEARER = "bearer"

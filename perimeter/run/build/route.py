@@ -27,8 +27,8 @@ from perimeter.targets.preflight import PreflightTarget
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
+    ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     """
 
     directory_realms: frozenset[str] = frozenset()
