@@ -6,12 +6,12 @@ held back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from perimeter.http.exchange import Exchange
 from perimeter.model import Field, ResponseHead
-from perimeter.proxy.balanced import BalancedForwarding
+from perimeter.proxy.balanced import BalancedForwarding, FairForwarding, forwarding_of
 from perimeter.proxy.codings import Encoder
 from perimeter.proxy.compression import DIGESTS, Compression, coded_lines
 from perimeter.proxy.forwarding import Forwarding, ProxyTarget
@@ -25,7 +25,7 @@ class CompressingTarget(ProxyTarget):
     """Forwards to the servers of ``pool``, and compresses what they send."""
 
     def __init__(self, pool: UpstreamPool, rules: HeaderRules, compression: Compression) -> None:
-        super().__init__(pool, rules, CompressedForwarding if pool.plain else BalancedCompressedForwarding)
+        super().__init__(pool, rules, _KINDS[forwarding_of(pool)])
         self.compression = compression
 
 
@@ -117,3 +117,14 @@ class CompressedForwarding(_Compressed):
 
 class BalancedCompressedForwarding(BalancedForwarding, _Compressed):
     """A request to an upstream with several servers, or with options for them."""
+
+
+class FairCompressedForwarding(FairForwarding, _Compressed):
+    """A request to an upstream with ``fair = yes``."""
+
+
+_KINDS: Final[Mapping[type[Forwarding], type[_Compressed]]] = {
+    Forwarding: CompressedForwarding,
+    BalancedForwarding: BalancedCompressedForwarding,
+    FairForwarding: FairCompressedForwarding,
+}

@@ -1,4 +1,4 @@
-"""Values of options of ``[route NAME]`` about the compression of responses."""
+"""The options of a route about the compression of responses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
-from perimeter.config.language.datatypes import BadValue, Datatype
+import attrs
+
+from perimeter.config.language.datatypes import SIZE, BadValue, Datatype, list_of, one_of
+from perimeter.config.language.option import option
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import Settings
 
 
 class Coding(StrEnum):
@@ -35,3 +40,38 @@ TEXT_TYPES = (
     "application/*+json, application/xml, application/*+xml, application/wasm, image/svg+xml"
 )
 """What is compressed by default: text, and what is like it."""
+
+
+def _codings(codings: tuple[Coding, ...]) -> tuple[Coding, ...]:
+    if len(set(codings)) != len(codings):
+        raise BadValue("the same word is given twice")
+    return codings
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class RouteCompression(Settings):
+    """The options about compression. ``compression_min`` is in bytes."""
+
+    compression: tuple[Coding, ...] = option(
+        list_of(one_of(Coding), whole=_codings),
+        "with `upstream`: codings with which the gateway compresses responses that the service sends plain; if a client likes "
+        "several equally, the first. Not compressed is what may carry a secret beside text of an attacker: private responses, "
+        "those with cookies, and those that a page of another site asks for. `br` and `zstd` need "
+        "`perimeter-gateway[compression]`. Not set: none",
+        default="",
+    )
+    compression_types: tuple[str, ...] = option(
+        list_of(MEDIA_TYPE), "with `compression`: media types that are compressed", default=TEXT_TYPES
+    )
+    compression_min: int = option(SIZE, "with `compression`: smallest response that is compressed", default="1KiB")
+
+    @property
+    def compressed(self) -> tuple[object, ...]:
+        """What tells kinds of compression apart; () for none."""
+        return (self.compression, self.compression_types, self.compression_min) if self.compression else ()
+
+    def check_compression(self, section: Section) -> None:
+        """Report what has no effect."""
+        if not self.compression:
+            its = attrs.fields(RouteCompression)
+            section.refuse((its.compression_types, its.compression_min), "is only allowed with compression")
