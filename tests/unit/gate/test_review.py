@@ -15,6 +15,7 @@ from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttemp
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.judged import Judged
 from perimeter.gate.policy import Policy
 from perimeter.gate.review import INTERVAL, RETRY, YOUNG, Reviewer
 from perimeter.gate.routes import Route, RouteTable
@@ -104,7 +105,7 @@ class CountingTests(ReviewCase):
     def test_a_request_that_is_judged_again_is_not_counted_again(self) -> None:
         counted = []
 
-        def once(head: RequestHead, address: str) -> None:
+        def once(exchange: Judged, head: RequestHead, address: str) -> None:
             counted.append(address)
             if len(counted) > 1:
                 raise TooManyInFlight
