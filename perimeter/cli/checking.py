@@ -107,6 +107,7 @@ def _rules(route: RouteSettings) -> str:
     parts = [
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
+        ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"

@@ -15,6 +15,7 @@ from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget
+from perimeter.model import Principal
 
 
 @attrs.frozen
@@ -33,6 +34,8 @@ class Route:
     ``passes_authorization``: the target gets the client's Authorization. ``app_authorization``: it does if the client is known
     by a session, which then counts before that header. ``keeps_session``: a request by a session counts as a use of it, so that
     it does not end by idleness. ``idle``: a session that was unused for longer (seconds) is not enough.
+
+    ``read_only`` admits those who may only read: `perimeter.targets.commands` looks at the command of each of their requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can
     be ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends,
@@ -55,6 +58,7 @@ class Route:
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
     early_hints: bool = False
     max_body: int | None = None
+    read_only: Policy | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
     app_authorization: bool = False
@@ -83,6 +87,10 @@ class Route:
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
         return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
+
+    def reads_only(self, principal: Principal | None, method: bytes) -> bool:
+        """Whether the user may only read."""
+        return self.read_only is not None and self.read_only.permits(principal, method.decode("ascii"))
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

@@ -21,7 +21,7 @@ from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, Req
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
-    from perimeter.http.roles import Admission, ExchangeTrace, IBodySink, IResponder
+    from perimeter.http.roles import Admission, ExchangeTrace, IBodyFront, IBodySink, IResponder
 
 _log = Logger()
 
@@ -36,7 +36,8 @@ class Exchange:
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
-    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
+    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like. ``command`` is what the
+    body asks for, if the route has it logged. ``front``, if it is set before a target calls `receive`, gets the body first.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
@@ -52,9 +53,11 @@ class Exchange:
         "_started",
         "asked",
         "body_done",
+        "command",
         "connection",
         "decision",
         "event",
+        "front",
         "has_body",
         "head",
         "held",
@@ -86,6 +89,8 @@ class Exchange:
         self.upstream = ""
         self.reason: str = ""
         self.event = ""
+        self.command = ""
+        self.front: IBodyFront | None = None
         self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
@@ -116,7 +121,15 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        self._sink = sink
+        front = self.front
+        if front is not None:
+            self.front = None
+            self._sink = front.before(sink)
+            front.release()
+            if self.body_done or self._ended:
+                return
+        else:
+            self._sink = sink
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -414,6 +427,7 @@ class Exchange:
         record.sent = self.sent
         record.received = self.received
         record.event = self.event
+        record.command = self.command
         record.request_id = self.id_line[14:-2]  # as `id_in`, without the call
         record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal

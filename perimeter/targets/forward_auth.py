@@ -22,6 +22,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.errors import (
     BadRequest,
     Challenges,
+    CommandRefused,
     InvalidCredentialsRequest,
     LoginNeeded,
     LoginNeededBehindProxy,
@@ -134,6 +135,8 @@ class ForwardAuthTarget:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
         exchange.decision = admitted
+        if exchange.asked is not None and admitted.route.reads_only(admitted.principal, exchange.asked.method):
+            raise CommandRefused("a proxy asks without the body, which names the command")
         lines = admitted.identity
         absent = []
         headers = exchange.head.headers

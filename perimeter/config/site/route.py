@@ -26,6 +26,7 @@ from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
 from perimeter.config.site.rule import RULE, Rule, RuleKind
@@ -66,7 +67,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders):
+class RouteSettings(RouteHeaders, RouteBodies):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -203,7 +204,8 @@ class RouteSettings(RouteHeaders):
     def with_realms(self, realms: Collection[str]) -> RouteSettings:
         """The route whose rules know which of ``realms`` they name (`Rule.of_realm`)."""
         allow = None if self.allow is None else tuple(rule.of_realm(realms) for rule in self.allow)
-        return attrs.evolve(self, allow=allow, deny=tuple(rule.of_realm(realms) for rule in self.deny))
+        deny, read_only = (tuple(rule.of_realm(realms) for rule in rules) for rules in (self.deny, self.read_only))
+        return attrs.evolve(self, allow=allow, deny=deny, read_only=read_only)
 
     @property
     def sends_authorization(self) -> UpstreamAuthorization:
@@ -221,7 +223,7 @@ class RouteSettings(RouteHeaders):
     @property
     def by_method(self) -> bool:
         """Whether a rule compares the method."""
-        return any(rule.kind is RuleKind.METHOD for rule in (*(self.allow or ()), *self.deny))
+        return any(rule.kind is RuleKind.METHOD for rule in (*(self.allow or ()), *self.deny, *self.read_only))
 
     @property
     def upgrades(self) -> tuple[str, ...]:
@@ -242,6 +244,7 @@ class RouteSettings(RouteHeaders):
         if IdentityForm.JWT in self.identity and self.sends_authorization != DROP:
             own = its.authorization if self.authorization != DROP else its.upstream_authorization
             section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
+        self.check_bodies(section, self.auth is not Auth.REQUIRED)
         self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else ())
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
@@ -274,7 +277,7 @@ class RouteSettings(RouteHeaders):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES, *OF_BODIES),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -47,7 +47,7 @@ def _host(text: str, base: Path) -> str:
 _HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class RouteHeaders(Settings):
     """The options about headers. ``upstream_host`` is a host name with or without a port, or one of the two words."""
 

@@ -65,6 +65,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
+        read_only=Policy(settings.read_only, directory_realms=shared.directory_realms) if settings.read_only else None,
         cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
     )
 
