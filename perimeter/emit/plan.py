@@ -195,6 +195,20 @@ def _remark(route: RouteSettings) -> str:
     return f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well"
 
 
+def beyond(route: RouteSettings, *, judged: bool) -> str:
+    """The limits of a route that do not hold for requests which another proxy forwards, by their names; "" if it has none.
+
+    ``judged``: the gateway applies the rules of routes to the proxy's questions. Then a rate counts them.
+    """
+    limits = (
+        ("rate", bool(route.rate) and not judged),
+        ("in_flight", bool(route.in_flight)),
+        ("body_rate", bool(route.body_rate)),
+        ("request_timeout", route.request_timeout is not None),
+    )
+    return ", ".join(name for name, lost in limits if lost)
+
+
 def refuse_wildcards(plan: Plan, proxy: str) -> None:
     """Raise `StartupError` if a host is a wildcard, for a ``proxy`` whose wildcards are for other names."""
     for host, _ in plan.hosts:

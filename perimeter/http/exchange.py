@@ -28,6 +28,7 @@ _log = Logger()
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
 _TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
+_BY_TARGET, _BY_LIMIT = 1, 2
 
 
 class Exchange:
@@ -39,6 +40,7 @@ class Exchange:
     ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like. ``command`` is what the
     body asks for, if the route has it logged. ``front``, if it is set before a target calls `receive`, gets the body first.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
+    ``answer_lines`` are header lines of every final response, whoever makes it: at first the one with the id.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
@@ -51,6 +53,7 @@ class Exchange:
         "_recorded",
         "_sink",
         "_started",
+        "answer_lines",
         "asked",
         "body_done",
         "command",
@@ -82,7 +85,7 @@ class Exchange:
         self.connection = connection
         self.time = time
         self.has_body = has_body
-        self.id_line = carrier.site.next_id_line()
+        self.id_line = self.answer_lines = carrier.site.next_id_line()
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
         self.asked: RequestHead | None = None
@@ -104,7 +107,8 @@ class Exchange:
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
-        self._paused = False
+        #: who holds the body: `_BY_TARGET`, `_BY_LIMIT`
+        self._paused = 0
         self._started = False
         self._ended = False
         self._recorded = False
@@ -121,15 +125,16 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        front = self.front
-        if front is not None:
+        trace, front = self.trace, self.front
+        if front is None:
+            self._sink = sink if trace is None else trace.body_sink(sink)
+        else:
             self.front = None
-            self._sink = front.before(sink)
+            # a body that was held back is complete, and has passed the trace
+            self._sink = front.before(sink if trace is None or self.body_done else trace.body_sink(sink))
             front.release()
             if self.body_done or self._ended:
                 return
-        else:
-            self._sink = sink
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -137,14 +142,28 @@ class Exchange:
 
     def pause_body(self) -> None:
         """Deliver no more of the body until `resume_body`."""
-        if not self._paused and not self._ended:
-            self._paused = True
-            self._carrier.flow_changed()
+        self._pause(_BY_TARGET)
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
-        if self._paused:
-            self._paused = False
+        self._resume(_BY_TARGET)
+
+    def hold_body(self) -> None:
+        """As `pause_body`, for a limit of the route: the body goes on when neither the target nor the limit holds it."""
+        self._pause(_BY_LIMIT)
+
+    def release_body(self) -> None:
+        """Undo `hold_body`."""
+        self._resume(_BY_LIMIT)
+
+    def _pause(self, by: int) -> None:
+        if not self._paused & by and not self._ended:
+            self._paused |= by
+            self._carrier.flow_changed()
+
+    def _resume(self, by: int) -> None:
+        if self._paused & by:
+            self._paused &= ~by
             self._carrier.flow_changed()
 
     # -- the response, for the target
@@ -175,7 +194,7 @@ class Exchange:
         if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
-        self._carrier.writer.head(status, lines + self.id_line, length, reason, bodiless, self.held)
+        self._carrier.writer.head(status, lines + self.answer_lines, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
@@ -228,7 +247,7 @@ class Exchange:
             self.sent = len(body)
         if not self._record(unseen=True):
             return
-        self._carrier.writer.whole(status, lines + self.id_line, body, reason, bodiless)
+        self._carrier.writer.whole(status, lines + self.answer_lines, body, reason, bodiless)
         self._end()
 
     def interim(self, status: int, lines: bytes) -> None:
@@ -265,7 +284,7 @@ class Exchange:
         if self._record(unseen=True, opens_tunnel=True):
             self._sink = sink
             self.tunnel = True
-            self._carrier.open_tunnel(lines + self.id_line)
+            self._carrier.open_tunnel(lines + self.answer_lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -333,7 +352,7 @@ class Exchange:
     @property
     def body_paused(self) -> bool:
         """Whether the body has no sink, or its sink cannot take more at the moment."""
-        return self._paused or self._sink is None
+        return self._paused != 0 or self._sink is None
 
     def body_data(self, data: bytes) -> None:
         """Some bytes of the request's body. Raises `BodyTooLarge` if they exceed ``max_body``."""
@@ -477,7 +496,7 @@ class Exchange:
         self._leave()
         if self.held:
             carrier.writer.discard_head()
-        carrier.writer.whole(status, lines + self.id_line, body, b"", bodiless)
+        carrier.writer.whole(status, lines + self.answer_lines, body, b"", bodiless)
         self._end()
 
 

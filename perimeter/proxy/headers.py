@@ -47,6 +47,8 @@ _RESERVED_PREFIXES = (b"x-forwarded-",)
 _NEVER_IN_TRAILERS = frozenset(
     (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control", b"range")
 )
+#: The beginning of all headers of cross-origin resource sharing.
+_CORS = b"access-control-"
 _MAX_NAMES = 1000
 KNOWN_NAMES = tuple(name.encode("ascii") for name in KNOWN)
 """Headers that known services take for the identity of the user."""
@@ -65,12 +67,23 @@ class HeaderRules:
 
     ``identity_names`` are the headers that a service could take for the identity, in any case; ``NAME*`` stands for all names
     that begin with ``NAME``. ``drop_method_overrides`` is for routes with rules about methods. With ``pass_authorization`` the
-    client's Authorization passes. ``replaced`` are more names that do not pass, folded: of requests, and of responses. ``host``
-    is the Host for the service; empty for the client's. The decision about a name is cached, which saves 1 µs for each header of
-    a new head.
+    client's Authorization passes. With ``drop_cors`` nothing passes that the service says about cross-origin resource sharing,
+    because the gateway decides about it. ``replaced`` are more names that do not pass, folded: of requests, and of responses.
+    ``host`` is the Host for the service; empty for the client's. The decision about a name is cached, which saves 1 µs for each
+    header of a new head.
     """
 
-    __slots__ = ("_dropped", "_hidden", "_passing", "_prefixes", "_replaced", "_request_names", "_response_names", "host")
+    __slots__ = (
+        "_dropped",
+        "_hidden",
+        "_hidden_in_responses",
+        "_passing",
+        "_prefixes",
+        "_replaced",
+        "_request_names",
+        "_response_names",
+        "host",
+    )
 
     def __init__(
         self,
@@ -78,6 +91,7 @@ class HeaderRules:
         *,
         drop_method_overrides: bool = False,
         pass_authorization: bool = False,
+        drop_cors: bool = False,
         replaced: tuple[frozenset[bytes], frozenset[bytes]] = (frozenset(), frozenset()),
         host: bytes = b"",
     ) -> None:
@@ -88,6 +102,7 @@ class HeaderRules:
         self._passing = frozenset((b"authorization",)) if pass_authorization else frozenset()
         of_requests, self._replaced = replaced
         self._dropped = of_requests | METHOD_OVERRIDES if drop_method_overrides else of_requests
+        self._hidden_in_responses = (_CORS,) if drop_cors else ()
         # clients and services choose the names
         self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
         self._response_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
@@ -129,6 +144,10 @@ class HeaderRules:
         dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._dropped or self.reserved(name)
         return self._request_names.keep(name, not dropped or name in self._passing)
 
+    def _judge_response_name(self, name: bytes) -> bool:
+        dropped = name in _HOP_BY_HOP or folded(name) in self._replaced or name.startswith(self._hidden_in_responses)
+        return not (dropped or self.reserved(name))
+
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""
         return [(name, value) for name, value in trailers if self._judge_trailer_name(folded(name))]
@@ -167,7 +186,7 @@ class HeaderRules:
         for (name, value), line in received:
             allowed = passes.get(name)
             if allowed is None:
-                allowed = passes.keep(name, not (name in _HOP_BY_HOP or self.reserved(name) or folded(name) in self._replaced))
+                allowed = passes.keep(name, self._judge_response_name(name))
             if not allowed or name in named:
                 continue
             if map_value is not None and name in MAPPED:

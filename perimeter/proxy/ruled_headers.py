@@ -94,11 +94,13 @@ class RuledHeaders(HeaderRules):
         *,
         drop_method_overrides: bool = False,
         pass_authorization: bool = False,
+        drop_cors: bool = False,
     ) -> None:
         super().__init__(
             identity_names,
             drop_method_overrides=drop_method_overrides,
             pass_authorization=pass_authorization,
+            drop_cors=drop_cors,
             replaced=(_replaced(edits.request), _replaced(edits.response)),
             host=edits.host,
         )
@@ -135,8 +137,14 @@ class RuledHeaders(HeaderRules):
         return lines
 
 
-def header_rules(edits: Edits, identity_names: Iterable[bytes], drop_method_overrides: bool, passes: bool) -> HeaderRules:
+def header_rules(
+    edits: Edits, identity_names: Iterable[bytes], drop_method_overrides: bool, passes: bool, drop_cors: bool
+) -> HeaderRules:
     """The rules of a route. A route without ``edits`` has the plain ones, which cost less."""
     if edits == Edits():
-        return HeaderRules(identity_names, drop_method_overrides=drop_method_overrides, pass_authorization=passes)
-    return RuledHeaders(edits, identity_names, drop_method_overrides=drop_method_overrides, pass_authorization=passes)
+        return HeaderRules(
+            identity_names, drop_method_overrides=drop_method_overrides, pass_authorization=passes, drop_cors=drop_cors
+        )
+    return RuledHeaders(
+        edits, identity_names, drop_method_overrides=drop_method_overrides, pass_authorization=passes, drop_cors=drop_cors
+    )

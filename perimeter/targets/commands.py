@@ -46,7 +46,7 @@ class CommandTarget:
         """Hand ``exchange`` on, or refuse it."""
         decision = exchange.decision
         assert isinstance(decision, Admitted)
-        if decision.route.reads_only(decision.principal, exchange.head.method):
+        if decision.route.reads_only(decision.principal, exchange.head.method, decision.address, exchange.connection):
             self._hold(exchange)
             return
         if exchange.has_body and is_json(exchange.head.headers):

@@ -38,6 +38,7 @@ from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.cookies import others
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.targets.limited import LimitedTarget
 
 #: The path of the endpoint. Envoy appends the path that it asks about.
 ENDPOINT = b"/authenticate"
@@ -135,8 +136,12 @@ class ForwardAuthTarget:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
         exchange.decision = admitted
-        if exchange.asked is not None and admitted.route.reads_only(admitted.principal, exchange.asked.method):
+        asked = exchange.asked
+        if asked is not None and admitted.route.reads_only(admitted.principal, asked.method, admitted.address):
             raise CommandRefused("a proxy asks without the body, which names the command")
+        target = admitted.route.target
+        if isinstance(target, LimitedTarget):
+            target.count(admitted)
         lines = admitted.identity
         absent = []
         headers = exchange.head.headers

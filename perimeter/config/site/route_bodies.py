@@ -10,7 +10,7 @@ from perimeter.config.language.datatypes import TEXT, BadValue, Datatype, list_o
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
-from perimeter.config.site.rule import RULE, Rule
+from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.json_prefix import Pointer, pointer
 
 _PREFIX = "json:"
@@ -44,10 +44,10 @@ class RouteBodies(Settings):
         "`application/json`, and forwards it as it comes",
         default="",
     )
-    read_only: tuple[Rule, ...] = option(
-        list_of(RULE),
+    read_only: tuple[Expression, ...] = option(
+        EXPRESSIONS,
         "with `audit_body`: users who may send only the commands in `read_only_commands`, whatever else they may do, written "
-        "like `allow`. Their requests need a JSON body of at most 8 KiB that has only one reading; others get 403",
+        "like `deny`. Their requests need a JSON body of at most 8 KiB that has only one reading; others get 403",
         default="",
     )
     read_only_commands: tuple[str, ...] = option(

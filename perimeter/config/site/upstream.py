@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 
-from perimeter.config.language.datatypes import duration, file_path, integer, list_of, one_of, optional
+from perimeter.config.language.datatypes import BOOLEAN, duration, file_path, integer, list_of, one_of, optional
 from perimeter.config.language.net_types import SERVER_NAME
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
@@ -48,6 +48,13 @@ class UpstreamSettings(Settings):
     )
     queue_timeout: float = option(
         duration(), "with `max_requests`: longest time that a request may wait; then the answer is 503", default="5s"
+    )
+    fair: bool = option(
+        BOOLEAN,
+        "with `max_requests`: `yes`: no user has more requests at a time than there are free places, so a user alone gets at "
+        "most half of the places, two users a third each, and so on; the other requests of a user wait. A client without a user "
+        "counts by its address",
+        default="no",
     )
     health: HealthCheck | None = option(
         HEALTH,
@@ -167,7 +174,7 @@ class UpstreamSettings(Settings):
         elif self.ttl_min > self.ttl_max:
             section.problem(its.ttl_min, "must not be longer than ttl_max")
         if self.max_requests is None:
-            section.refuse((its.queue, its.queue_timeout), "is only allowed with max_requests")
+            section.refuse((its.queue, its.queue_timeout, its.fair), "is only allowed with max_requests")
         if self.health is None:
             section.refuse((its.health_fall, its.health_rise), "is only allowed with health")
         if self.eject_after is None:

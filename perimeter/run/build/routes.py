@@ -18,6 +18,7 @@ from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.proxy.ruled_headers import Edits, RuledHeaders, header_rules
+from perimeter.run.build.limits import counting_rules, limited
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.commands import CommandTarget
@@ -50,8 +51,8 @@ def configured_routes(
     for route in config.routes:
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header, *route.fills_user}
     hidden = believed | {name.encode("ascii") for name in names}
-    rules: dict[tuple[bool, bool, Edits], HeaderRules] = {}
-    targets: dict[tuple[str, bool, bool, Edits], ProxyTarget] = {}
+    rules: dict[tuple[bool, bool, bool, Edits], HeaderRules] = {}
+    targets: dict[tuple[str, bool, bool, bool, Edits], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -61,9 +62,9 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload, edited)
         else:
             assert settings.upstream is not None
-            passing = (settings.by_method, settings.sends_authorization.passes, edits)
+            passing = (settings.by_method, settings.sends_authorization.passes, settings.shared, edits)
             if passing not in rules:
-                rules[passing] = header_rules(edits, hidden, *passing[:2])
+                rules[passing] = header_rules(edits, hidden, *passing[:3])
             key = (settings.upstream, *passing)
             if key not in targets:
                 targets[key] = proxy_target(pools[settings.upstream], rules[passing])
@@ -73,7 +74,8 @@ def configured_routes(
                 target = CommandTarget(target, settings.audit_body, commands)
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)
-        routes.append(route_of(settings, target, sinks[settings.audit], shared))
+        target = limited(target, settings, runtime)
+        routes.append(route_of(settings, target, sinks[settings.audit], shared, counting_rules(settings, runtime)))
     return routes
 
 

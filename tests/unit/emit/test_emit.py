@@ -162,6 +162,20 @@ class EmitTests(TestCase):
         self.emit("nginx", trusted="")
         self.assertIn("trusted_proxies is empty", self.warnings)
 
+    def test_limits_that_need_the_request_itself(self) -> None:
+        limits = "[route limited]\npath = /limited\nupstream = service\nrate = 5/s per user\n"
+        more = "in_flight = 5 per user\nbody_rate = 1MiB/s per user\nrequest_timeout = 5s\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=limits)
+            self.assertNotIn("limited", self.warnings)
+            self.emit(proxy, more=limits + more)
+            self.assertIn(
+                f"[route limited] in_flight, body_rate, request_timeout does not limit what {proxy} forwards: limit it there",
+                self.warnings,
+            )
+        self.emit("nginx", more=limits, trusted="")
+        self.assertIn("[route limited] rate does not limit", self.warnings)
+
     def test_where_the_proxy_listens_and_for_whom(self) -> None:
         options = ("--listen", "10.0.0.1:8080", "--listen", "[fd00::1]:8080", "--server-name", "GW.example.com")
         nginx = self.emit("nginx", *options)

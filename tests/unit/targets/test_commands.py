@@ -33,7 +33,7 @@ class Commanded(Gateway):
     """A gateway in front of a service with commands, for a user with these roles."""
 
     def __init__(self, *roles: str) -> None:
-        super().__init__(read_only=Policy((Rule(RuleKind.ROLE, "viewer"),)))
+        super().__init__(read_only=Policy(None, (Rule(RuleKind.ROLE, "viewer"),)))
         self.roles = roles
         self.next_id_line = no_line
         self.outer = CommandTarget(self.target, (NAME, API), (("CSyncCmd",), ("CtsCmd", "8")))
