@@ -124,6 +124,7 @@ def _rules(route: RouteSettings) -> str:
     parts = [
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
+        ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
         ("within", ", ".join(route.limits_in_words)),
     ]

@@ -181,7 +181,7 @@ def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
 
 
 #: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
-_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host")
+_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only")
 
 
 def _applied_here(route: RouteSettings) -> list[str]:

@@ -267,6 +267,8 @@ def _rules(
     who = None if access.asks is Asks.NONE else principal
     if who is not None or access.asks in (Asks.NONE, Asks.OPTIONAL):
         yield Step("rules", route.policy.explanation(who, head.method.decode("ascii"), connection.address, connection))
+    if route.reads_only(who, head.method, connection.address, connection):
+        yield Step("read-only", "only requests with one of read_only_commands are forwarded; others get 403 command_refused")
     restriction = None if who is None or who.grant is None else who.grant.restriction
     if restriction is not None:
         parts = (
