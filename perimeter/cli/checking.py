@@ -112,6 +112,7 @@ def _rules(route: RouteSettings) -> str:
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
         ("from", _terms(route.networks)),
+        ("cors", ", ".join(route.cors)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 

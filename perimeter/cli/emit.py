@@ -51,4 +51,6 @@ def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...
         )
     for name in plan.unserved:
         click.echo(f"warning: [route {name}] is left out: a proxy can only forward to a server of its own", err=True)
+    for note in plan.notes:
+        click.echo(f"warning: {note}", err=True)
     click.echo(text, nl=False)

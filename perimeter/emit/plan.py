@@ -21,6 +21,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of, specificity
+from perimeter.config.site.rule import RuleKind
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -103,7 +104,8 @@ class Plan:
     because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
     applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve. ``pages`` is the
     path of the gateway's own pages if people sign in on them, "" otherwise: the proxy sends what is below it to the gateway, and
-    to services the cookies of the gateway's answer.
+    to services the cookies of the gateway's answer. ``notes`` are sentences about options that work in another way
+    behind a proxy.
     """
 
     gateway: GatewayAddress
@@ -113,6 +115,7 @@ class Plan:
     unserved: tuple[str, ...]
     dropped: tuple[str, ...] = ()
     pages: str = ""
+    notes: tuple[str, ...] = ()
     listens: tuple[Listen, ...] = (Listen("", 80),)
 
     @property
@@ -162,6 +165,7 @@ def make_plan(
         pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(route.name for route in config.routes if route.name not in served),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
+        notes=tuple(note for route in config.routes if route.name in served for note in _notes(route)),
     )
     parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
@@ -177,6 +181,22 @@ def refuse_wildcards(plan: Plan, proxy: str) -> None:
             raise StartupError(
                 f"host = {host}: {proxy} has no wildcard for this; list the names of the hosts, or use nginx or haproxy"
             )
+
+
+def _notes(route: RouteSettings) -> list[str]:
+    """What works in another way if a proxy asks the gateway about the requests of ``route``."""
+    notes = []
+    if route.compares(RuleKind.CERTIFICATE):
+        notes.append(
+            f"[route {route.name}] has a rule with certificate:, but the proxy shows no certificate of the client: in allow it "
+            "never matches, and in deny it refuses every client"
+        )
+    if route.shared:
+        notes.append(
+            f"[route {route.name}] cors: the gateway cannot answer preflights of which the proxy asks, and adds "
+            "nothing to responses: let the service do so, with cors = pass"
+        )
+    return notes
 
 
 def _longest(place: Place) -> int:

@@ -345,6 +345,13 @@ class RouteTests(SiteCase):
             ("user:root", "user:root"),
             ("user:staff/root, role:admin, user:bob", "role:admin, user:bob"),
             ("user:staff/root, realm:local, method:GET", ""),
+            ("role:admin and network:10.0.0.0/8, user:bob", "role:admin, user:bob"),
+            ("role:admin and realm:local", ""),
+            ("role:admin and (realm:local or user:staff/root)", ""),
+            ("role:admin and (realm:local or method:GET)", "role:admin"),
+            ("role:admin and not realm:local", "role:admin"),
+            ("role:admin and (realm:local and method:GET or user:staff/root)", ""),
+            ("network:10.0.0.0/8 and not role:admin", ""),
         ):
             for text, several in (
                 (self.TWO, True),
