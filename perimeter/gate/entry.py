@@ -13,7 +13,8 @@ from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRef
 from perimeter.gate.cors import Cors, is_preflight
 from perimeter.gate.forwarded import in_networks
 from perimeter.gate.judged import Judged
-from perimeter.model import RequestHead
+from perimeter.limits.rates import RateLimit
+from perimeter.model import RequestHead, network_of
 
 EntryRule = Callable[[Judged, RequestHead, str], bool | None]
 """Takes the exchange, the request's head (the exchange's, or the one that a proxy asks about) and the client's address.
@@ -28,10 +29,12 @@ def entry_rules(
     forwards_authorization: bool = False,
     cors: Cors | None = None,
     preflights: bool = False,
+    counting: tuple[EntryRule, ...] = (),
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked.
 
-    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights.
+    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights. They
+    are counted by ``counting`` as other requests are.
     """
     rules: list[EntryRule] = []
     if cors is not None:
@@ -42,6 +45,7 @@ def entry_rules(
         rules.append(up_to(max_body))
     if forwards_authorization:
         rules.append(one_authorization)
+    rules += counting
     if preflights:
         rules.append(preflights_apart(answered=cors is not None))
     return tuple(rules)
@@ -83,6 +87,15 @@ def up_to(max_body: int) -> EntryRule:
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if (head.headers.content_length or 0) > max_body:
             raise BodyTooLarge("Content-Length is over max_body")
+
+    return check
+
+
+def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
+    """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
+
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
+        limit.take(network_of(address) if by_address else "")
 
     return check
 
