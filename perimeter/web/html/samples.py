@@ -185,6 +185,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
                 "allow": "role:a",
                 "deny": "user:b",
                 "networks": "192.0.2.0/24",
+                "cors": "https://app.example.com",
                 "limits": "rate 5/s per user",
                 "identity": "headers",
             },

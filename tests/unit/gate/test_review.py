@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
+from perimeter.config.site.expression import parse_expression
 from perimeter.config.site.rule import Rule
 from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, TooManyInFlight, Unavailable
 from perimeter.gate.access import ANYBODY
@@ -99,6 +100,41 @@ class ReviewCase(unittest.TestCase):
     def reason(self, client: Client) -> str:
         """Why it was cut; "" while it is open."""
         return client.records[-1].reason if client.records and client.transport.aborted else ""
+
+
+class TimeTests(ReviewCase):
+    """START is a Friday, 08:00 UTC."""
+
+    def timed(self, text: str, **options: Any) -> Route:
+        return self.route(policy=Policy((parse_expression(text),), clock=self.clock.seconds), **options)
+
+    def test_what_is_open_is_cut_when_the_time_of_a_rule_ends(self) -> None:
+        for lines, options in (((), {}), (("X: y",), {"access": ANYBODY})):
+            self.clock.advance(-(self.clock.seconds() - START))
+            self.put_in_force(self.timed("time:Fri 08:00-08:03", **options))
+            client = self.open(*lines)
+            self.identifier.end = inf
+            self.wait(179)
+            self.assertEqual(self.reason(client), "")
+            self.wait(2)
+            self.assertEqual(self.reason(client), "insufficient_scope", lines)
+
+    def test_without_a_time_a_client_without_credentials_is_not_judged_again(self) -> None:
+        judged = []
+        policy = Policy((parse_expression("network:0.0.0.0/0"),))
+        self.put_in_force(self.route(policy=policy, access=ANYBODY))
+        client = self.open("X: y")
+        self.wait(2)
+        judged.append(self.target.exchanges[-1].review)
+        self.assertEqual((judged, self.reason(client)), ([inf], ""))
+
+    def test_a_response_goes_on_while_the_rule_holds(self) -> None:
+        self.put_in_force(self.timed("time:Fri 08:00-20:00"))
+        client = self.open()
+        self.identifier.end = inf
+        self.wait(130)
+        self.assertEqual(self.reason(client), "")
+        self.assertEqual(self.target.exchanges[-1].review, START + 180)
 
 
 class CountingTests(ReviewCase):
