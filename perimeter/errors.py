@@ -64,7 +64,7 @@ class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: tokens, the gateway's own first, then those of authenticators; no Basic, whatever was wrong. ``BASIC``: passwords
-    alone. ``BOTH``: the two together. ``FIRST_HAND``: the schemes of authenticators, and not the gateway's own tokens.
+    alone. ``BOTH``: the two together, and Kerberos. ``FIRST_HAND``: the schemes of authenticators, not the gateway's own tokens.
     """
 
     BEARER = "bearer"
@@ -412,6 +412,14 @@ class CrossSite(Refusal):
     status = 403
     reason = "cross_site"
     phrase = "This request comes from another site"
+
+
+class CorsRefused(Refusal):
+    """A browser asks whether a page of another site may use a route, and the route does not list that site."""
+
+    status = 403
+    reason = "cors_refused"
+    phrase = "Pages of this site may not use this address"
 
 
 class PlainConnection(Refusal):

@@ -30,6 +30,7 @@ FLOORS = (
     ("config.site",),
     ("net",),
     ("audit",),
+    ("acme",),
     ("http",),
     ("state",),
     ("tokens",),

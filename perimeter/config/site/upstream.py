@@ -142,6 +142,12 @@ class UpstreamSettings(Settings):
         """Whether the gateway looks up names of servers."""
         return self.resolve is Resolve.DNS
 
+    @property
+    def host(self) -> str | None:
+        """The host that all servers have in a URL, with the port unless it is that of the scheme; None if there are several."""
+        hosts = {_host(self.server_name or server.host, server) for server in self.servers}
+        return None if len(hosts) != 1 else next(iter(hosts)) or None
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(UpstreamSettings)
@@ -175,6 +181,14 @@ class UpstreamSettings(Settings):
             section.refuse((its.eject_time, its.eject_floor), "is only allowed with eject_after")
         if not self.retries:
             section.refuse((its.retry_budget,), "is only allowed with retries")
+
+
+def _host(name: str, server: ServerSettings) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return host if server.port in (0, _PORTS.get(server.scheme)) else f"{host}:{server.port}"
+
+
+_PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443}
 
 
 KIND = SectionKind(

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from perimeter.acme.pending import Pending
 from perimeter.auth.chain.attempts import ALONE, AttemptPeers, IAttemptStore, MemoryAttempts
 from perimeter.http.refusals import RefusalLog
 from perimeter.limits.buckets import Buckets
@@ -59,7 +60,8 @@ class Runtime:
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
     the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process;
-    ``workers`` is how many there are at the start. Requests over limits of routes are counted in ``limits``.
+    ``workers`` is how many there are at the start. Requests over limits of routes are counted in ``limits``. ``challenges`` are
+    what a CA is shown at this moment.
     """
 
     reactor: Any
@@ -87,6 +89,7 @@ class Runtime:
     user: DaemonUser | None = None
     place: Place | None = None
     limits: LimitMemory = attrs.field(default=attrs.Factory(lambda self: limit_memory(self.place), takes_self=True))
+    challenges: Pending = attrs.field(factory=Pending)
 
     def acting(self) -> AbstractContextManager[None]:
         """A block in which the process acts as ``user``: what it writes belongs to them."""
