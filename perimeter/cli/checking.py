@@ -7,31 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
+
+if TYPE_CHECKING:  # imported for a configuration that orders certificates
+    from perimeter.acme.orders import Order
 
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
 
 @attrs.frozen
 class Checked:
-    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched."""
+    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched.
+
+    ``orders`` are the certificates that the gateway gets by itself.
+    """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     routes: tuple[tuple[str, ...], ...] = ()
+    orders: tuple[Order, ...] = ()
 
     @property
     def text(self) -> str:
@@ -40,7 +46,8 @@ class Checked:
             return "\n".join(map(str, self.problems))
         warnings = [f"warning: {warning}" for warning in self.warnings]
         table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
-        return "\n".join([*warnings, *([""] if warnings else []), *table])
+        ordered = ["", *(one.text for one in self.orders)] if self.orders else []
+        return "\n".join([*warnings, *([""] if warnings else []), *table, *ordered])
 
     @property
     def members(self) -> dict[str, Any]:
@@ -49,6 +56,7 @@ class Checked:
             "problems": [attrs.asdict(one) for one in self.problems],
             "warnings": list(self.warnings),
             "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
+            "orders": [one.members for one in self.orders],
         }
 
 
@@ -77,7 +85,15 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
     routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
-    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes))
+    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes), _orders(config))
+
+
+def _orders(config: SiteConfig) -> tuple[Order, ...]:
+    if not config.orders_certificates:
+        return ()
+    from perimeter.acme.orders import orders
+
+    return tuple(orders(config))
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
@@ -93,10 +109,7 @@ def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], in
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
@@ -112,9 +125,10 @@ def _rules(route: RouteSettings) -> str:
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
         ("from", _terms(route.networks)),
+        ("within", ", ".join(route.limits_in_words)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:
     return ", ".join(str(value) for value in values)

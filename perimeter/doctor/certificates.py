@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from OpenSSL import SSL, crypto
 
+from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.renewed import renewed_files
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Server, Subject
 from perimeter.errors import StartupError
-from perimeter.net.certificates import DateFinding, date_findings, load_identity
+from perimeter.net.certificates import DateFinding, date_findings, got_identity, load_identity
 from perimeter.net.contexts import ServerIdentity
 from perimeter.net.keystores import MAX_FILE_SIZE
 
@@ -40,9 +41,11 @@ def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Findin
     """The chain that a listener with a certificate of its own serves. Reads files."""
     place = f"[listener {listener.name}]"
     try:
-        identity = load_identity(listener, subject.config.perimeter.state_dir)
+        identity = _served(listener, subject.config.perimeter.state_dir)
     except StartupError:
         return  # a fault of the configuration, which is reported as one
+    if identity is None:
+        return
     for dated in date_findings(identity.chain, datetime.now(UTC)):
         grade = Grade.FAILS if dated.unusable else Grade.SOON
         yield Finding(Name.CERTIFICATE_EXPIRES, grade, place, f"{identity.source}: {_dated(dated)}", _RENEW)
@@ -50,6 +53,13 @@ def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Findin
     yield from _incomplete(place, identity)
     if listener.serve is Serve.GATEWAY:
         yield from _names(place, identity, subject.config)
+
+
+def _served(listener: ListenerSettings, state_dir: Path) -> ServerIdentity | None:
+    """The chain in the files of a listener. None if there is no certificate from the CA yet (`perimeter.doctor.authority`)."""
+    if listener.acme_names:
+        return got_identity(certificate_file(state_dir, listener.acme_names), datetime.now(UTC))
+    return load_identity(listener, state_dir)
 
 
 def _dated(dated: DateFinding) -> str:

@@ -23,6 +23,7 @@ from perimeter.errors import (
     Maintenance,
     MethodNotAllowed,
     MissingCredentials,
+    RateExceeded,
     Refusal,
     SignIn,
 )
@@ -134,6 +135,8 @@ class Answers:
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
+            if isinstance(refusal, RateExceeded):
+                lines += refusal.lines
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         if refusal.status != 401 or html or page is not None:

@@ -31,6 +31,18 @@ PRIORITIZE_CHACHA = 1 << 21
 
 ALPN = b"http/1.1"
 
+CHALLENGE_ALPN = b"acme-tls/1"
+"""The protocol in which a CA checks that a name leads here (RFC 8737, section 4). The connection ends after the handshake."""
+
+
+def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names of a certificate, in lower case."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+
 
 @attrs.frozen
 class ServerIdentity:
@@ -43,11 +55,7 @@ class ServerIdentity:
     @property
     def names(self) -> tuple[str, ...]:
         """The DNS names of the certificate, in lower case."""
-        try:
-            extension = self.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            return ()
-        return tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+        return dns_names(self.chain[0])
 
 
 @attrs.frozen
@@ -91,15 +99,38 @@ def _trust(context: SSL.Context, anchors: Path) -> None:
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
 
+def _certified(identity: ServerIdentity) -> SSL.Context:
+    """A server's context with a certificate and its key. Raises `StartupError` if OpenSSL cannot use them."""
+    context = _common(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
+    try:
+        context.use_certificate(identity.chain[0])
+        for certificate in identity.chain[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as problem:
+        raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
+    return context
+
+
 class ServerContexts:
     """The contexts of a listener. The name that the client asks for selects one (SNI, RFC 6066, section 3).
 
     An exact name is preferred to a wildcard. The first identity serves all other names. `replace` changes all contexts for new
     connections; open connections keep theirs. ``clients`` (None: do not ask) applies to all names.
+
+    ``challenges`` are the identities by which a CA recognises a name at this moment, by name; None if a CA never asks here.
     """
 
-    def __init__(self, identities: Sequence[ServerIdentity], clients: ClientAuthentication | None = None) -> None:
+    def __init__(
+        self,
+        identities: Sequence[ServerIdentity],
+        clients: ClientAuthentication | None = None,
+        challenges: Mapping[str, ServerIdentity] | None = None,
+    ) -> None:
         self.clients = clients
+        self._challenges = challenges
         self.identities: tuple[ServerIdentity, ...]
         self.default: SSL.Context
         self._names: Mapping[str, SSL.Context]
@@ -136,18 +167,23 @@ class ServerContexts:
             if context is not connection.get_context():
                 connection.set_context(context)
 
+    def _select_alpn(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        """As `_select_alpn`, and the answer to a CA, which gets the certificate of the challenge and needs to show none.
+
+        Only with TLS 1.3: for TLS 1.2, OpenSSL has chosen the certificate before it asks for the protocol.
+        """
+        if self._challenges and CHALLENGE_ALPN in offered and connection.get_protocol_version() == SSL.TLS1_3_VERSION:
+            name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+            identity = self._challenges.get(name)
+            if identity is not None:
+                connection.set_context(_certified(identity))
+                connection.set_verify(SSL.VERIFY_NONE)
+                return CHALLENGE_ALPN
+        return _select_alpn(connection, offered)
+
     def _context(self, identity: ServerIdentity) -> SSL.Context:
-        context = _common(SSL.TLS_SERVER_METHOD)
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
-        try:
-            context.use_certificate(identity.chain[0])
-            for certificate in identity.chain[1:]:
-                context.add_extra_chain_cert(certificate)
-            context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
-            context.check_privatekey()
-        except (SSL.Error, TypeError) as problem:
-            raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
-        context.set_alpn_select_callback(_select_alpn)
+        context = _certified(identity)
+        context.set_alpn_select_callback(_select_alpn if self._challenges is None else self._select_alpn)
         # A ticket contains the whole session, so no session is stored here. The id excludes tickets of other services.
         context.set_session_id(b"perimeter")
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
