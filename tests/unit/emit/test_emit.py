@@ -94,6 +94,12 @@ class EmitTests(TestCase):
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
 
+    def test_certificates_that_the_gateway_orders(self) -> None:
+        more = "[listener ordered]\nport = 443\ntls = yes\nacme_names = gw.example.com\n[acme]\nterms_agreed = yes\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            self.assertIn("[listener ordered] acme_names: the proxy needs certificates of its own", self.warnings)
+
     def test_weights_and_backups(self) -> None:
         more = (
             "[upstream several]\nservers = http://10.1.0.1:1 weight=300, http://10.1.0.2:1, http://10.1.0.3:1 backup\n"
