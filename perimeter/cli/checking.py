@@ -13,11 +13,10 @@ import attrs
 
 from perimeter.cli.table import columns
 from perimeter.config.language.net_types import Network
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -110,10 +109,7 @@ def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], in
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
@@ -129,9 +125,10 @@ def _rules(route: RouteSettings) -> str:
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
         ("from", _terms(route.networks)),
+        ("within", ", ".join(route.limits_in_words)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:
     return ", ".join(str(value) for value in values)

@@ -32,6 +32,7 @@ def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | Non
         _upstreams(answer),
         _authenticators(answer),
         _certificates(answer),
+        _limits(answer),
         _orders(answer),
         _waiting(answer),
     ):
@@ -143,6 +144,11 @@ def _certificates(answer: Mapping[str, Any]) -> list[Sequence[object]]:
     rows = sorted(answer.get("certificates", ()), key=lambda one: int(one["days"]))
     made = [(one["listener"], one["days"], one["until"][:10], one["subject"], one["source"]) for one in rows]
     return [heading, *made] if made else []
+
+
+def _limits(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    made = [(one["route"], one["limit"], one["refused"]) for one in answer.get("limited", ())]
+    return [("LIMIT OF ROUTE", "LIMIT", "REFUSED"), *made] if made else []
 
 
 def _orders(answer: Mapping[str, Any]) -> list[Sequence[object]]:

@@ -11,6 +11,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, Prefixes
 from perimeter.gate.access import Access
+from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
@@ -23,7 +24,8 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes) and what passes in Authorization. ``path_as_sent``: paths are
+    ``entry`` follows from ``networks``, ``max_body`` (bytes), what passes in Authorization, and ``counting``: rules that count
+    the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths are
     forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
     9110, section 7.8), in lower case: ``name``, ``name/version``.
 
@@ -33,6 +35,9 @@ class Route:
     ``passes_authorization``: the target gets the client's Authorization. ``app_authorization``: it does if the client is known
     by a session, which then counts before that header. ``keeps_session``: a request by a session counts as a use of it, so that
     it does not end by idleness. ``idle``: a session that was unused for longer (seconds) is not enough.
+
+    ``cors``: pages of which other sites may read the responses; None leaves that to the service. ``preflights`` answers
+    preflights in the place of the route, without identification and rules; None treats them as other requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can
     be ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends,
@@ -60,9 +65,12 @@ class Route:
     app_authorization: bool = False
     keeps_session: bool = True
     idle: float = inf
+    cors: Cors | None = None
+    preflights: Route | None = None
     builtin: bool = False
     exact: bool = False
     lasting: bool = False
+    counting: tuple[EntryRule, ...] = ()
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
@@ -82,7 +90,9 @@ class Route:
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
+        forwards_authorization = self.passes_authorization or self.app_authorization
+        rules = entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
+        return (*rules, *self.counting)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""
@@ -107,11 +117,18 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._table: HostTable[Route] = HostTable()
-        for route in routes:
+        self._routes = tuple(routes)
+        for route in self._routes:
             for host in route.hosts or (ANY_HOST,):
                 _add(self._table.of(host), route)
         #: The route for a Host value and a normalised path, or None
         self.find = self._table.find
+
+    def uncounted(self) -> RouteTable:
+        """The table without rules that count requests, to judge a request again."""
+        if not any(route.counting for route in self._routes):
+            return self
+        return RouteTable(attrs.evolve(route, counting=()) for route in self._routes)
 
 
 def _add(prefixes: Prefixes[Route], route: Route) -> None:

@@ -28,6 +28,7 @@ _log = Logger()
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
 _TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
+_BY_TARGET, _BY_LIMIT = 1, 2
 
 
 class Exchange:
@@ -38,6 +39,7 @@ class Exchange:
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
     ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
+    ``answer_lines`` are header lines of every final response, whoever makes it: at first the one with the id.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
@@ -50,6 +52,7 @@ class Exchange:
         "_recorded",
         "_sink",
         "_started",
+        "answer_lines",
         "asked",
         "body_done",
         "connection",
@@ -79,7 +82,7 @@ class Exchange:
         self.connection = connection
         self.time = time
         self.has_body = has_body
-        self.id_line = carrier.site.next_id_line()
+        self.id_line = self.answer_lines = carrier.site.next_id_line()
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
         self.asked: RequestHead | None = None
@@ -99,7 +102,8 @@ class Exchange:
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
-        self._paused = False
+        #: who holds the body: `_BY_TARGET`, `_BY_LIMIT`
+        self._paused = 0
         self._started = False
         self._ended = False
         self._recorded = False
@@ -116,7 +120,7 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        self._sink = sink
+        self._sink = sink if self.trace is None else self.trace.body_sink(sink)
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -124,14 +128,28 @@ class Exchange:
 
     def pause_body(self) -> None:
         """Deliver no more of the body until `resume_body`."""
-        if not self._paused and not self._ended:
-            self._paused = True
-            self._carrier.flow_changed()
+        self._pause(_BY_TARGET)
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
-        if self._paused:
-            self._paused = False
+        self._resume(_BY_TARGET)
+
+    def hold_body(self) -> None:
+        """As `pause_body`, for a limit of the route: the body goes on when neither the target nor the limit holds it."""
+        self._pause(_BY_LIMIT)
+
+    def release_body(self) -> None:
+        """Undo `hold_body`."""
+        self._resume(_BY_LIMIT)
+
+    def _pause(self, by: int) -> None:
+        if not self._paused & by and not self._ended:
+            self._paused |= by
+            self._carrier.flow_changed()
+
+    def _resume(self, by: int) -> None:
+        if self._paused & by:
+            self._paused &= ~by
             self._carrier.flow_changed()
 
     # -- the response, for the target
@@ -162,7 +180,7 @@ class Exchange:
         if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
-        self._carrier.writer.head(status, lines + self.id_line, length, reason, bodiless, self.held)
+        self._carrier.writer.head(status, lines + self.answer_lines, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
@@ -215,7 +233,7 @@ class Exchange:
             self.sent = len(body)
         if not self._record(unseen=True):
             return
-        self._carrier.writer.whole(status, lines + self.id_line, body, reason, bodiless)
+        self._carrier.writer.whole(status, lines + self.answer_lines, body, reason, bodiless)
         self._end()
 
     def interim(self, status: int, lines: bytes) -> None:
@@ -252,7 +270,7 @@ class Exchange:
         if self._record(unseen=True, opens_tunnel=True):
             self._sink = sink
             self.tunnel = True
-            self._carrier.open_tunnel(lines + self.id_line)
+            self._carrier.open_tunnel(lines + self.answer_lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -320,7 +338,7 @@ class Exchange:
     @property
     def body_paused(self) -> bool:
         """Whether the body has no sink, or its sink cannot take more at the moment."""
-        return self._paused or self._sink is None
+        return self._paused != 0 or self._sink is None
 
     def body_data(self, data: bytes) -> None:
         """Some bytes of the request's body. Raises `BodyTooLarge` if they exceed ``max_body``."""
@@ -463,7 +481,7 @@ class Exchange:
         self._leave()
         if self.held:
             carrier.writer.discard_head()
-        carrier.writer.whole(status, lines + self.id_line, body, b"", bodiless)
+        carrier.writer.whole(status, lines + self.answer_lines, body, b"", bodiless)
         self._end()
 
 

@@ -13,6 +13,7 @@ from perimeter.model.identity import (
     Credentials,
     Grant,
     GrantKind,
+    NegotiateCredentials,
     Principal,
     Recollection,
     Restriction,
@@ -21,7 +22,16 @@ from perimeter.model.identity import (
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
-from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, Version, canonical_address
+from perimeter.model.wire import (
+    ClientConnection,
+    Field,
+    HeaderBlock,
+    RequestHead,
+    ResponseHead,
+    Version,
+    canonical_address,
+    network_of,
+)
 
 __all__ = [
     "TOKEN_PREFIX",
@@ -37,6 +47,7 @@ __all__ = [
     "Grant",
     "GrantKind",
     "HeaderBlock",
+    "NegotiateCredentials",
     "Principal",
     "Recollection",
     "RequestHead",
@@ -46,4 +57,5 @@ __all__ = [
     "Version",
     "canonical_address",
     "discard_explanation",
+    "network_of",
 ]

@@ -16,7 +16,7 @@ from perimeter.metrics.figures import totals
 from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
-from perimeter.run.overview import certificates, last_reload, requests_so_far
+from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
@@ -120,7 +120,7 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
 async def brief_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
     """`status` of all worker processes, with the requests so far if they are counted."""
     so_far = totals(examination.runtime.metrics)
-    own = {**status(gateway), **(requests_so_far(so_far) if counts(examination.assembly.config) else {})}
+    own = {**status(gateway), **limits_so_far(so_far), **(requests_so_far(so_far) if counts(examination.assembly.config) else {})}
     place = examination.runtime.place
     return own if place is None else await all_status(place, own, so_far)
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("model",),
     ("errors",),
     ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems", "interpreter"),
-    ("connection_faults",),
+    ("connection_faults", "limits"),
     ("offload", "workers"),
     ("config.language",),
     ("web_client",),

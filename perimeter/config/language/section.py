@@ -199,17 +199,14 @@ class Section:
         """The secrets that the section sets, except unreadable and unusable ones."""
         for name, option in self._declared.items():
             scanned = self._options.get(name)
-            if scanned is None or not scanned.value or not option.type.secret or name in self._faulty:
+            if scanned is None or not scanned.value or name in self._faulty:
                 continue
-            before = None if option.type.before_reference is None else option.type.before_reference.match(scanned.value)
-            start = 0 if before is None else before.end()
-            if option.type.before_reference is not None and before is None:
-                continue  # a word, such as `drop`
-            try:
-                resolved = self._references.resolve(scanned.value[start:])
-            except BadValue:
-                continue
-            yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
+            for text in _secret_texts(scanned, option.type):
+                try:
+                    resolved = self._references.resolve(text)
+                except BadValue:
+                    continue
+                yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
 
     # -- how values are made
 
@@ -233,13 +230,14 @@ class Section:
     def _many(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         assert kind.item is not None
         values = []
-        for line, row in scanned.rows:
-            for text in _split(row, kind.separators):
-                resolved = self._resolved(scanned, text, line, kind)
-                parts = [resolved]
-                if resolved is not None and resolved.origin:
-                    parts = [attrs.evolve(resolved, text=part) for part in _split(resolved.text, kind.separators)]
+        for offset, text in _split_text(scanned.value, kind):
+            line, column = scanned.place(offset)
+            resolved = self._resolved(scanned, text, line, kind)
+            if resolved is not None and resolved.origin:
+                parts = [attrs.evolve(resolved, text=part) for _, part in _split_text(resolved.text, kind)]
                 values += [self._converted(scanned, kind.item, line, part) for part in parts]
+            else:
+                values.append(self._converted(scanned, kind.item, line, resolved, offset if column else None))
         if not values:
             self.problem(scanned.name, "expected at least one value")
             return _MISSING
@@ -284,17 +282,24 @@ class Section:
         self.problem(scanned.name, message, bare, line=line)
         return True
 
-    def _converted(self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None) -> Any:
+    def _converted(
+        self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None, offset: int | None = None
+    ) -> Any:
+        """The value of ``resolved``, which begins at ``offset`` of the option's text if that is known; `_MISSING` for a fault."""
         if resolved is None or self._quoted(scanned, kind, line, resolved):
             return _MISSING
         try:
-            return kind.convert(resolved.text, self._base)
+            convert = kind.referred if resolved.origin and kind.referred is not None else kind.convert
+            return convert(resolved.text, self._base)
         except BadValue as bad:
             if isinstance(bad, NotHere) and not self._references.here:
                 return bad.value
             if resolved.origin:
                 expected = f"expected {kind.label}" if bad.complete else bad.message
                 self.problem(scanned.name, f"{expected}, not the value of {resolved.origin}", line=line)
+            elif bad.at is not None and offset is not None:
+                line, column = scanned.place(offset + bad.at)
+                self.problem(scanned.name, f"column {column}: {bad.message}", bad.suggestion, line=line)
             elif bad.complete:
                 self.problem(scanned.name, bad.message, bad.suggestion, line=line)
             else:
@@ -326,10 +331,26 @@ class _Under(Section):
         self._outer._note(self._prefix + name, None if option is None else attrs.evolve(option, name=self._prefix + name))
 
 
-def _split(text: str, separators: str) -> list[str]:
-    for separator in separators[1:]:
-        text = text.replace(separator, separators[0])
-    return [part.strip() for part in text.split(separators[0]) if part.strip()]
+def _split_text(text: str, kind: Datatype[Any]) -> list[tuple[int, str]]:
+    """The parts of a list's ``text`` that are not empty, and their offsets."""
+    if kind.split is not None:
+        return kind.split(text)
+    found = []
+    for part in re.finditer(f"[^\n{re.escape(kind.separators)}]+", text):
+        bare = part[0].strip()
+        if bare:
+            found.append((part.start() + part[0].index(bare), bare))
+    return found
+
+
+def _secret_texts(scanned: ScannedOption, kind: Datatype[Any]) -> Iterator[str]:
+    """What an option says that is a secret, or the reference to one. A word, such as `drop`, is none."""
+    before = kind.before_reference
+    rows = [row for _, row in scanned.rows] if before is not None else []
+    for text in [scanned.value] if kind.secret else rows:
+        match = None if before is None else before.match(text)
+        if before is None or match is not None:
+            yield text[match.end() :] if match is not None else text
 
 
 def _shown(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from math import inf
 
 import attrs
@@ -12,28 +14,67 @@ from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.cors import Cors
+from perimeter.gate.entry import EntryRule
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
+from perimeter.targets.preflight import PreflightTarget
 
 
 @attrs.frozen
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
+    ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
     login: bytes = b"/.perimeter/login"
+    clock: Callable[[], float] = time.time
 
 
-def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    """The route that ``settings`` describe, to ``target``."""
-    rewrite, fixed = settings.rewrite, settings.authorization.value
+def route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...] = ()
+) -> Route:
+    """The route that ``settings`` describe, to ``target``. ``counting`` are its rules that count requests."""
+    route = _route_of(settings, target, sink, shared, counting)
+    if not settings.cors:
+        return route
+    cors = _cors(settings)
+    preflights = attrs.evolve(route, target=target if cors is None else PreflightTarget(cors))
+    return attrs.evolve(route, cors=cors, preflights=preflights)
+
+
+def _cors(settings: RouteSettings) -> Cors | None:
+    """What pages of other sites may do; None if the service decides."""
+    if not settings.shared:
+        return None
+    return Cors(
+        frozenset(one.encode("ascii") for one in settings.cors),
+        settings.cors_methods,
+        settings.cors_headers,
+        settings.cors_expose,
+        settings.cors_credentials,
+        int(settings.cors_max_age),
+    )
+
+
+def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
+    """The origins whose pages may send unsafe requests with credentials of the browser; None for all."""
+    if settings.cross_site == (ANY_SITE,):
+        return None
+    pages = settings.cors if settings.shared and settings.cors_credentials else ()
+    return frozenset(one.encode("ascii") for one in (*settings.cross_site, *pages))
+
+
+def _route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...]
+) -> Route:
+    rewrite, fixed = settings.rewrite, settings.sends_authorization.value
     return Route(
         name=settings.name,
         prefix=prefix_of(settings.path).encode("ascii"),
@@ -46,7 +87,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
             stranger=_challenges(settings, shared.passwords),
             login=shared.login if settings.browser_login else b"",
         ),
-        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
+        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms, clock=shared.clock),
         networks=settings.networks,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
@@ -56,7 +97,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
             roles=settings.identity_roles_header.encode("ascii"),
             fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
-        passes_authorization=settings.authorization.passes,
+        passes_authorization=settings.sends_authorization.passes,
         app_authorization=settings.app_authorization,
         keeps_session=settings.keeps_session,
         idle=inf if settings.idle is None else settings.idle,
@@ -65,7 +106,8 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
-        cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
+        counting=counting,
+        cross_site=_cross_site(settings),
     )
 
 
