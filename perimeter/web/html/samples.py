@@ -121,6 +121,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             {
                 "name": "https",
                 "source": "site.pem",
+                "ordered": "certificate of gw.example (listener https): to be ordered",
                 "chain": ({"subject": "s", "issuer": "i", "since": "a", "until": "b", "state": "good", "left": "9 d"},),
             },
         ),

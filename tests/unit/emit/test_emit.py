@@ -110,6 +110,12 @@ class EmitTests(TestCase):
                 ],
             )
 
+    def test_certificates_that_the_gateway_orders(self) -> None:
+        more = "[listener ordered]\nport = 443\ntls = yes\nacme_names = gw.example.com\n[acme]\nterms_agreed = yes\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            self.assertIn("[listener ordered] acme_names: the proxy needs certificates of its own", self.warnings)
+
     def test_what_only_the_gateway_does(self) -> None:
         more = (
             "[route ruled]\npath = /ruled\nupstream = service\nupstream_host = app.internal\nsecurity_headers = strict\n"
