@@ -136,8 +136,10 @@ def _rules(route: RouteSettings) -> str:
     parts = [
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
+        ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
         ("maintenance, except from" if route.maintenance else "", _terms(route.maintenance_allow)),
+        ("cors", ", ".join(route.cors)),
         ("within", ", ".join(route.limits_in_words)),
     ]
     found = [f"{word} {terms}" for word, terms in parts if word and terms]
