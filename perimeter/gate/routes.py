@@ -94,8 +94,8 @@ class Route:
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
         forwards_authorization = self.passes_authorization or self.app_authorization
-        rules = entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
-        return (*rules, *self.counting)
+        apart = self.preflights is not None
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting)
 
     def reads_only(
         self, principal: Principal | None, method: bytes, address: str = "", connection: ClientConnection | None = None
