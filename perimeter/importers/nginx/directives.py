@@ -34,6 +34,7 @@ TRANSLATED = frozenset(
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
         *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify", "limit_req", "limit_conn"),
+        *("add_header", "proxy_hide_header"),
         *("acme_issuer", "acme_certificate"),
     )
 )
