@@ -155,6 +155,16 @@ class AuthorizationTests(ForwardAuthTestCase):
         self.assertEqual(found, [(b"Bearer alice.for.x", False), (None, True)])
 
 
+class ReadOnlyTests(ForwardAuthTestCase):
+    def test_attack_114_a_proxy_asks_without_the_body(self) -> None:
+        """The command is in the body, which no question has: users who may only read are refused."""
+        for rule, status in ((Rule("user", "alice"), 403), (Rule("user", "bob"), 200), (Rule("method", "POST"), 403)):
+            gate = self.serving(self.route("r", "/", read_only=Policy(None, (rule,))))
+            for lines in (nginx("POST", "/x"), traefik("POST", "/x")):
+                self.answers(status, *lines, gate=gate)
+        self.assertEqual([record.reason for record in self.site.audit.records[:1]], ["command_refused"])
+
+
 class SessionTests(ForwardAuthTestCase):
     """A browser behind a proxy: its session, and how it gets to the sign-in page."""
 
