@@ -398,6 +398,14 @@ class InsufficientScope(Refusal):
     phrase = "You are not allowed to do this"
 
 
+class CommandRefused(Refusal):
+    """The user may only read on this route (``read_only``), and the request's command is not known to do no more than that."""
+
+    status = 403
+    reason = "command_refused"
+    phrase = "You may only read here"
+
+
 class NetworkRefused(Refusal):
     """The client's address is outside the route's ``networks``."""
 

@@ -124,7 +124,9 @@ def _rules(route: RouteSettings) -> str:
     parts = [
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
+        ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
+        ("cors", ", ".join(route.cors)),
         ("within", ", ".join(route.limits_in_words)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"

@@ -29,10 +29,12 @@ def entry_rules(
     forwards_authorization: bool = False,
     cors: Cors | None = None,
     preflights: bool = False,
+    counting: tuple[EntryRule, ...] = (),
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked.
 
-    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights.
+    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights. They
+    are counted by ``counting`` as other requests are.
     """
     rules: list[EntryRule] = []
     if cors is not None:
@@ -43,6 +45,7 @@ def entry_rules(
         rules.append(up_to(max_body))
     if forwards_authorization:
         rules.append(one_authorization)
+    rules += counting
     if preflights:
         rules.append(preflights_apart(answered=cors is not None))
     return tuple(rules)

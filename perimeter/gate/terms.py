@@ -175,7 +175,7 @@ def _network(wanted: Network) -> Test:
 
     def network(principal: Principal | None, method: str, address: str, connection: ClientConnection | None) -> bool | None:
         try:
-            return in_networks(address, networks)
+            return None if address.startswith("unix:") else in_networks(address, networks)
         except ValueError:  # not an IP address
             return None
 

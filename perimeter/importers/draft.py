@@ -29,7 +29,7 @@ CLOSED_UPSTREAM = "http://127.0.0.1:9"
 _REFERENCE = re.compile(r"(?:env|file|credential):")
 #: the order of sections in the text
 _ORDER = (
-    *("perimeter", "limits", "listener", "authenticator", "authentication", "augmenter"),
+    *("perimeter", "limits", "listener", "acme", "authenticator", "authentication", "augmenter"),
     *("token", "upstream", "route", "audit", "logging", "metrics", "errors"),
 )
 

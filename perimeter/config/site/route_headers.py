@@ -47,7 +47,7 @@ def _host(text: str, base: Path) -> str:
 _HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class RouteHeaders(Settings):
     """The options about headers. ``upstream_host`` is a host name with or without a port, or one of the two words."""
 
@@ -106,8 +106,13 @@ class RouteHeaders(Settings):
             parts.append(f"Host {self.upstream_host}")
         return "; ".join(parts)
 
-    def check_headers(self, section: Section, authorization: UpstreamAuthorization, identity: Iterable[str]) -> None:
-        """Report what contradicts ``authorization``, the other option about that header, and the names of identity headers."""
+    def check_headers(
+        self, section: Section, authorization: UpstreamAuthorization, identity: Iterable[str], shared: bool
+    ) -> None:
+        """Report what contradicts ``authorization``, the other option about that header, and the names of identity headers.
+
+        ``shared``: the gateway sets the headers of cross-origin resource sharing.
+        """
         its = attrs.fields(RouteHeaders)
         if self.upstream_authorization != DROP and authorization != DROP:
             section.problem(its.upstream_authorization, "is not allowed with authorization, which says what the service gets")
@@ -116,6 +121,8 @@ class RouteHeaders(Settings):
             for rule in rules:
                 if folded_name(rule.name) in names:
                     section.problem(option_of, f"{rule.name} is an identity header of the route: see identity")
+                if shared and folded_name(rule.name).startswith("access-control-"):
+                    section.problem(option_of, f"{rule.name} is not allowed with cors, which sets it")
 
 
 OF_SERVICES: Final = tuple(

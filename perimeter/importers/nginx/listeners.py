@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perimeter.importers.draft import DraftSection
+from perimeter.importers.nginx.acme import NginxAcme
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.servers import ANY, Place, Server
 from perimeter.importers.nginx.tree import Directive
@@ -55,7 +56,13 @@ class NginxListeners(NginxFile):
         for directive, option in (("ssl_certificate", "certificate"), ("ssl_certificate_key", "private_key")):
             for server in servers:
                 for one in self._of(server, directive):
+                    if one.args[:1] in (("$acme_certificate",), ("$acme_certificate_key",)):
+                        continue
                     self.draft.put(section, option, " ".join(one.args), self.note(one), "file")
+        orders = NginxAcme(self.file, self.draft)
+        orders.common = self.common
+        if "certificate" not in section.options:
+            orders.order(section, servers)
         asking: list[Directive] = []
         for server in servers:
             asking += [one for one in self._of(server, "ssl_verify_client")[-1:] if one.args != ("off",)]

@@ -98,6 +98,8 @@ class Routes(NginxFile):
             self.draft.put(section, "networks", ", ".join(standing.networks) or NO_CLIENT, self.note(rule))
             if directive.all("internal"):
                 self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
+        if standing.denied:
+            self.draft.put(section, "deny", standing.denied, self.note(location.rules()[0]))
         if standing.methods is not None:
             allowed = ", ".join(f"method:{word}" for word in standing.methods)
             self.draft.put(section, "allow", allowed, self.note(directive.all("limit_except")[0]))

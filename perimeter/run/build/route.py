@@ -63,6 +63,13 @@ def _cors(settings: RouteSettings) -> Cors | None:
     )
 
 
+def _read_only(settings: RouteSettings, shared: RouteParts) -> Policy | None:
+    """The users who may only read are those that ``deny`` would refuse: what is not known about a request restricts it."""
+    if not settings.read_only:
+        return None
+    return Policy(None, settings.read_only, directory_realms=shared.directory_realms, clock=shared.clock)
+
+
 def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
     """The origins whose pages may send unsafe requests with credentials of the browser; None for all."""
     if settings.cross_site == (ANY_SITE,):
@@ -106,6 +113,7 @@ def _route_of(
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
+        read_only=_read_only(settings, shared),
         counting=counting,
         cross_site=_cross_site(settings),
     )

@@ -21,6 +21,7 @@ from perimeter.proxy.ruled_headers import Edits, RuledHeaders, header_rules
 from perimeter.run.build.limits import counting_rules, limited
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
+from perimeter.targets.commands import CommandTarget
 from perimeter.targets.slash import SlashTarget
 from perimeter.targets.static import StaticTarget
 from perimeter.traces.context import HEADERS as TRACE_HEADERS
@@ -68,6 +69,9 @@ def configured_routes(
             if key not in targets:
                 targets[key] = proxy_target(pools[settings.upstream], rules[passing])
             target = targets[key]
+            if settings.audit_body:
+                commands = [command.split(":") for command in settings.read_only_commands]
+                target = CommandTarget(target, settings.audit_body, commands)
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)
         target = limited(target, settings, runtime)
