@@ -122,12 +122,13 @@ class OrderTests(GatewayCase):
         self.assertEqual(status.status, 0, status.output)
         self.assertIn("renewed at", status.output)
 
-        if "renewalInfo" not in self.pebble.directory():
-            self.skipTest("this Pebble has no renewal information; install Go to build a newer one")
-        now = datetime.now(UTC)
-        window = [(now - timedelta(hours=hours)).isoformat() for hours in (2, 1)]
-        self.pebble.suggest(old.public_bytes(Encoding.PEM).decode(), *window)
-        (state / f"{NAME}.json").write_text(json.dumps({**self.record(gateway), "ask_at": 0, "ordered_at": 0}))
+        changed: dict[str, float] = {"renew_at": 1}
+        if "renewalInfo" in self.pebble.directory():  # Debian's Pebble is older
+            now = datetime.now(UTC)
+            window = [(now - timedelta(hours=hours)).isoformat() for hours in (2, 1)]
+            self.pebble.suggest(old.public_bytes(Encoding.PEM).decode(), *window)
+            changed = {"ask_at": 0, "ordered_at": 0}
+        (state / f"{NAME}.json").write_text(json.dumps({**self.record(gateway), **changed}))
         gateway.reload()
         eventually(lambda: served(self.https).serial_number != old.serial_number, "the renewed certificate", 40)
         self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
