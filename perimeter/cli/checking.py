@@ -12,9 +12,10 @@ from typing import Any
 import attrs
 
 from perimeter.cli.table import columns
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.config.site.rule import Rule
@@ -22,16 +23,23 @@ from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
 
+_LISTENER_COLUMNS = ("LISTENER", "PLACE", "CLIENTS", "CERTIFICATES")
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
 
 @attrs.frozen
 class Checked:
-    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched."""
+    """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched.
+
+    ``listeners`` has a row for each listener. The text has them only if there is one whose place, clients or certificates are not
+    those that listeners have without options.
+    """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     routes: tuple[tuple[str, ...], ...] = ()
+    listeners: tuple[tuple[str, ...], ...] = ()
+    unusual: bool = False
 
     @property
     def text(self) -> str:
@@ -40,7 +48,8 @@ class Checked:
             return "\n".join(map(str, self.problems))
         warnings = [f"warning: {warning}" for warning in self.warnings]
         table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
-        return "\n".join([*warnings, *([""] if warnings else []), *table])
+        listeners = [*columns([_LISTENER_COLUMNS, *self.listeners]), ""] if self.unusual else []
+        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table])
 
     @property
     def members(self) -> dict[str, Any]:
@@ -48,6 +57,7 @@ class Checked:
         return {
             "problems": [attrs.asdict(one) for one in self.problems],
             "warnings": list(self.warnings),
+            "listeners": [dict(zip(map(str.lower, _LISTENER_COLUMNS), row, strict=True)) for row in self.listeners],
             "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
         }
 
@@ -77,7 +87,13 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
     routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
-    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes))
+    return Checked(
+        (),
+        found.warnings,
+        tuple(_row(route, host, config) for host, route in routes),
+        tuple(map(_listener_row, config.listeners)),
+        any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
+    )
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
@@ -89,6 +105,27 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
 def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
     host, route = one
     return matching_order(host, prefix_of(route.path))
+
+
+def _listener_row(listener: ListenerSettings) -> tuple[str, ...]:
+    place = f"{listener.interface}, mode {listener.mode:04o}" if listener.socket_path else str(listener.address)
+    clients = f"PROXY protocol from {_terms(listener.proxy_protocol)}" if listener.proxy_protocol else "all"
+    if listener.client_ca is not None:
+        clients += f"; certificate {listener.client_certificate}"
+    return (listener.name, place, clients, _certificates(listener))
+
+
+def _certificates(listener: ListenerSettings) -> str:
+    if not listener.tls:
+        return "no TLS"
+    files = [path.name for path in (*listener.certificate, *([listener.keystore] if listener.keystore else []))]
+    refuses = "; other names refused" if listener.unknown_name is UnknownName.REFUSE else ""
+    return (", ".join(files) or "self-signed") + refuses
+
+
+def _choosing(listener: ListenerSettings) -> bool:
+    """Whether the name that a client asks for matters."""
+    return len(listener.certificate) > 1 or listener.unknown_name is UnknownName.REFUSE
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
@@ -116,5 +153,5 @@ def _rules(route: RouteSettings) -> str:
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Rule] | Sequence[PeerNetwork]) -> str:
     return ", ".join(str(value) for value in values)

@@ -116,7 +116,7 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
     config = subject.config
     servers = servers_of(config)[:MOST_SERVERS]
     named = {server.host: server for server in servers if server.by_system and not _is_address(server.host)}
-    listeners = [one for one in config.listeners if one.certificate is not None or one.keystore is not None]
+    listeners = [one for one in config.listeners if one.certificate or one.keystore is not None]
     whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
         ("permissions", "state_dir", files.state),
         ("permissions", "secrets", files.secrets),

@@ -28,9 +28,10 @@ def state(subject: Subject) -> Iterator[Finding]:
 def secrets(subject: Subject) -> Iterator[Finding]:
     """Files with secrets, and realm files, that other users may read."""
     config = subject.config
-    found: list[tuple[Path | None, str]] = [(one.private_key, "a private key") for one in config.listeners]
-    found += [(one.keystore, "a private key") for one in config.listeners]
-    found += [(one.file, "a secret") for one in subject.document.secrets()]
+    found: list[tuple[Path | None, str]] = []
+    for listener in config.listeners:
+        found += [(path, "a private key") for path in (*listener.private_key, listener.keystore)]
+    found += [(secret.file, "a secret") for secret in subject.document.secrets()]
     if any(not one.origin for one in subject.document.secrets()):
         found.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
     for named, what in dict.fromkeys(found):

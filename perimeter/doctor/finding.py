@@ -40,6 +40,7 @@ class Name(StrEnum):
     CERTIFICATE_EXPIRES = "certificate-expires"
     CERTIFICATE_INCOMPLETE = "certificate-incomplete"
     CERTIFICATE_NAME = "certificate-name"
+    CERTIFICATE_UNUSED = "certificate-unused"
     CERTIFICATE_WEAK = "certificate-weak"
     CLOCK_BEHIND = "clock-behind"
     CLOCK_FREE = "clock-not-synchronised"

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import Network, in_networks
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
-from perimeter.gate.forwarded import in_networks
 from perimeter.model import RequestHead
 
 EntryRule = Callable[[RequestHead, str], None]

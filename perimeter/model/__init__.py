@@ -21,10 +21,20 @@ from perimeter.model.identity import (
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
-from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, Version, canonical_address
+from perimeter.model.wire import (
+    UNIX_PEER,
+    ClientConnection,
+    Field,
+    HeaderBlock,
+    RequestHead,
+    ResponseHead,
+    Version,
+    canonical_address,
+)
 
 __all__ = [
     "TOKEN_PREFIX",
+    "UNIX_PEER",
     "AccessRecord",
     "AuthenticationRequest",
     "BasicCredentials",

@@ -39,24 +39,29 @@ SOON = timedelta(days=14)
 """A warning is logged for a configured certificate that expires within this time."""
 
 
-def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> ServerIdentity:
-    """Return the certificate and key that the listener serves. ``state_dir`` must exist.
+def load_identities(
+    settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None
+) -> tuple[ServerIdentity, ...]:
+    """Return the certificates and keys that the listener serves, at least one. ``state_dir`` must exist.
 
-    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if there is
-    no usable certificate and key.
+    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if one of
+    them cannot be used.
     """
     moment = now() if now is not None else datetime.now(UTC)
     if settings.keystore is not None:
         key, chain = load_keystore(settings.keystore, settings.keystore_password)
-        return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
-    if settings.certificate is not None:
-        key_file = settings.private_key or settings.certificate
-        chain = load_chain(settings.certificate)
-        key = load_key(key_file, settings.private_key_password)
-        return _checked(key, chain, str(settings.certificate), str(key_file), moment)
-    if settings.private_key is not None:
+        return (_checked(key, chain, str(settings.keystore), str(settings.keystore), moment),)
+    if settings.certificate:
+        pairs = zip(settings.certificate, settings.private_key or settings.certificate, strict=True)
+        return tuple(_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
+    if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
-    return self_signed_identity(state_dir, moment, settings.name)
+    return (self_signed_identity(state_dir, moment, settings.name),)
+
+
+def _pair(file: Path, key_file: Path, password: str | None, now: datetime) -> ServerIdentity:
+    chain = load_chain(file)
+    return _checked(load_key(key_file, password), chain, str(file), str(key_file), now)
 
 
 def _checked(

@@ -235,7 +235,7 @@ class EmitTests(TestCase):
         tls = "[listener https]\nport = 10443\ntls = yes\n"
         self.assertIn('"https://127.0.0.1:10443/', self.emit("haproxy-lua", listeners=tls + tokens, more=LOGIN))
         self.emit("nginx", listeners=tokens, more=LOGIN, status=1)
-        self.assertIn("expected one with serve = gateway\n", self.warnings)
+        self.assertIn("expected one with serve = gateway, on a port and without proxy_protocol\n", self.warnings)
 
     def test_the_sign_in_page_behind_nginx(self) -> None:
         text = self.signing_in("nginx")
