@@ -414,6 +414,14 @@ class CrossSite(Refusal):
     phrase = "This request comes from another site"
 
 
+class CorsRefused(Refusal):
+    """A browser asks whether a page of another site may use a route, and the route does not list that site."""
+
+    status = 403
+    reason = "cors_refused"
+    phrase = "Pages of this site may not use this address"
+
+
 class PlainConnection(Refusal):
     """A password was sent to a page of the gateway over plain HTTP. It is not verified, and no cookie is set (attack 80)."""
 

@@ -15,10 +15,10 @@ from perimeter.cli.table import columns
 from perimeter.config.language.net_types import PeerNetwork
 from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.expression import Expression
 from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.rule import Rule
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -153,5 +153,5 @@ def _rules(route: RouteSettings) -> str:
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
-def _terms(values: Sequence[Rule] | Sequence[PeerNetwork]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[PeerNetwork]) -> str:
     return ", ".join(str(value) for value in values)

@@ -154,7 +154,7 @@ def _gate(config: SiteConfig) -> Gate:
     own = endpoint_routes(parts.gateway(), sink, lambda _: target)
     realms = directory_realms(config, installed_kinds())
     own += endpoint_routes(_pages(config, realms), sink, lambda _: target, every_host(config))
-    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"))
+    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"), clock=clock.seconds)
     routes = [route_of(settings, target, sink, shared) for settings in config.routes]
     return Gate(
         RouteTable([*routes, forward_auth_route(config, target, sink), *own]),

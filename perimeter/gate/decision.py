@@ -6,33 +6,10 @@ one that its target answers. Neither changes once it is made, and only the gate 
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from perimeter.gate.routes import Route
-from perimeter.http.roles import Admission
-from perimeter.model import ClientConnection, Principal, RequestHead
-
-
-class Judged(Protocol):
-    """What the gate needs of an exchange, or of what stands for one that is judged again (`perimeter.gate.review`)."""
-
-    decision: Admission | None
-
-    @property
-    def time(self) -> float:
-        """When the request came, in epoch seconds."""
-
-    @property
-    def head(self) -> RequestHead:
-        """The request that came over the connection."""
-
-    @property
-    def connection(self) -> ClientConnection:
-        """Where it came from."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the judgement is not needed any more."""
+from perimeter.model import Principal
 
 
 class Located:

@@ -10,30 +10,66 @@ from collections.abc import Callable
 
 from perimeter.config.language.net_types import Network, in_networks
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
+from perimeter.gate.cors import Cors, is_preflight
+from perimeter.gate.judged import Judged
 from perimeter.model import RequestHead
 
-EntryRule = Callable[[RequestHead, str], None]
-"""Takes the request's head and the client's address. Raises a `perimeter.errors.Refusal`."""
+EntryRule = Callable[[Judged, RequestHead, str], bool | None]
+"""Takes the exchange, the request's head (the exchange's, or the one that a proxy asks about) and the client's address.
+
+It raises a `perimeter.errors.Refusal`, or returns True if the ``preflights`` of the route answer instead of the route itself.
+"""
 
 
 def entry_rules(
-    networks: tuple[Network, ...], max_body: int | None, forwards_authorization: bool = False
+    networks: tuple[Network, ...],
+    max_body: int | None,
+    forwards_authorization: bool = False,
+    cors: Cors | None = None,
+    preflights: bool = False,
 ) -> tuple[EntryRule, ...]:
-    """The rules of a route, in the order in which they are checked."""
+    """The rules of a route, in the order in which they are checked.
+
+    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights.
+    """
     rules: list[EntryRule] = []
+    if cors is not None:
+        rules.append(shared_with(cors))
     if networks:
         rules.append(from_networks(networks))
     if max_body is not None:
         rules.append(up_to(max_body))
     if forwards_authorization:
         rules.append(one_authorization)
+    if preflights:
+        rules.append(preflights_apart(answered=cors is not None))
     return tuple(rules)
+
+
+def shared_with(cors: Cors) -> EntryRule:
+    """Every response says which pages may read it."""
+
+    def announce(exchange: Judged, head: RequestHead, address: str) -> None:
+        if head is exchange.head:  # another proxy that asks about a request answers it by itself
+            exchange.answer_lines += cors.lines(head.headers)
+
+    return announce
+
+
+def preflights_apart(*, answered: bool) -> EntryRule:
+    """The ``preflights`` of the route answer preflights. ``answered``: it is the gateway that answers them, so another proxy that
+    asks about one gets no permission to pass it to the service."""
+
+    def divert(exchange: Judged, head: RequestHead, address: str) -> bool:
+        return is_preflight(head) and not (answered and head is not exchange.head)
+
+    return divert
 
 
 def from_networks(networks: tuple[Network, ...]) -> EntryRule:
     """The client's address has to lie in one of ``networks``."""
 
-    def check(head: RequestHead, address: str) -> None:
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if not in_networks(address, networks):
             raise NetworkRefused("the client's address is outside the networks of the route")
 
@@ -43,14 +79,14 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
 def up_to(max_body: int) -> EntryRule:
     """Content-Length has to be at most ``max_body`` bytes. A chunked body is counted as it comes."""
 
-    def check(head: RequestHead, address: str) -> None:
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if (head.headers.content_length or 0) > max_body:
             raise BodyTooLarge("Content-Length is over max_body")
 
     return check
 
 
-def one_authorization(head: RequestHead, address: str) -> None:
+def one_authorization(exchange: Judged, head: RequestHead, address: str) -> None:
     """The service gets Authorization as it came, so it must have one reading, also if the gateway does not read it."""
     if len(head.headers.authorization) > 1:
         raise InvalidCredentialsRequest("more than one Authorization header")

@@ -108,10 +108,10 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     yield from _networks(route, address, question.address)
     access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
     yield from _authentication(config, route, access, question.principal)
-    yield from _rules(config, route, access, question.principal, head)
+    connection = ClientConnection(address, 0, question.listener, 0, "")
+    yield from _rules(config, route, access, question.principal, head, connection)
     if question.name and question.principal is None and access.asks is not Asks.NONE and _judges_users(config, route):
         raise _NotKnown(", because no authenticator can look up the user")
-    connection = ClientConnection(address, 0, question.listener, 0, "")
     admitted = _assuming(gate, question.principal).judge(Again(connection, head, 0.0), head)
     if not isinstance(admitted, Admitted):  # an assumed user is known at once
         raise TypeError("the judgement waits for an authenticator")
@@ -247,12 +247,19 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         yield Step("user", f"{principal.username} of realm {principal.realm}, roles: {roles}{unasked}")
 
 
-def _rules(config: SiteConfig, route: Route, access: Access, principal: Principal | None, head: RequestHead) -> Iterator[Step]:
+def _rules(
+    config: SiteConfig,
+    route: Route,
+    access: Access,
+    principal: Principal | None,
+    head: RequestHead,
+    connection: ClientConnection,
+) -> Iterator[Step]:
     if not _judges_users(config, route):
         return
     who = None if access.asks is Asks.NONE else principal
     if who is not None or access.asks in (Asks.NONE, Asks.OPTIONAL):
-        yield Step("rules", route.policy.explanation(who, head.method.decode("ascii")))
+        yield Step("rules", route.policy.explanation(who, head.method.decode("ascii"), connection.address, connection))
     restriction = None if who is None or who.grant is None else who.grant.restriction
     if restriction is not None:
         parts = (

@@ -25,10 +25,11 @@ from perimeter.errors import (
 )
 from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
-from perimeter.gate.decision import Admitted, Judged, Located
+from perimeter.gate.decision import Admitted, Located
 from perimeter.gate.forwarded import vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.judged import Judged
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.session_use import count_use
@@ -127,7 +128,8 @@ class Gate:
             if not route.audit.healthy():
                 raise AuditUnavailable(route.audit.problem())
             for rule in route.entry:  # a rule of one route: see `perimeter.gate.entry`
-                rule(head, address)
+                if rule(exchange, head, address) and route.preflights is not None:
+                    return Admitted(route.preflights, None, target, b"", address, relayed)
             if not self.enabled and not route.builtin:
                 return Admitted(route, None, target, route.identity.fixed, address, relayed)
             # A new way to know a user, such as a session, is a source (`perimeter.gate.sources`) and needs nothing here.
@@ -183,11 +185,14 @@ class Gate:
     ) -> Admitted:
         """Whether the user may do this. Rules that need the user have their place here."""
         policy = route.policy
-        if not policy.open and not policy.permits(principal, head.method.decode("ascii")):
-            # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
-            if principal is not None or access.asks is _ANONYMOUS:
-                raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii")))
-            raise MissingCredentials("a rule of the route needs to know the user")
+        if not policy.open:
+            # the connection of a proxy is not the client's: nor is its certificate
+            own = None if relayed or head is not exchange.head else exchange.connection
+            if not policy.permits(principal, head.method.decode("ascii"), address, own):
+                # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
+                if principal is not None or access.asks is _ANONYMOUS:
+                    raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii"), address, own))
+                raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
             return Admitted(route, None, target, route.identity.fixed, address, relayed)
         question = head is not exchange.head
@@ -233,7 +238,7 @@ class Gate:
         """Use the id that a trusted proxy gave the request: before the judgement, so that a refusal has it, too."""
         request_id = id_of_proxy(exchange.head.headers)
         if request_id and self.trusts(exchange):
-            exchange.id_line = id_line(request_id)
+            exchange.id_line = exchange.answer_lines = id_line(request_id)
 
     def _relayed(self, peer: str, headers: HeaderBlock) -> tuple[str, ...]:
         """`vouched_chain`, or nothing if ``peer`` is not trusted. Remembered: reading addresses takes 20 µs."""

@@ -1,75 +1,147 @@
-"""Whether a user may do what the request asks for: ``allow`` and ``deny`` of a route. Pure."""
+"""Whether a user may do what the request asks for: ``allow`` and ``deny`` of a route."""
 
 from __future__ import annotations
 
-from typing import assert_never
+import time
+from collections.abc import Callable, Iterator
 
 import attrs
 
-from perimeter.auth.roles import has_role
-from perimeter.config.site.rule import Rule, RuleKind
-from perimeter.model import Principal
+from perimeter.config.site.expression import AllOf, AnyOf, Expression, Not
+from perimeter.config.site.rule import OF_USERS, Rule, RuleKind
+from perimeter.gate.terms import UNKNOWN_METHOD, Judging, Test, Tested, compiled
+from perimeter.model import ClientConnection, Principal
 
-#: Stands for the method of a request whose method is not known, as a proxy that asks about it may leave it out.
-UNKNOWN_METHOD = "-"
+__all__ = ["UNKNOWN_METHOD", "Policy"]
+
+
+#: Terms that are not known if the client is anonymous, and only then.
+_OF_NAMES = OF_USERS - {RuleKind.ATTRIBUTE}
 
 
 @attrs.frozen
 class Policy:
-    """``deny`` wins over ``allow``; in each of them one matching term is enough. Without ``allow`` every user may.
+    """``deny`` wins over ``allow``; in each of them one matching expression is enough. Without ``allow`` every user may.
 
-    ``directory_realms`` are those whose roles compare without case, as a directory compares them (attack 30).
-    ``open`` is True if there are no terms at all.
+    ``directory_realms`` are those whose roles compare without case, as a directory compares them (attack 30). ``clock`` returns
+    epoch seconds. ``open`` is True if there are no expressions at all; ``timed`` if a term compares the time, so that the verdict
+    may change from one minute to the next.
     """
 
-    allow: tuple[Rule, ...] | None = None
-    deny: tuple[Rule, ...] = ()
+    allow: tuple[Expression, ...] | None = None
+    deny: tuple[Expression, ...] = ()
     directory_realms: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
+    clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, eq=False)
     open: bool = attrs.field(init=False)
+    timed: bool = attrs.field(init=False)
+    _allowing: tuple[Tested, ...] | None = attrs.field(init=False, eq=False, repr=False)
+    _denying: tuple[Tested, ...] = attrs.field(init=False, eq=False, repr=False)
+    # the tests alone, which each request goes through
+    _allows: tuple[Test, ...] | None = attrs.field(init=False, eq=False, repr=False)
+    _denies: tuple[Test, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @open.default
     def _open(self) -> bool:
         return self.allow is None and not self.deny
 
-    def permits(self, principal: Principal | None, method: str) -> bool:
-        """Whether ``principal`` (None: anonymous) may use ``method``.
+    @timed.default
+    def _timed(self) -> bool:
+        return any(term.kind is RuleKind.TIME for one in (*(self.allow or ()), *self.deny) for term in one.terms)
 
-        `UNKNOWN_METHOD` may be any method: each that is denied, and none that is allowed.
+    @_allowing.default
+    def _make_allowing(self) -> tuple[Tested, ...] | None:
+        return None if self.allow is None else self._tested(self.allow, False)
+
+    @_denying.default
+    def _make_denying(self) -> tuple[Tested, ...]:
+        return self._tested(self.deny, True)
+
+    @_allows.default
+    def _make_allows(self) -> tuple[Test, ...] | None:
+        return None if self._allowing is None else tuple(one.test for one in self._allowing)
+
+    @_denies.default
+    def _make_denies(self) -> tuple[Test, ...]:
+        return tuple(one.test for one in self._denying)
+
+    def _tested(self, expressions: tuple[Expression, ...], denies: bool) -> tuple[Tested, ...]:
+        judging = Judging(self.directory_realms, self.clock, denies)
+        return tuple(compiled(one, judging) for one in expressions)
+
+    def permits(
+        self, principal: Principal | None, method: str, address: str = "", connection: ClientConnection | None = None
+    ) -> bool:
+        """Whether ``principal`` (None: anonymous) may use ``method`` from ``address`` (canonical; "": not known).
+
+        ``connection`` is the client's own, None if that is not known. What is not known is denied, and allows nothing: so
+        `UNKNOWN_METHOD` is each method that is denied, and none that is allowed.
         """
-        # Methods are case-sensitive (RFC 9110, section 9.1), but not for every server: "delete" must not pass a denied DELETE.
-        if any(_matches(rule, principal, method.upper(), self.directory_realms) for rule in self.deny):
-            return False
-        if method == UNKNOWN_METHOD and any(rule.kind is RuleKind.METHOD for rule in self.deny):
-            return False
-        return self.allow is None or any(_matches(rule, principal, method, self.directory_realms) for rule in self.allow)
+        for test in self._denies:
+            if test(principal, method, address, connection) is not False:
+                return False
+        allows = self._allows
+        if allows is None:
+            return True
+        for test in allows:  # noqa: SIM110  # `any` takes 0.3 µs more
+            if test(principal, method, address, connection):
+                return True
+        return False
 
-    def explanation(self, principal: Principal | None, method: str) -> str:
+    def explanation(
+        self, principal: Principal | None, method: str, address: str = "", connection: ClientConnection | None = None
+    ) -> str:
         """Which term decides about `permits`, for the operator."""
-        for rule in self.deny:
-            if _matches(rule, principal, method.upper(), self.directory_realms):
-                return f"deny = {rule} matches"
-        if self.allow is None:
+
+        def found(one: Tested) -> bool | None:
+            return one.test(principal, method, address, connection)
+
+        for one in self._denying:
+            verdict = found(one)
+            if verdict is not False:
+                return f"deny = {one.expression} {_words(one, verdict, found)}"
+        if self._allowing is None:
             return "no term of deny matches" if self.deny else "the route has no rules"
-        for rule in self.allow:
-            if _matches(rule, principal, method, self.directory_realms):
-                return f"allow = {rule} matches"
-        return f"no term of allow = {', '.join(map(str, self.allow)) or '(none)'} matches"
+        for one in self._allowing:
+            if found(one):
+                return f"allow = {one.expression} {_words(one, True, found)}"
+        shown = ", ".join(map(str, self.allow or ())) or "(none)"
+        reasons = [reason for one in self._allowing if (reason := _reason(one, found(one), found))]
+        return f"no term of allow = {shown} matches" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
-def _matches(rule: Rule, principal: Principal | None, method: str, directory_realms: frozenset[str]) -> bool:
-    if rule.kind is RuleKind.METHOD:
-        return method == rule.value
-    if principal is None:
-        return False
-    if rule.realm and principal.realm != rule.realm:
-        return False
-    if rule.kind is RuleKind.ROLE:
-        return rule.value in principal.roles or (
-            principal.realm in directory_realms and has_role(principal.roles, (rule.value,), any_case=True)
-        )
-    if rule.kind is RuleKind.USER:
-        return principal.username == rule.value
-    if rule.kind is RuleKind.REALM:
-        return principal.realm == rule.value
-    # A kind that is forgotten here must never admit, and never fail to deny.
-    assert_never(rule.kind)
+Find = Callable[[Tested], bool | None]
+"""The answer of an expression to the request that is explained."""
+
+
+def _words(one: Tested, verdict: bool | None, found: Find) -> str:
+    """What ``verdict`` says about ``one``, and which of its terms decide."""
+    words = "matches" if verdict else "does not match" if verdict is False else "may match, because it is not known"
+    if not one.parts:
+        return words
+    return f"{'matches' if verdict else 'may match'}: {'; '.join(_decisive(one, verdict, found))}"
+
+
+def _reason(one: Tested, verdict: bool | None, found: Find) -> str:
+    """Why ``one`` of ``allow`` does not match, unless that is plain."""
+    if one.parts:
+        return "; ".join(_decisive(one, verdict, found))
+    plain = verdict is False or (isinstance(one.expression, Rule) and one.expression.kind in _OF_NAMES)
+    return "" if plain else "".join(_decisive(one, verdict, found))
+
+
+def _decisive(one: Tested, verdict: bool | None, found: Find) -> Iterator[str]:
+    """The terms that make ``verdict`` of ``one``, each with its own answer."""
+    match one.expression:
+        case Rule():
+            if verdict is None:
+                yield f"it is not known whether {one.expression} matches"
+            else:
+                yield f"{one.expression} {'matches' if verdict else 'does not match'}"
+        case Not():
+            yield from _decisive(one.parts[0], None if verdict is None else not verdict, found)
+        case AllOf() | AnyOf():
+            # one part decides, unless all had to agree
+            alike = [part for part in one.parts if found(part) is verdict]
+            all_agree = verdict is isinstance(one.expression, AllOf)
+            for part in alike if all_agree else alike[:1]:
+                yield from _decisive(part, verdict, found)

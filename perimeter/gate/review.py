@@ -42,18 +42,21 @@ RETRY = 5.0
 _SLICE = 100
 _PAUSE = 0.01
 _MOST_ASKED = 32
+#: Seconds. Times of rules begin and end with a minute, in every time zone.
+_MINUTE = 60.0
 
 
 class Again:
     """The request of an exchange that is judged again, in place of the exchange, which keeps its own decision."""
 
-    __slots__ = ("connection", "decision", "ended", "head", "time")
+    __slots__ = ("answer_lines", "connection", "decision", "ended", "head", "time")
 
     def __init__(self, connection: ClientConnection, head: RequestHead, time: float) -> None:
         self.time = time
         self.connection = connection
         self.head = head
         self.decision: Admission | None = None
+        self.answer_lines = b""
         self.ended = False
 
 
@@ -121,17 +124,24 @@ class Reviewer:
             self._proceed()
 
     def _end(self, exchange: Exchange, decision: Admitted, since: float) -> float:
-        """When the admission of ``exchange`` ends, by a judgement at ``since``. An anonymous client has none that could end."""
-        principal = decision.principal
-        if principal is None or decision.route.brief or self._identifier is None:
+        """When the admission of ``exchange`` ends, by a judgement at ``since``.
+
+        That of an anonymous client has no end, unless the route has a rule about the time, which holds to the end of a minute.
+        """
+        route = decision.route
+        if route.brief or self._identifier is None:
             return inf
+        last = (self._clock.seconds() // _MINUTE + 1) * _MINUTE if route.policy.timed else inf
+        principal = decision.principal
+        if principal is None:
+            return last
         try:
             end = self._identifier.until(exchange.head.headers, principal)
         except Refusal:  # then it is not admitted again either
             return self._clock.seconds()
         if end <= self._clock.seconds():
             end = since + self._interval
-        return min(end, principal.until, inf if principal.grant is None else principal.grant.expires)
+        return min(end, last, principal.until, inf if principal.grant is None else principal.grant.expires)
 
     # -- judging
 

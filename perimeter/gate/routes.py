@@ -11,6 +11,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.language.net_types import Network
 from perimeter.config.site.route_matching import ANY_HOST, HostTable, Prefixes
 from perimeter.gate.access import Access
+from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
@@ -33,6 +34,9 @@ class Route:
     ``passes_authorization``: the target gets the client's Authorization. ``app_authorization``: it does if the client is known
     by a session, which then counts before that header. ``keeps_session``: a request by a session counts as a use of it, so that
     it does not end by idleness. ``idle``: a session that was unused for longer (seconds) is not enough.
+
+    ``cors``: pages of which other sites may read the responses; None leaves that to the service. ``preflights`` answers
+    preflights in the place of the route, without identification and rules; None treats them as other requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can
     be ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends,
@@ -60,6 +64,8 @@ class Route:
     app_authorization: bool = False
     keeps_session: bool = True
     idle: float = inf
+    cors: Cors | None = None
+    preflights: Route | None = None
     builtin: bool = False
     exact: bool = False
     lasting: bool = False
@@ -82,7 +88,8 @@ class Route:
 
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
-        return entry_rules(self.networks, self.max_body, self.passes_authorization or self.app_authorization)
+        forwards_authorization = self.passes_authorization or self.app_authorization
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

@@ -38,6 +38,7 @@ class Exchange:
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
     ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
+    ``answer_lines`` are header lines of every final response, whoever makes it: at first the one with the id.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
     `start`). ``received`` and ``sent`` count bytes of the bodies, ``max_body`` bounds the first.
     """
@@ -50,6 +51,7 @@ class Exchange:
         "_recorded",
         "_sink",
         "_started",
+        "answer_lines",
         "asked",
         "body_done",
         "connection",
@@ -79,7 +81,7 @@ class Exchange:
         self.connection = connection
         self.time = time
         self.has_body = has_body
-        self.id_line = carrier.site.next_id_line()
+        self.id_line = self.answer_lines = carrier.site.next_id_line()
         self.decision: Admission | None = None
         self.responder: IResponder | None = None
         self.asked: RequestHead | None = None
@@ -162,7 +164,7 @@ class Exchange:
         if self._body_left == 0 and not self._record(unseen=True):
             return
         self.held = not flush
-        self._carrier.writer.head(status, lines + self.id_line, length, reason, bodiless, self.held)
+        self._carrier.writer.head(status, lines + self.answer_lines, length, reason, bodiless, self.held)
 
     def flush(self) -> None:
         """Send a head that `start` kept back."""
@@ -215,7 +217,7 @@ class Exchange:
             self.sent = len(body)
         if not self._record(unseen=True):
             return
-        self._carrier.writer.whole(status, lines + self.id_line, body, reason, bodiless)
+        self._carrier.writer.whole(status, lines + self.answer_lines, body, reason, bodiless)
         self._end()
 
     def interim(self, status: int, lines: bytes) -> None:
@@ -252,7 +254,7 @@ class Exchange:
         if self._record(unseen=True, opens_tunnel=True):
             self._sink = sink
             self.tunnel = True
-            self._carrier.open_tunnel(lines + self.id_line)
+            self._carrier.open_tunnel(lines + self.answer_lines)
 
     def tunnel_send(self, data: bytes) -> None:
         """Send bytes to the client's end of the tunnel."""
@@ -463,7 +465,7 @@ class Exchange:
         self._leave()
         if self.held:
             carrier.writer.discard_head()
-        carrier.writer.whole(status, lines + self.id_line, body, b"", bodiless)
+        carrier.writer.whole(status, lines + self.answer_lines, body, b"", bodiless)
         self._end()
 
 

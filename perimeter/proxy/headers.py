@@ -48,6 +48,8 @@ _NEVER_IN_TRAILERS = frozenset(
 )
 #: Headers of a response that can contain a path of the upstream.
 _MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
+#: The beginning of all headers of cross-origin resource sharing.
+_CORS = b"access-control-"
 _MAX_NAMES = 1000
 KNOWN_NAMES = tuple(name.encode("ascii") for name in KNOWN)
 """Headers that known services take for the identity of the user."""
@@ -68,10 +70,11 @@ class HeaderRules:
 
     ``identity_names`` are the headers that a service could take for the identity, in any case; ``NAME*`` stands for all names
     that begin with ``NAME``. ``drop_method_overrides`` is for routes with rules about methods. With ``pass_authorization`` the
-    client's Authorization passes. The decision about a name is cached, which saves 1 µs for each header of a new head.
+    client's Authorization passes. With ``drop_cors`` nothing passes that the service says about cross-origin resource sharing,
+    because the gateway decides about it. The decision about a name is cached, which saves 1 µs for each header of a new head.
     """
 
-    __slots__ = ("_hidden", "_overrides", "_passing", "_prefixes", "_request_names", "_response_names")
+    __slots__ = ("_hidden", "_hidden_in_responses", "_overrides", "_passing", "_prefixes", "_request_names", "_response_names")
 
     def __init__(
         self,
@@ -79,12 +82,14 @@ class HeaderRules:
         *,
         drop_method_overrides: bool = False,
         pass_authorization: bool = False,
+        drop_cors: bool = False,
     ) -> None:
         names = [name.lower() for name in identity_names]
         self._hidden = frozenset(folded(name) for name in names if not name.endswith(b"*"))
         self._prefixes = (*_RESERVED_PREFIXES, *(folded(name[:-1]) for name in names if name.endswith(b"*")))
         self._passing = frozenset((b"authorization",)) if pass_authorization else frozenset()
         self._overrides = METHOD_OVERRIDES if drop_method_overrides else frozenset()
+        self._hidden_in_responses = (_CORS,) if drop_cors else ()
         # clients and services choose the names
         self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
         self._response_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
@@ -122,6 +127,9 @@ class HeaderRules:
         dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._overrides or self.reserved(name)
         return self._request_names.keep(name, not dropped or name in self._passing)
 
+    def _judge_response_name(self, name: bytes) -> bool:
+        return not (name in _HOP_BY_HOP or self.reserved(name) or name.startswith(self._hidden_in_responses))
+
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""
         return [(name, value) for name, value in trailers if self._judge_trailer_name(folded(name))]
@@ -153,7 +161,7 @@ class HeaderRules:
         for (name, value), line in received:
             allowed = passes.get(name)
             if allowed is None:
-                allowed = passes.keep(name, not (name in _HOP_BY_HOP or self.reserved(name)))
+                allowed = passes.keep(name, self._judge_response_name(name))
             if not allowed or name in named:
                 continue
             if map_value is not None and name in _MAPPED:

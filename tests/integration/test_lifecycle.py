@@ -397,17 +397,25 @@ class EndTests(GatewayCase):
         gateway = self.gateway(config, USERS)
         used, fresh = self.connect(gateway), self.connect(gateway)
         self.assertEqual(used.get("/1").status, 200)
-        raw = socket.create_connection(("127.0.0.1", gateway["https"]), 10)
-        self.addCleanup(raw.close)
-        gateway.signal(signal.SIGTERM)
-        gateway.await_notification("STOPPING=1")
+        begun = insecure_context().wrap_socket(
+            socket.create_connection(("127.0.0.1", gateway["https"]), 10), do_handshake_on_connect=False
+        )
+        self.addCleanup(begun.close)
+        gateway.signal(signal.SIGSTOP)  # all of this arrives before the stop does
         for wire in (used, fresh):
-            response = wire.get("/2")
+            wire.send(b"GET /2 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+        begun.settimeout(0)
+        self.assertRaises(ssl.SSLWantReadError, begun.do_handshake)
+        begun.settimeout(10)
+        gateway.signal(signal.SIGTERM)
+        gateway.signal(signal.SIGCONT)
+        begun.do_handshake()
+        begun.sendall(b"GET /3 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+        self.assertIn(b" 200 ", begun.recv(4096))
+        for wire in (used, fresh):
+            response = wire.response()
             self.assertEqual((response.status, response.get("connection")), (200, "close"))
             self.assertTrue(wire.closed())
-        with insecure_context().wrap_socket(raw) as secure:
-            secure.sendall(b"GET /3 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
-            self.assertIn(b" 200 ", secure.recv(4096))
         self.assertEqual(gateway.wait(), -signal.SIGTERM)
 
     def test_sigterm_waits_for_drain_timeout_at_most(self) -> None:

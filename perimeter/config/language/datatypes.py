@@ -49,14 +49,16 @@ _NO_PATH = Path()
 class BadValue(Exception):
     """A text is not what its datatype expects.
 
-    ``complete`` marks a ``message`` that explains the value already; otherwise the section adds "not" and the value.
+    ``complete`` marks a ``message`` that explains the value already; otherwise the section adds "not" and the value. ``at`` is
+    the offset of the fault in the text, for a text that has parts; None for the text as a whole.
     """
 
-    def __init__(self, message: str, suggestion: str = "", *, complete: bool = False) -> None:
+    def __init__(self, message: str, suggestion: str = "", *, complete: bool = False, at: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.suggestion = suggestion
         self.complete = complete
+        self.at = at
 
 
 class NotHere(BadValue):
@@ -77,9 +79,11 @@ class Datatype(Generic[T]):
 
     ``empty`` stands for "not set". For a list, ``item`` is set: the section splits the text at ``separators`` and converts each
     part, and ``whole`` makes the value of the tuple of them. ``words`` is the enumeration of a datatype that is a closed set of
-    words. ``convert`` and ``whole`` raise `BadValue`. What follows ``before_reference`` in the text may be a reference to a value
-    that is stored elsewhere; without it only the whole text may be one. With ``quotes`` a value may be in quotes, which
-    ``convert`` deals with; the section refuses them in values of all other datatypes.
+    words. ``split`` replaces ``separators`` where a list has a grammar of its own: it makes of the whole text, whose lines are
+    separated by newlines, its parts and their offsets. ``convert`` and ``whole`` raise `BadValue`. What follows
+    ``before_reference`` in the text may be a reference to a value that is stored elsewhere; without it only the whole text may be
+    one. With ``quotes`` a value may be in quotes, which ``convert`` deals with; the section refuses them in values of all other
+    datatypes.
     """
 
     label: str
@@ -92,6 +96,7 @@ class Datatype(Generic[T]):
     whole: Callable[[Any], Any] = _unchanged
     before_reference: re.Pattern[str] | None = None
     quotes: bool = False
+    split: Callable[[str], list[tuple[int, str]]] | None = None
 
 
 def closest(word: str, legal: Sequence[str]) -> str:
@@ -102,7 +107,7 @@ def closest(word: str, legal: Sequence[str]) -> str:
 
 def optional(kind: Datatype[T]) -> Datatype[T | None]:
     """``kind``, or None if the option is not set."""
-    return Datatype(kind.label, kind.convert, None, kind.secret, kind.item, kind.separators, whole=kind.whole)
+    return Datatype(kind.label, kind.convert, None, kind.secret, kind.item, kind.separators, whole=kind.whole, split=kind.split)
 
 
 def list_of(
@@ -110,17 +115,18 @@ def list_of(
     separators: str = ",\n",
     label: str = "",
     whole: Callable[[tuple[T, ...]], tuple[T, ...]] = _unchanged,
+    split: Callable[[str], list[tuple[int, str]]] | None = None,
 ) -> Datatype[tuple[T, ...]]:
     """A tuple of ``item`` values, separated by commas or newlines; empty parts do not count.
 
-    ``whole`` may check the tuple (and raise `BadValue`) or replace it.
+    ``whole`` may check the tuple (and raise `BadValue`) or replace it. ``split`` replaces ``separators`` (`Datatype`).
     """
 
     def one(text: str, base: Path) -> tuple[T, ...]:
         return (item.convert(text, base),)
 
     plural = item.label if "|" in item.label else f"{item.label}s"
-    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole)
+    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole, split=split)
 
 
 def _text(text: str, base: Path) -> str:

@@ -23,18 +23,27 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 class ScannedOption:
     """An option as written: its name in lower case, and the rows of its value with their line numbers.
 
-    ``cut`` has the lines of those rows from which a comment was removed.
+    ``cut`` has the lines of those rows from which a comment was removed. ``columns`` are the columns in which the texts of the
+    rows begin, counted from 1.
     """
 
     name: str
     line: int
     rows: tuple[tuple[int, str], ...]
     cut: frozenset[int] = frozenset()
+    columns: tuple[int, ...] = ()
 
     @property
     def value(self) -> str:
         """The value as configparser gives it: rows joined by newlines."""
         return "\n".join(text for _, text in self.rows).rstrip()
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column in the file of the character at ``offset`` of `value`; the column is 0 if it is not known."""
+        row = self.value.count("\n", 0, offset)
+        start = self.value.rfind("\n", 0, offset) + 1
+        column = self.columns[row] + offset - start if row < len(self.columns) else 0
+        return self.rows[row][0], column
 
 
 @attrs.frozen
@@ -61,11 +70,12 @@ class _Scan:
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
-        self.sections: list[tuple[str, int, dict[str, tuple[int, list[tuple[int, str]]]]]] = []
+        #: name -> line and rows of an option; a row is its line, its text, and the column where that begins
+        self.sections: list[tuple[str, int, dict[str, tuple[int, list[tuple[int, str, int]]]]]] = []
         self.seen: dict[str, int] = {}
         self.header = ""
         #: the rows of the option that a continuation line belongs to; those of a faulty one are collected and dropped
-        self.rows: list[tuple[int, str]] | None = None
+        self.rows: list[tuple[int, str, int]] | None = None
         self.indent = 0
         #: the lines in which a comment follows other text
         self.cut: set[int] = set()
@@ -78,7 +88,7 @@ class _Scan:
         text = (line[: comment.start()] if comment else line).strip()
         if not text:
             if comment is None and self.rows is not None:
-                self.rows.append((number, ""))
+                self.rows.append((number, "", 0))
             return
         if comment:
             self.cut.add(number)
@@ -86,13 +96,13 @@ class _Scan:
             self.fault(number, "there is a control character in this line")
         indent = len(line) - len(line.lstrip())
         if self.rows is not None and indent > self.indent:
-            self.rows.append((number, text))
+            self.rows.append((number, text, indent + 1))
             return
         self.indent = indent
         if text.startswith("["):
             self._header(number, text)
         else:
-            self._option(number, text)
+            self._option(number, text, indent)
 
     def _header(self, number: int, text: str) -> None:
         self.rows = None
@@ -105,8 +115,8 @@ class _Scan:
         self.seen.setdefault(self.header, number)
         self.sections.append((self.header, number, {}))
 
-    def _option(self, number: int, text: str) -> None:
-        rows: list[tuple[int, str]] = []
+    def _option(self, number: int, text: str, indent: int) -> None:
+        rows: list[tuple[int, str, int]] = []
         self.rows = rows
         match = _OPTION.match(text)
         if not self.sections:
@@ -118,7 +128,7 @@ class _Scan:
             self.fault(number, "this line is neither a [section] nor an option = value")
             return
         name = match[1].lower()
-        rows.append((number, match[2].strip()))
+        rows.append((number, match[2].strip(), indent + match.start(2) + 1))
         options = self.sections[-1][2]
         if name in options:
             self.fault(number, f"this option is already set in line {options[name][0]}", name)
@@ -139,7 +149,13 @@ def scan(text: str) -> tuple[list[ScannedSection], list[Fault]]:
             header,
             line,
             tuple(
-                ScannedOption(name, number, tuple(rows), frozenset(row for row, _ in rows if row in state.cut))
+                ScannedOption(
+                    name,
+                    number,
+                    tuple((row, text) for row, text, _ in rows),
+                    frozenset(row for row, _, _ in rows if row in state.cut),
+                    tuple(column for _, _, column in rows),
+                )
                 for name, (number, rows) in options.items()
             ),
         )

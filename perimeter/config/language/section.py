@@ -233,13 +233,14 @@ class Section:
     def _many(self, scanned: ScannedOption, kind: Datatype[Any]) -> Any:
         assert kind.item is not None
         values = []
-        for line, row in scanned.rows:
-            for text in _split(row, kind.separators):
-                resolved = self._resolved(scanned, text, line, kind)
-                parts = [resolved]
-                if resolved is not None and resolved.origin:
-                    parts = [attrs.evolve(resolved, text=part) for part in _split(resolved.text, kind.separators)]
+        for offset, text in _split_text(scanned.value, kind):
+            line, column = scanned.place(offset)
+            resolved = self._resolved(scanned, text, line, kind)
+            if resolved is not None and resolved.origin:
+                parts = [attrs.evolve(resolved, text=part) for _, part in _split_text(resolved.text, kind)]
                 values += [self._converted(scanned, kind.item, line, part) for part in parts]
+            else:
+                values.append(self._converted(scanned, kind.item, line, resolved, offset if column else None))
         if not values:
             self.problem(scanned.name, "expected at least one value")
             return _MISSING
@@ -284,7 +285,10 @@ class Section:
         self.problem(scanned.name, message, bare, line=line)
         return True
 
-    def _converted(self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None) -> Any:
+    def _converted(
+        self, scanned: ScannedOption, kind: Datatype[Any], line: int, resolved: Resolved | None, offset: int | None = None
+    ) -> Any:
+        """The value of ``resolved``, which begins at ``offset`` of the option's text if that is known; `_MISSING` for a fault."""
         if resolved is None or self._quoted(scanned, kind, line, resolved):
             return _MISSING
         try:
@@ -295,6 +299,9 @@ class Section:
             if resolved.origin:
                 expected = f"expected {kind.label}" if bad.complete else bad.message
                 self.problem(scanned.name, f"{expected}, not the value of {resolved.origin}", line=line)
+            elif bad.at is not None and offset is not None:
+                line, column = scanned.place(offset + bad.at)
+                self.problem(scanned.name, f"column {column}: {bad.message}", bad.suggestion, line=line)
             elif bad.complete:
                 self.problem(scanned.name, bad.message, bad.suggestion, line=line)
             else:
@@ -326,10 +333,16 @@ class _Under(Section):
         self._outer._note(self._prefix + name, None if option is None else attrs.evolve(option, name=self._prefix + name))
 
 
-def _split(text: str, separators: str) -> list[str]:
-    for separator in separators[1:]:
-        text = text.replace(separator, separators[0])
-    return [part.strip() for part in text.split(separators[0]) if part.strip()]
+def _split_text(text: str, kind: Datatype[Any]) -> list[tuple[int, str]]:
+    """The parts of a list's ``text`` that are not empty, and their offsets."""
+    if kind.split is not None:
+        return kind.split(text)
+    found = []
+    for part in re.finditer(f"[^\n{re.escape(kind.separators)}]+", text):
+        bare = part[0].strip()
+        if bare:
+            found.append((part.start() + part[0].index(bare), bare))
+    return found
 
 
 def _shown(text: str) -> str:

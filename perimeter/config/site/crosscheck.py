@@ -16,6 +16,7 @@ from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorSettings
+from perimeter.config.site.expression import AllOf, AnyOf, Expression, Not
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.methods import REGISTERED_METHODS
@@ -119,8 +120,8 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     _realms_exist(section, its.deny, route.deny, realms)
 
 
-def _realms_exist(section: Section, option: Named, rules: Sequence[Rule], realms: Sequence[str]) -> None:
-    for rule in rules:
+def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], realms: Sequence[str]) -> None:
+    for rule in (term for one in rules for term in one.terms):
         # A misspelt realm in deny would admit the users that it is meant to refuse (attack 41).
         if rule.kind is RuleKind.REALM and realms and rule.value not in realms:
             near = closest(rule.value, realms)
@@ -204,6 +205,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _any_realm(config)
     found += _odd_methods(config)
+    found += _certificates(config)
     found += _metrics(config)
     found += _sign_in(config)
     found += [
@@ -228,7 +230,7 @@ def _any_realm(config: SiteConfig) -> list[str]:
         return []
     found = []
     for route in config.routes:
-        rules = [rule for rule in route.allow or () if rule.kind in (RuleKind.USER, RuleKind.ROLE) and not rule.realm]
+        rules = [rule for one in route.allow or () for rule in _of_any_realm(one)]
         if rules:
             found.append(
                 f"[route {route.name}] allow: {', '.join(map(str, rules))} holds in every realm ({', '.join(realms)}): "
@@ -237,12 +239,52 @@ def _any_realm(config: SiteConfig) -> list[str]:
     return found
 
 
+def _of_any_realm(expression: Expression) -> list[Rule]:
+    """The users and roles by which ``expression`` matches in several realms. With a term for the realm beside them it does not;
+    under a ``not`` a name without a realm is the safe form."""
+    match expression:
+        case Rule():
+            return [expression] if expression.kind in (RuleKind.USER, RuleKind.ROLE) and not expression.realm else []
+        case AnyOf():
+            return [rule for one in expression.parts for rule in _of_any_realm(one)]
+        case AllOf():
+            bound = any(_of_one_realm(one) for one in expression.parts)
+            return [] if bound else [rule for one in expression.parts for rule in _of_any_realm(one)]
+        case Not():
+            return []
+
+
+def _of_one_realm(expression: Expression) -> bool:
+    """Whether all that ``expression`` matches is of a realm that it names."""
+    match expression:
+        case Rule():
+            return expression.kind is RuleKind.REALM or bool(expression.realm)
+        case AnyOf():
+            return all(map(_of_one_realm, expression.parts))
+        case AllOf():
+            return any(map(_of_one_realm, expression.parts))
+        case Not():
+            return False
+
+
+def _certificates(config: SiteConfig) -> list[str]:
+    """Rules about client certificates that no listener asks for."""
+    if any(listener.client_ca for listener in config.listeners):
+        return []
+    return [
+        f"[route {route.name}] has a rule with certificate:, but no listener has a client_ca: in allow it never matches, and in "
+        "deny it refuses every client"
+        for route in config.routes
+        if route.compares(RuleKind.CERTIFICATE)
+    ]
+
+
 def _odd_methods(config: SiteConfig) -> list[str]:
     """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
     found = []
     for route in config.routes:
         for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
-            for rule in rules:
+            for rule in (term for one in rules for term in one.terms):
                 if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
                     near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
                     hint = f", did you mean {near}?" if near else ""

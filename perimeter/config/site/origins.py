@@ -14,16 +14,21 @@ _ORIGIN = re.compile(r"([a-z][a-z0-9+.\-]*)://(?:\[[0-9a-f:.]+\]|[a-z0-9._\-]+)(
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def _site(text: str, base: Path) -> str:
-    """``refuse``, ``allow``, or an origin as browsers write it (RFC 6454, section 6.2)."""
-    if text in ("refuse", ANY_SITE):
-        return text
+def origin(text: str, expected: str) -> str:
+    """``text`` as browsers write an origin (RFC 6454, section 6.2). Raises `BadValue`; ``expected`` is what is expected."""
     match = _ORIGIN.match(text.lower())
     if match is None:
-        raise BadValue("expected refuse, allow or an origin such as https://app.example.com", ANY_SITE if text == "*" else "")
+        raise BadValue(f"expected {expected}", ANY_SITE if text == "*" else "")
     if match.end() != len(text):
         raise BadValue("expected an origin, without a path", match[0])
     return match[0].removesuffix(_DEFAULT_PORTS.get(match[1], "\0"))
+
+
+def _site(text: str, base: Path) -> str:
+    """``refuse``, ``allow``, or an origin."""
+    if text in ("refuse", ANY_SITE):
+        return text
+    return origin(text, "refuse, allow or an origin such as https://app.example.com")
 
 
 def _sites(sites: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,9 +26,11 @@ from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
+from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_host import ROUTE_HOSTS
-from perimeter.config.site.rule import RULE, Rule, RuleKind
+from perimeter.config.site.rule import OF_USERS, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
 
 
@@ -107,17 +109,21 @@ class RouteSettings(Settings):
         "takes passwords, otherwise `bearer`; with `browser_login`, `bearer`",
         default="",
     )
-    allow: tuple[Rule, ...] | None = option(
-        optional(list_of(RULE)),
-        "who may send requests: `role:x`, `user:x`, `realm:x` or `method:GET`; one match is enough. `user:staff/x` and "
-        "`role:staff/x` are of the realm `staff`, without a realm they are of any. A name with blanks or other special "
-        'characters is in double quotes: `role:"Domain Users"`. Roles of a realm with an LDAP directory compare without case, as '
-        "the directory does. Not set: every authenticated user",
+    allow: tuple[Expression, ...] | None = option(
+        optional(EXPRESSIONS),
+        "who may send requests: terms separated by commas, one match is enough. Terms are `role:x`, `user:x`, `realm:x`, "
+        "`method:GET`, `network:10.0.0.0/8`, `attribute:department=sales`, `scope:read`, `certificate:dns=x` (also `cn`, "
+        "`email`, `uri`, `subject`, `issuer` and `sha256`) and `time:Mon-Fri 08:00-18:00 Europe/Zurich`; `and`, `or`, `not` and "
+        "brackets combine them. `user:staff/x` and `role:staff/x` are of the realm `staff`, without a realm they are of any. A "
+        'name with blanks or other special characters is in double quotes: `role:"Domain Users"`. Roles of a realm with an LDAP '
+        "directory compare without case, as the directory does. Not set: every authenticated user",
         default="",
         empty_message="is empty: leave it out to admit every authenticated user, or list who is admitted",
     )
-    deny: tuple[Rule, ...] = option(
-        list_of(RULE), "who may not send requests, written like `allow`; takes precedence over `allow`", default=""
+    deny: tuple[Expression, ...] = option(
+        EXPRESSIONS,
+        "who may not send requests, written like `allow`; takes precedence over `allow`. What is not known counts as a match",
+        default="",
     )
     networks: tuple[Network, ...] = option(
         list_of(NETWORK), "networks from which requests are accepted; not set: all", default=""
@@ -186,6 +192,26 @@ class RouteSettings(Settings):
         "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",
     )
+    cors: tuple[str, ...] = option(
+        PAGES,
+        "origins of the pages of other sites that may read responses; the gateway answers their preflights without credentials, "
+        "and replaces what the service says about it. `*`: pages of all sites; `pass`: the service decides, and gets preflights "
+        "without credentials",
+        default="",
+    )
+    cors_methods: tuple[str, ...] = option(METHODS, "with `cors`: methods of requests of these pages", default="GET, HEAD, POST")
+    cors_headers: tuple[str, ...] = option(
+        HEADERS, "with `cors`: headers that these pages may send, besides those that all pages may send", default=""
+    )
+    cors_credentials: bool = option(
+        BOOLEAN,
+        "with `cors`: `yes` lets these pages send requests with credentials that browsers add, as `cross_site` does",
+        default="no",
+    )
+    cors_expose: tuple[str, ...] = option(HEADERS, "with `cors`: headers of responses that these pages may read", default="")
+    cors_max_age: float = option(
+        duration(zero=True), "with `cors`: how long a browser remembers the answer to a preflight", default="10m"
+    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -201,14 +227,23 @@ class RouteSettings(Settings):
     line: int = 0
 
     def with_realms(self, realms: Collection[str]) -> RouteSettings:
-        """The route whose rules know which of ``realms`` they name (`Rule.of_realm`)."""
-        allow = None if self.allow is None else tuple(rule.of_realm(realms) for rule in self.allow)
-        return attrs.evolve(self, allow=allow, deny=tuple(rule.of_realm(realms) for rule in self.deny))
+        """The route whose rules know which of ``realms`` they name (`perimeter.config.site.rule.Rule.of_realms`)."""
+        allow = None if self.allow is None else tuple(one.of_realms(realms) for one in self.allow)
+        return attrs.evolve(self, allow=allow, deny=tuple(one.of_realms(realms) for one in self.deny))
+
+    def compares(self, kind: RuleKind) -> bool:
+        """Whether a term of ``allow`` or ``deny`` is of ``kind``."""
+        return any(term.kind is kind for one in (*(self.allow or ()), *self.deny) for term in one.terms)
 
     @property
     def by_method(self) -> bool:
         """Whether a rule compares the method."""
-        return any(rule.kind is RuleKind.METHOD for rule in (*(self.allow or ()), *self.deny))
+        return self.compares(RuleKind.METHOD)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the gateway decides about cross-origin resource sharing."""
+        return bool(self.cors) and self.cors != (PASS,)
 
     @property
     def upgrades(self) -> tuple[str, ...]:
@@ -231,6 +266,7 @@ class RouteSettings(Settings):
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
+        self._check_cors(section)
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse(
                 [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
@@ -238,6 +274,18 @@ class RouteSettings(Settings):
             )
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
+
+    def _check_cors(self, section: Section) -> None:
+        its = attrs.fields(RouteSettings)
+        details = (its.cors_methods, its.cors_headers, its.cors_credentials, its.cors_expose, its.cors_max_age)
+        if not self.shared:
+            if not section.faulty(its.cors):
+                section.refuse(details, "needs cors with the origins of pages")
+            if self.cors and self.static is not None:
+                section.problem(its.cors, "expected origins: pass is only allowed with upstream")
+            return
+        if ANY_PAGE in self.cors and self.cors_credentials:
+            section.problem(its.cors_credentials, "is not allowed with cors = *: list the origins that may act as the user")
 
     def _check_app_authorization(self, section: Section) -> None:
         its = attrs.fields(RouteSettings)
@@ -268,10 +316,10 @@ class RouteSettings(Settings):
             section.problem("", "a route needs a target: upstream = NAME or static = DIRECTORY")
 
 
-def _check_anonymous(section: Section, option: Named, rules: Iterable[Rule]) -> None:
-    for rule in rules:
-        if rule.kind is not RuleKind.METHOD:
-            shown = section.quote(option, str(rule))
+def _check_anonymous(section: Section, option: Named, rules: Iterable[Expression]) -> None:
+    for term in (term for one in rules for term in one.terms):
+        if term.kind in OF_USERS:
+            shown = section.quote(option, str(term))
             section.problem(option, f"{shown} can never match, because with auth = none no client has an identity")
 
 

@@ -109,7 +109,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     pools = upstream_pools(config, prepared.upstream_tls, runtime)
     directory_realms = prepared.authenticators.services.directory_realms
     passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(directory_realms, passwords, f"{config.login.path}/login".encode("ascii"))
+    shared = RouteParts(directory_realms, passwords, f"{config.login.path}/login".encode("ascii"), reactor.seconds)
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from math import inf
 
 import attrs
@@ -12,10 +14,12 @@ from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.cors import Cors
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
+from perimeter.targets.preflight import PreflightTarget
 
 
 @attrs.frozen
@@ -23,16 +27,48 @@ class RouteParts:
     """What routes follow besides their own settings.
 
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``.
+    of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
     login: bytes = b"/.perimeter/login"
+    clock: Callable[[], float] = time.time
 
 
 def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
     """The route that ``settings`` describe, to ``target``."""
+    route = _route_of(settings, target, sink, shared)
+    if not settings.cors:
+        return route
+    cors = _cors(settings)
+    preflights = attrs.evolve(route, target=target if cors is None else PreflightTarget(cors))
+    return attrs.evolve(route, cors=cors, preflights=preflights)
+
+
+def _cors(settings: RouteSettings) -> Cors | None:
+    """What pages of other sites may do; None if the service decides."""
+    if not settings.shared:
+        return None
+    return Cors(
+        frozenset(one.encode("ascii") for one in settings.cors),
+        settings.cors_methods,
+        settings.cors_headers,
+        settings.cors_expose,
+        settings.cors_credentials,
+        int(settings.cors_max_age),
+    )
+
+
+def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
+    """The origins whose pages may send unsafe requests with credentials of the browser; None for all."""
+    if settings.cross_site == (ANY_SITE,):
+        return None
+    pages = settings.cors if settings.shared and settings.cors_credentials else ()
+    return frozenset(one.encode("ascii") for one in (*settings.cross_site, *pages))
+
+
+def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
     rewrite, fixed = settings.rewrite, settings.authorization.value
     return Route(
         name=settings.name,
@@ -46,7 +82,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
             stranger=_challenges(settings, shared.passwords),
             login=shared.login if settings.browser_login else b"",
         ),
-        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms),
+        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms, clock=shared.clock),
         networks=settings.networks,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
@@ -65,7 +101,7 @@ def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared:
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
-        cross_site=None if settings.cross_site == (ANY_SITE,) else frozenset(one.encode("ascii") for one in settings.cross_site),
+        cross_site=_cross_site(settings),
     )
 
 

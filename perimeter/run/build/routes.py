@@ -47,11 +47,14 @@ def configured_routes(
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
     hidden = believed | {name.encode("ascii") for name in names}
     rules = {
-        (strict, passes): HeaderRules(hidden, drop_method_overrides=strict, pass_authorization=passes)
+        (strict, passes, shared_out): HeaderRules(
+            hidden, drop_method_overrides=strict, pass_authorization=passes, drop_cors=shared_out
+        )
         for strict in (False, True)
         for passes in (False, True)
+        for shared_out in (False, True)
     }
-    targets: dict[tuple[str, bool, bool], ProxyTarget] = {}
+    targets: dict[tuple[str, bool, bool, bool], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -59,7 +62,7 @@ def configured_routes(
             target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method, settings.authorization.passes)
+            key = (settings.upstream, settings.by_method, settings.authorization.passes, settings.shared)
             if key not in targets:
                 targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
             target = targets[key]

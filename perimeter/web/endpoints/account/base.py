@@ -8,7 +8,9 @@ from typing import Any, Final
 import attrs
 
 from perimeter.gate.access import Asks, session_only
+from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
+from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
 from perimeter.sessions.session import Session
 from perimeter.tokens.book import TokenBook
@@ -27,12 +29,17 @@ class AccountParts:
     tokens: TokenBook | None
     routes: Sequence[Route]
 
-    def usable(self, user: Principal) -> list[str]:
-        """The names of the routes that ask for credentials and may admit the user. The page does not show other names."""
+    def usable(self, user: Principal, exchange: Exchange) -> list[str]:
+        """The names of the routes that ask for credentials and may admit the user of ``exchange`` now. The page does not show
+        other names."""
+        decision = exchange.decision
+        assert isinstance(decision, Admitted)
+        address, connection = decision.address, None if decision.relayed else exchange.connection
         return [
             route.name
             for route in self.routes
-            if route.access.asks is not Asks.NONE and any(route.policy.permits(user, method) for method in _USUAL_METHODS)
+            if route.access.asks is not Asks.NONE
+            and any(route.policy.permits(user, method, address, connection) for method in _USUAL_METHODS)
         ]
 
 

@@ -82,7 +82,7 @@ class AccountTokens(AccountEndpoint):
             name=last.get("name", ""),
             lifetimes=choices,
             lifetime=last.get("expires_in", str(usual)),
-            routes=self.parts.usable(user_of(request)),
+            routes=self.parts.usable(user_of(request), exchange_of(request)),
             chosen=values.get("routes", []),
             methods=_METHODS,
             chosen_methods=methods,
@@ -123,7 +123,7 @@ class AccountTokens(AccountEndpoint):
             return again
         self._asked.keep(id, True)
         try:
-            asked = token_request(members_of(values), frozenset(self.parts.usable(user)))
+            asked = token_request(members_of(values), frozenset(self.parts.usable(user, exchange_of(request))))
             text, kept = await self._made(user, asked, id)
         except Unfit as error:
             self._asked.pop(id, None)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +16,12 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 from zope.interface.verify import verifyObject
 
+from perimeter.auth.certificate_names import CertificateName, names_in
 from perimeter.auth.kinds.certificate import (
     CertificateAuthenticator,
     CertificateFactory,
-    CertificateName,
     CertificateSettings,
     RolesFrom,
-    names_in,
 )
 from perimeter.auth.kinds.trusted_header import TrustedHeaderAuthenticator, TrustedHeaderFactory, TrustedHeaderSettings
 from perimeter.auth.text import local_part
@@ -38,28 +34,10 @@ from perimeter.model import AuthenticationRequest, BasicCredentials, ConnectionC
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory, IReadsFields, ISchemes
 from perimeter.plugin.services import AuthServices
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
+from tests.unit.doubles.client_certificates import certificate
 from tests.unit.doubles.properties import reached, reaches
 
-KEY = ec.generate_private_key(ec.SECP256R1())
 UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
-
-
-def certificate(
-    *attributes: tuple[x509.ObjectIdentifier, str], sans: list[x509.GeneralName] | None = None, issuer: str = "CN=Users CA"
-) -> x509.Certificate:
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes]))
-        .issuer_name(x509.Name.from_rfc4514_string(issuer))
-        .public_key(KEY.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + timedelta(days=1))
-    )
-    if sans:
-        builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
-    return builder.sign(KEY, hashes.SHA256())
 
 
 def upn(value: bytes) -> x509.OtherName:

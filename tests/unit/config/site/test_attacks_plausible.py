@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,11 +69,11 @@ class PathTests(RouteCase):
                 for path in ("/public*", "/public|/news", "/{id}/public", "/a/*/public", "/public\\.html", "/public?")
             ),
             *(("path", path) for path in ("^/public|^/news", "/public /news", "/[^/]+")),
-            *(("allow", rule) for rule in ("!user:bob", "not role:ops", "- user:bob", "(role:ops)", "except role:ops")),
+            *(("allow", rule) for rule in ("!user:bob", "not user bob", "- user:bob", "role:(ops)", "except user:bob")),
         ):
             found = self.route("", written) if option == "path" else self.route(f"{option} = {written}\n")
-            self.assertTrue(found and found[0].startswith(f"{option}: expected"), (written, found))
-            self.assertNotIn("did you mean", found[0], written)
+            self.assertTrue(found and found[0].startswith(f"{option}: "), (written, found))
+            self.assertIsNone(re.search(r"did you mean (?!and not\?)", found[0]), (written, found))
 
     def test_attack_70_the_path_that_replaces_it(self) -> None:
         self.assertIn("rewrite: expected one plain path", self.route("rewrite = /$1\n")[0])
@@ -99,11 +101,11 @@ class PathTests(RouteCase):
 class RuleTests(RouteCase):
     def test_attack_70_operators_lists_and_wildcards_are_no_names(self) -> None:
         for rule in (
-            *("role:admin and method:POST", "role:admin role:ops", "role:admin AND role:ops", "role:admin && method:POST"),
+            *("role:admin with method:POST", "role:admin role:ops", "role:admin AND role:ops", "role:admin && method:POST"),
             *(
                 "role:admin|ops",
                 "role:admin | role:ops",
-                "role:admin or role:ops",
+                "role:admin or ops",
                 "role:admin;role:ops",
                 "role:!admin",
                 "role:~admin",
@@ -119,7 +121,7 @@ class RuleTests(RouteCase):
                 "role:^admin$",
             ),
             *(
-                "not role:admin",
+                "not admin",
                 "!role:admin",
                 "role=admin",
                 "role:admin ops",
@@ -158,8 +160,9 @@ class RuleTests(RouteCase):
 
     def test_attack_70_the_right_spelling(self) -> None:
         for rule, expected in (
-            ("role:admin and method:POST", "rules that have to hold together need a route of their own"),
-            ("role:admin role:ops", "separate several with commas"),
+            ("role:admin AND method:POST", "column 20: the operators are and, or and not, in lower case, did you mean and"),
+            ("role:admin && method:POST", "column 20: the operators are and, or and not, in lower case, did you mean and"),
+            ("role:admin role:ops", "column 20: expected and, or or a comma before this term"),
             ("role:Domain Users", 'did you mean role:"Domain Users"'),
             ("role:'admin'", "did you mean role:admin"),
             ("role:\u201cadmin\u201d", "did you mean role:admin"),

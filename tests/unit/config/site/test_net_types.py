@@ -11,8 +11,9 @@ from perimeter.config.language import net_types as nettypes
 from perimeter.config.language.datatypes import FILE_NAME, BadValue
 from perimeter.config.site import errors, server
 from perimeter.config.site.errors import ErrorPage
+from perimeter.config.site.expression import EXPRESSION
 from perimeter.config.site.route_host import ROUTE_HOST
-from perimeter.config.site.rule import RULE, Rule
+from perimeter.config.site.rule import Rule
 from perimeter.config.site.server import ServerSettings
 from tests.unit.config.language.test_datatypes import HERE, DatatypeCase
 from tests.unit.doubles.properties import reached, reaches
@@ -218,7 +219,7 @@ class RoutePathTests(DatatypeCase):
 class RuleTests(DatatypeCase):
     def test_rules(self) -> None:
         self.good(
-            RULE,
+            EXPRESSION,
             {
                 "role:admin": Rule("role", "admin"),
                 "user: alice": Rule("user", "alice"),
@@ -226,8 +227,8 @@ class RuleTests(DatatypeCase):
                 "method:GET": Rule("method", "GET"),
             },
         )
-        self.bad(RULE, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
-        self.suggests(RULE, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
+        self.bad(EXPRESSION, ["admin", "role:", ":x", "Role:x", "group:x", "method:G T"])
+        self.suggests(EXPRESSION, {"rol:x": "role:x", "method:get": "method:GET", "GET": "method:GET", "usr:alice": "user:alice"})
 
     def test_error_pages(self) -> None:
         self.good(errors.PAGE, {"500 502 503 504 /50x.html": ErrorPage((500, 502, 503, 504), "/50x.html")})
