@@ -6,11 +6,14 @@ The peers are haproxy, nginx, curl and OpenSSL's client.
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import ssl
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -131,6 +134,11 @@ class UnixSocketTests(ListeningCase):
         near = ("-H", "X-Forwarded-For: 192.0.2.9", "http://gw/near")
         self.assertEqual(self.curl("--unix-socket", str(self.socket), *near), "200")
         self.assertEqual(self.client(), "192.0.2.9 192.0.2.9, unix:")
+
+    def test_built_in_endpoints_and_wrong_passwords(self) -> None:
+        for user, status in (("alice:secret", "200"), ("alice:wrong", "401"), ("alice:secret", "200")):
+            self.assertEqual(self.curl("--unix-socket", str(self.socket), "-u", user, "http://gw/token"), status)
+        self.assertTrue(self.served.audit()[-1].startswith("unix: "))
 
     def test_nginx_connects(self) -> None:
         nginx = self.nginx({}, f"location / {{ proxy_pass http://unix:{self.socket}:/; }}")
@@ -333,6 +341,45 @@ def received(sock: socket.socket) -> bytes:
     except ConnectionResetError:
         return found
     return found
+
+
+class WorkersTests(GatewayCase):
+    def test_workers_share_a_unix_socket_and_an_upgrade_keeps_it(self) -> None:
+        directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))
+        self.addCleanup(shutil.rmtree, directory)
+        path = directory / "gateway.sock"
+        text = site(ROUTES.replace("<service>", self.upstream().url), perimeter="workers = 2")
+        text = text.replace("port = @http@\ninterface = 127.0.0.1", f"interface = unix:{path}\nmode = 0600")
+        gateway = self.gateway(text, USERS)
+        inode = path.stat().st_ino
+        self.assertEqual(self.mode(path), 0o600)
+        gateway.configure(text.replace("mode = 0600", "mode = 0666"))
+        gateway.reload()
+        self.assertEqual(self.mode(path), 0o666)
+        lasting = self.answered(path)
+        gateway.signal(signal.SIGUSR2)
+        gateway.await_notification("RELOADING=1")
+        gateway.await_notification("READY=1", 60)
+        self.answered(path).close()
+        lasting.close()
+        self.assertEqual((self.mode(path), path.stat().st_ino), (0o666, inode))
+        other = directory / "other.sock"
+        gateway.configure(text.replace(str(path), str(other)))
+        gateway.reload()
+        self.answered(other).close()
+        self.assertRaises(ConnectionRefusedError, self.answered, path)
+
+    def mode(self, path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    def answered(self, path: Path) -> socket.socket:
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(TIMEOUT)
+        client.connect(str(path))
+        client.sendall(b"GET /x HTTP/1.1\r\nHost: gw\r\n\r\n")
+        self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 200"))
+        return client
 
 
 class InterfaceTests(GatewayCase):
