@@ -64,7 +64,7 @@ class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: tokens, the gateway's own first, then those of authenticators; no Basic, whatever was wrong. ``BASIC``: passwords
-    alone. ``BOTH``: the two together. ``FIRST_HAND``: the schemes of authenticators, and not the gateway's own tokens.
+    alone. ``BOTH``: the two together, and Kerberos. ``FIRST_HAND``: the schemes of authenticators, not the gateway's own tokens.
     """
 
     BEARER = "bearer"
@@ -464,6 +464,40 @@ class AuditUnavailable(Unavailable):
 
     reason = "audit_unavailable"
     phrase = "The gateway cannot serve requests at the moment"
+
+
+# -- limits of a route
+
+
+class RateExceeded(Refusal):
+    """The client has sent more requests than a `rate` of the route allows (RFC 6585, section 4).
+
+    ``lines`` are the header lines RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11).
+    """
+
+    status = 429
+    reason = "rate_exceeded"
+    phrase = "Too many requests: try again later"
+
+    def __init__(self, detail: str, *, retry_after: int, lines: bytes) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.lines = lines
+
+
+class TooManyInFlight(Refusal):
+    """The client has as many requests in flight as the route allows (`in_flight`)."""
+
+    status = 429
+    reason = "too_many_in_flight"
+    phrase = "Too many requests at the same time: try again later"
+
+
+class DeadlineExceeded(Refusal):
+    """The response was not complete within `request_timeout`. A response that has begun is cut."""
+
+    status = 504
+    reason = "deadline_exceeded"
+    phrase = "The request took too long"
 
 
 # -- the upstream

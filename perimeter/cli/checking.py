@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from perimeter.cli.table import columns
 from perimeter.config.language.net_types import PeerNetwork
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
 from perimeter.config.site.listener import ListenerSettings, UnknownName
@@ -23,6 +22,9 @@ from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
 
+if TYPE_CHECKING:  # imported for a configuration that orders certificates
+    from perimeter.acme.orders import Order
+
 _LISTENER_COLUMNS = ("LISTENER", "PLACE", "CLIENTS", "CERTIFICATES")
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
@@ -31,13 +33,14 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 class Checked:
     """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched.
 
-    ``listeners`` has a row for each listener. The text has them only if there is one whose place, clients or certificates are not
-    those that listeners have without options.
+    ``orders`` are the certificates that the gateway gets by itself. ``listeners`` has a row for each listener. The text has them
+    only if there is one whose place, clients or certificates are not those that listeners have without options.
     """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     routes: tuple[tuple[str, ...], ...] = ()
+    orders: tuple[Order, ...] = ()
     listeners: tuple[tuple[str, ...], ...] = ()
     unusual: bool = False
 
@@ -49,7 +52,8 @@ class Checked:
         warnings = [f"warning: {warning}" for warning in self.warnings]
         table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
         listeners = [*columns([_LISTENER_COLUMNS, *self.listeners]), ""] if self.unusual else []
-        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table])
+        ordered = ["", *(one.text for one in self.orders)] if self.orders else []
+        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table, *ordered])
 
     @property
     def members(self) -> dict[str, Any]:
@@ -59,6 +63,7 @@ class Checked:
             "warnings": list(self.warnings),
             "listeners": [dict(zip(map(str.lower, _LISTENER_COLUMNS), row, strict=True)) for row in self.listeners],
             "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
+            "orders": [one.members for one in self.orders],
         }
 
 
@@ -91,9 +96,18 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
         (),
         found.warnings,
         tuple(_row(route, host, config) for host, route in routes),
+        _orders(config),
         tuple(map(_listener_row, config.listeners)),
         any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
     )
+
+
+def _orders(config: SiteConfig) -> tuple[Order, ...]:
+    if not config.orders_certificates:
+        return ()
+    from perimeter.acme.orders import orders
+
+    return tuple(orders(config))
 
 
 def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = True) -> tuple[int, str]:
@@ -120,7 +134,8 @@ def _certificates(listener: ListenerSettings) -> str:
         return "no TLS"
     files = [path.name for path in (*listener.certificate, *([listener.keystore] if listener.keystore else []))]
     refuses = "; other names refused" if listener.unknown_name is UnknownName.REFUSE else ""
-    return (", ".join(files) or "self-signed") + refuses
+    made = f"ordered for {', '.join(listener.acme_names)}" if listener.acme_names else "self-signed"
+    return (", ".join(files) or made) + refuses
 
 
 def _choosing(listener: ListenerSettings) -> bool:
@@ -130,10 +145,7 @@ def _choosing(listener: ListenerSettings) -> bool:
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
-    return (host, route.path, _target(route, config), auth, _rules(route), identity if route.upstream else "-")
+    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
@@ -149,6 +161,7 @@ def _rules(route: RouteSettings) -> str:
         ("allow", _terms(route.allow or ())),
         ("deny", _terms(route.deny)),
         ("from", _terms(route.networks)),
+        ("within", ", ".join(route.limits_in_words)),
     ]
     return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 

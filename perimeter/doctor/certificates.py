@@ -15,13 +15,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from OpenSSL import SSL, crypto
 
+from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.renewed import renewed_files
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Server, Subject
 from perimeter.errors import StartupError
-from perimeter.net.certificates import DateFinding, date_findings, load_identities
+from perimeter.net.certificates import DateFinding, date_findings, got_identity, load_identities
 from perimeter.net.contexts import ServerIdentity, by_name
 from perimeter.net.keystores import MAX_FILE_SIZE
 
@@ -40,9 +41,11 @@ def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Findin
     """The chains that a listener with certificates of its own serves. Reads files."""
     place = f"[listener {listener.name}]"
     try:
-        identities = load_identities(listener, subject.config.perimeter.state_dir)
+        identities = _served(listener, subject.config.perimeter.state_dir)
     except StartupError:
         return  # a fault of the configuration, which is reported as one
+    if not identities:
+        return
     for identity in identities:
         for dated in date_findings(identity.chain, datetime.now(UTC)):
             grade = Grade.FAILS if dated.unusable else Grade.SOON
@@ -52,6 +55,14 @@ def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Findin
     if listener.serve is Serve.GATEWAY:
         yield from _names(place, identities, subject.config)
     yield from _unreached(place, identities)
+
+
+def _served(listener: ListenerSettings, state_dir: Path) -> tuple[ServerIdentity, ...]:
+    """The chains in the files of a listener. Empty if there is no certificate from the CA yet (`perimeter.doctor.authority`)."""
+    if listener.acme_names:
+        got = got_identity(certificate_file(state_dir, listener.acme_names), datetime.now(UTC))
+        return () if got is None else (got,)
+    return load_identities(listener, state_dir)
 
 
 def _dated(dated: DateFinding) -> str:

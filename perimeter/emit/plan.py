@@ -103,7 +103,7 @@ class Plan:
     because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
     applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve. ``pages`` is the
     path of the gateway's own pages if people sign in on them, "" otherwise: the proxy sends what is below it to the gateway, and
-    to services the cookies of the gateway's answer.
+    to services the cookies of the gateway's answer. ``remarks`` are about options that only the gateway itself applies.
     """
 
     gateway: GatewayAddress
@@ -114,6 +114,7 @@ class Plan:
     dropped: tuple[str, ...] = ()
     pages: str = ""
     listens: tuple[Listen, ...] = (Listen("", 80),)
+    remarks: tuple[str, ...] = ()
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -158,16 +159,54 @@ def make_plan(
         hosts=hosts,
         headers=tuple(headers),
         judges=bool(config.perimeter.trusted_proxies),
-        dropped=tuple(name for name in config.perimeter.identity_headers if name.lower() not in {one.lower() for one in headers}),
+        dropped=_dropped(config, headers),
         pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(route.name for route in config.routes if route.name not in served),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
+        remarks=tuple(_remark(route) for route in config.routes if route.name in served and _applied_here(route)),
     )
     parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
     return plan
+
+
+def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
+    """The names of further headers that say who the user is, each once."""
+    ruled = (name for route in config.routes for name in route.fills_user)
+    names = {name.lower(): name for name in (*config.perimeter.identity_headers, *ruled)}
+    taken = {one.lower() for one in headers}
+    return tuple(name for lower, name in names.items() if lower not in taken)
+
+
+#: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
+_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host")
+
+
+def _applied_here(route: RouteSettings) -> list[str]:
+    """The names of the options that ``route`` has and no other proxy is given."""
+    default = attrs.fields_dict(RouteSettings)
+    return [name for name in _APPLIED_HERE if getattr(route, name) != default[name].default]
+
+
+def _remark(route: RouteSettings) -> str:
+    names = ", ".join(_applied_here(route))
+    return f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well"
+
+
+def beyond(route: RouteSettings, *, judged: bool) -> str:
+    """The limits of a route that do not hold for requests which another proxy forwards, by their names; "" if it has none.
+
+    ``judged``: the gateway applies the rules of routes to the proxy's questions. Then a rate counts them.
+    """
+    limits = (
+        ("rate", bool(route.rate) and not judged),
+        ("in_flight", bool(route.in_flight)),
+        ("body_rate", bool(route.body_rate)),
+        ("request_timeout", route.request_timeout is not None),
+    )
+    return ", ".join(name for name, lost in limits if lost)
 
 
 def refuse_wildcards(plan: Plan, proxy: str) -> None:

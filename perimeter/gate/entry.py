@@ -12,7 +12,8 @@ from perimeter.config.language.net_types import Network, in_networks
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
 from perimeter.gate.cors import Cors, is_preflight
 from perimeter.gate.judged import Judged
-from perimeter.model import RequestHead
+from perimeter.limits.rates import RateLimit
+from perimeter.model import RequestHead, network_of
 
 EntryRule = Callable[[Judged, RequestHead, str], bool | None]
 """Takes the exchange, the request's head (the exchange's, or the one that a proxy asks about) and the client's address.
@@ -82,6 +83,15 @@ def up_to(max_body: int) -> EntryRule:
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if (head.headers.content_length or 0) > max_body:
             raise BodyTooLarge("Content-Length is over max_body")
+
+    return check
+
+
+def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
+    """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
+
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
+        limit.take(network_of(address) if by_address else "")
 
     return check
 

@@ -14,6 +14,7 @@ import attrs
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_headers import AS_SENT, SecurityHeaders
 from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
 from perimeter.errors import InvalidToken, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
@@ -112,10 +113,12 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     yield from _rules(config, route, access, question.principal, head, connection)
     if question.name and question.principal is None and access.asks is not Asks.NONE and _judges_users(config, route):
         raise _NotKnown(", because no authenticator can look up the user")
+    yield from _limits(config, route)
     admitted = _assuming(gate, question.principal).judge(Again(connection, head, 0.0), head)
     if not isinstance(admitted, Admitted):  # an assumed user is known at once
         raise TypeError("the judgement waits for an authenticator")
     yield from _headers(admitted)
+    yield from _header_rules(settings_of(config, route))
     yield Step("result", f"admitted, {_forwarded(config, route, target)}")
 
 
@@ -157,7 +160,7 @@ def _assuming(gate: Gate, principal: Principal | None) -> Gate:
     """``gate``, to which every request comes from ``principal``. Its identity lines are not signed."""
     sources = () if principal is None else (_Assumed(principal),)
     unsigned = IdentityLines(lambda *_: _UNSIGNED, lambda: 0.0, limit=1)
-    return attrs.evolve(gate, identifier=Identifier(sources), identity=unsigned, trusted_proxies=())
+    return attrs.evolve(gate.uncounted(), identifier=Identifier(sources), identity=unsigned, trusted_proxies=())
 
 
 def _address(given: str, route: Route) -> str:
@@ -216,6 +219,12 @@ def _networks(route: Route, address: str, given: str) -> Iterator[Step]:
     if route.networks:
         allowed = f"only clients in {', '.join(map(str, route.networks))}; others get 403 network_refused"
         yield Step("networks", f"{allowed}; this client has {address}" if given else allowed)
+
+
+def _limits(config: SiteConfig, route: Route) -> Iterator[Step]:
+    settings = settings_of(config, route)
+    if settings is not None:
+        yield from (Step("limit", f"{words}, which is not counted here") for words in settings.limits_in_words)
 
 
 def _judges_users(config: SiteConfig, route: Route) -> bool:
@@ -279,6 +288,19 @@ def _headers(admitted: Admitted) -> Iterator[Step]:
         if name.lower() == "authorization":
             value = f"Bearer (an assertion, {_UNSIGNED})" if value == f"Bearer {_UNSIGNED}" else SECRET
         yield Step("header", f"{name}: {value}")
+
+
+def _header_rules(settings: RouteSettings | None) -> Iterator[Step]:
+    """What the route changes in headers, without secrets."""
+    if settings is None:
+        return
+    for name, rules in (("request header", settings.request_headers), ("response header", settings.response_headers)):
+        for rule in rules:
+            yield Step(name, str(rule))
+    if settings.upstream_host != AS_SENT:
+        yield Step("host", f"the service gets {settings.upstream_host} in Host")
+    if settings.security_headers is SecurityHeaders.STRICT:
+        yield Step("security headers", "added to responses that lack them")
 
 
 def _forwarded(config: SiteConfig, route: Route, target: bytes) -> str:

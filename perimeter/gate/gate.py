@@ -170,6 +170,11 @@ class Gate:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
             raise for_client(error, access, head, principal) from None
 
+    def uncounted(self) -> Gate:
+        """A gate with the same rules that counts no requests: for one that is judged again, or that is made up."""
+        routes = self.routes.uncounted()
+        return self if routes is self.routes else attrs.evolve(self, routes=routes)
+
     # -- the steps of a judgement
 
     def _admit(

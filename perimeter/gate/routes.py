@@ -24,7 +24,8 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes) and what passes in Authorization. ``path_as_sent``: paths are
+    ``entry`` follows from ``networks``, ``max_body`` (bytes), what passes in Authorization, and ``counting``: rules that count
+    the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths are
     forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
     9110, section 7.8), in lower case: ``name``, ``name/version``.
 
@@ -69,6 +70,7 @@ class Route:
     builtin: bool = False
     exact: bool = False
     lasting: bool = False
+    counting: tuple[EntryRule, ...] = ()
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
@@ -89,7 +91,8 @@ class Route:
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
         forwards_authorization = self.passes_authorization or self.app_authorization
-        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
+        rules = entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
+        return (*rules, *self.counting)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""
@@ -114,11 +117,18 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._table: HostTable[Route] = HostTable()
-        for route in routes:
+        self._routes = tuple(routes)
+        for route in self._routes:
             for host in route.hosts or (ANY_HOST,):
                 _add(self._table.of(host), route)
         #: The route for a Host value and a normalised path, or None
         self.find = self._table.find
+
+    def uncounted(self) -> RouteTable:
+        """The table without rules that count requests, to judge a request again."""
+        if not any(route.counting for route in self._routes):
+            return self
+        return RouteTable(attrs.evolve(route, counting=()) for route in self._routes)
 
 
 def _add(prefixes: Prefixes[Route], route: Route) -> None:

@@ -23,6 +23,7 @@ from perimeter.errors import (
     Maintenance,
     MethodNotAllowed,
     MissingCredentials,
+    RateExceeded,
     Refusal,
     SignIn,
 )
@@ -69,24 +70,28 @@ class Answers:
     ) -> None:
         self._realm = quoted(realm)
         # The gateway's own Bearer comes first, in Reactor's form.
-        others = [(scheme, _line(scheme, quoted(of))) for scheme, of in challenges if (scheme, of) != ("bearer", realm)]
+        lines = ((scheme, of) for scheme, of in challenges if (scheme, of) != ("bearer", realm) and scheme != "negotiate")
+        others = [(scheme, _line(scheme, quoted(of))) for scheme, of in lines]
         every = b"".join(line for _, line in others)
         bearers = b"".join(line for scheme, line in others if scheme == "bearer")
         passwords = b"".join(line for scheme, line in others if scheme == "basic")
         own = _line("basic", self._realm)
         named = passwords if any(scheme == "bearer" for scheme, _ in challenges) else b""
+        # last: browsers take the strongest challenge that they know, and others the first one
+        tickets = b"WWW-Authenticate: Negotiate\r\n" if any(scheme == "negotiate" for scheme, _ in challenges) else b""
+        asked = own if passwords or not tickets else b""
         #: what follows the gateway's own Bearer challenge, or stands in its place
         self._further = {
             _BEARER: bearers,
             _BASIC: named or own,
-            _BOTH: every if named else own + bearers,
-            _FIRST_HAND: every if named or bearers else own,
+            _BOTH: (every if named else asked + bearers) + tickets,
+            _FIRST_HAND: (every if named or bearers else asked) + tickets,
         }
         #: the same where a proxy asks: every realm by its name, in one header
         self._further_in_one = {
             **self._further,
             _BASIC: passwords or own,
-            _BOTH: every if passwords else own + bearers,
+            _BOTH: (every if passwords else asked + bearers) + tickets,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
@@ -130,6 +135,8 @@ class Answers:
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
+            if isinstance(refusal, RateExceeded):
+                lines += refusal.lines
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         if refusal.status != 401 or html or page is not None:

@@ -28,6 +28,7 @@ _log = Logger()
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
 _TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
+_BY_TARGET, _BY_LIMIT = 1, 2
 
 
 class Exchange:
@@ -101,7 +102,8 @@ class Exchange:
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
-        self._paused = False
+        #: who holds the body: `_BY_TARGET`, `_BY_LIMIT`
+        self._paused = 0
         self._started = False
         self._ended = False
         self._recorded = False
@@ -118,7 +120,7 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        self._sink = sink
+        self._sink = sink if self.trace is None else self.trace.body_sink(sink)
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -126,14 +128,28 @@ class Exchange:
 
     def pause_body(self) -> None:
         """Deliver no more of the body until `resume_body`."""
-        if not self._paused and not self._ended:
-            self._paused = True
-            self._carrier.flow_changed()
+        self._pause(_BY_TARGET)
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
-        if self._paused:
-            self._paused = False
+        self._resume(_BY_TARGET)
+
+    def hold_body(self) -> None:
+        """As `pause_body`, for a limit of the route: the body goes on when neither the target nor the limit holds it."""
+        self._pause(_BY_LIMIT)
+
+    def release_body(self) -> None:
+        """Undo `hold_body`."""
+        self._resume(_BY_LIMIT)
+
+    def _pause(self, by: int) -> None:
+        if not self._paused & by and not self._ended:
+            self._paused |= by
+            self._carrier.flow_changed()
+
+    def _resume(self, by: int) -> None:
+        if self._paused & by:
+            self._paused &= ~by
             self._carrier.flow_changed()
 
     # -- the response, for the target
@@ -322,7 +338,7 @@ class Exchange:
     @property
     def body_paused(self) -> bool:
         """Whether the body has no sink, or its sink cannot take more at the moment."""
-        return self._paused or self._sink is None
+        return self._paused != 0 or self._sink is None
 
     def body_data(self, data: bytes) -> None:
         """Some bytes of the request's body. Raises `BodyTooLarge` if they exceed ``max_body``."""

@@ -13,6 +13,7 @@ from perimeter.model.identity import (
     Credentials,
     Grant,
     GrantKind,
+    NegotiateCredentials,
     Principal,
     Recollection,
     Restriction,
@@ -30,6 +31,7 @@ from perimeter.model.wire import (
     ResponseHead,
     Version,
     canonical_address,
+    network_of,
 )
 
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "Grant",
     "GrantKind",
     "HeaderBlock",
+    "NegotiateCredentials",
     "Principal",
     "Recollection",
     "RequestHead",
@@ -56,4 +59,5 @@ __all__ = [
     "Version",
     "canonical_address",
     "discard_explanation",
+    "network_of",
 ]

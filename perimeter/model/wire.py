@@ -145,6 +145,16 @@ def canonical_address(address: str) -> str:
     return str(parsed)
 
 
+def network_of(address: str) -> str:
+    """Whose requests count together if no user is known: ``address``; for IPv6 its /64, in which a client has all addresses."""
+    if ":" not in address:
+        return address
+    try:
+        return f"{ip_address(address).packed[:8].hex()}/64"
+    except ValueError:
+        return address  # not an IP address, for example a local socket
+
+
 class ClientConnection:
     """The facts about a client's connection. They stay the same for its lifetime.
 

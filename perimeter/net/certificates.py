@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.logger import Logger
 
+from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
@@ -44,6 +45,8 @@ def load_identities(
 ) -> tuple[ServerIdentity, ...]:
     """Return the certificates and keys that the listener serves, at least one. ``state_dir`` must exist.
 
+    With ``acme_names``, that is the certificate that the gateway has got, and a self-signed one before it has got one.
+
     Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if one of
     them cannot be used.
     """
@@ -56,12 +59,28 @@ def load_identities(
         return tuple(_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
     if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
+    if settings.acme_names:
+        got = got_identity(certificate_file(state_dir, settings.acme_names), moment)
+        if got is not None:
+            return (got,)
+        return (self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet"),)
     return (self_signed_identity(state_dir, moment, settings.name),)
 
 
 def _pair(file: Path, key_file: Path, password: str | None, now: datetime) -> ServerIdentity:
     chain = load_chain(file)
     return _checked(load_key(key_file, password), chain, str(file), str(key_file), now)
+
+
+def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
+    """The certificate from a CA in ``path``, with its key. None if there is none, or none that can be used, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        return _checked(load_key(path, None), load_chain(path), str(path), str(path), now)
+    except StartupError as problem:
+        log.error("the certificate from the CA cannot be used, and is ordered again: {problem}", problem=str(problem))
+        return None
 
 
 def _checked(
@@ -100,8 +119,13 @@ def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[Date
     return found
 
 
-def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> ServerIdentity:
-    """Return the self-signed certificate in ``state_dir``. It is made if it is missing, damaged or about to expire."""
+def self_signed_identity(
+    state_dir: Path, now: datetime, listener: str = "", why: str = "no certificate is configured"
+) -> ServerIdentity:
+    """Return the self-signed certificate in ``state_dir``. It is made if it is missing, damaged or about to expire.
+
+    ``why`` it is served is logged.
+    """
     certificate_file = state_dir / "selfsigned.crt"
     key_file = state_dir / "selfsigned.key"
     try:
@@ -112,8 +136,9 @@ def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> 
     if not fresh:
         identity = _make(certificate_file, key_file, now)
     log.info(
-        "listener {listener}: no certificate is configured; serving the self-signed {source}, which clients do not trust",
+        "listener {listener}: {why}; serving the self-signed {source}, which clients do not trust",
         listener=listener,
+        why=why,
         source=str(certificate_file),
     )
     return identity
@@ -125,8 +150,8 @@ def _make(certificate_file: Path, key_file: Path, now: datetime) -> ServerIdenti
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         # The certificate is written last: a crash between the two leaves a pair that does not match, which is made again.
-        _replace(key_file, pem, 0o600)
-        _replace(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
+        replace_file(key_file, pem, 0o600)
+        replace_file(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
     except OSError as problem:
         reason = system_reason(problem)
         raise StartupError(
@@ -173,8 +198,8 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifi
     )
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Write ``path`` completely or not at all. The file never has wider permissions than ``mode``."""
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Write ``path`` completely or not at all. The file never has wider permissions than ``mode``. Blocks; raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +39,18 @@ _SPOKEN = (ALPN, b"http/1.0")
 UNKNOWN_NAME: Final = "unknown server name"
 """Why a handshake failed with a client that asked for a name which is not served, in ``app_data`` of its connection."""
 
+CHALLENGE_ALPN = b"acme-tls/1"
+"""The protocol in which a CA checks that a name leads here (RFC 8737, section 4). The connection ends after the handshake."""
+
+
+def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names of a certificate, in lower case."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+
 
 @attrs.frozen
 class ServerIdentity:
@@ -56,11 +68,7 @@ class ServerIdentity:
     @property
     def names(self) -> tuple[str, ...]:
         """The DNS names of the certificate, in lower case."""
-        try:
-            extension = self.chain[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        except x509.ExtensionNotFound:
-            return ()
-        return tuple(name.lower() for name in extension.value.get_values_for_type(x509.DNSName))
+        return dns_names(self.chain[0])
 
 
 @attrs.frozen
@@ -128,8 +136,16 @@ def _trust(context: SSL.Context, anchors: Path) -> None:
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
 
+def _certified(identities: Iterable[ServerIdentity]) -> SSL.Context:
+    """A server's context with certificates, each of another kind of key. Raises `StartupError` if OpenSSL cannot use them."""
+    context = _common(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
+    for identity in identities:
+        _use(context, identity)
+    return context
+
+
 def _use(context: SSL.Context, identity: ServerIdentity) -> None:
-    """Add a certificate of another kind of key to ``context``. Raises `StartupError`."""
     chain = b"".join(one.public_bytes(Encoding.PEM) for one in identity.chain)
     # Only this function of OpenSSL that pyOpenSSL has gives each certificate a chain of its own, and it reads a file.
     descriptor = os.memfd_create("perimeter-chain", os.MFD_CLOEXEC)
@@ -152,12 +168,20 @@ class ServerContexts:
     first in its order of signatures that the client accepts, so ECDSA before RSA. The context of the first identity serves all
     other names, and clients that send none; with ``refuse_unknown`` their handshakes fail. ``clients`` (None: do not ask) applies
     to all names, so no name is a way around it (attack 118).
+
+    ``challenges`` are the identities by which a CA recognises a name at this moment, by name; None if a CA never asks here.
     """
 
     def __init__(
-        self, identities: Sequence[ServerIdentity], clients: ClientAuthentication | None = None, refuse_unknown: bool = False
+        self,
+        identities: Sequence[ServerIdentity],
+        clients: ClientAuthentication | None = None,
+        challenges: Mapping[str, ServerIdentity] | None = None,
+        *,
+        refuse_unknown: bool = False,
     ) -> None:
         """Raises `StartupError` if one of ``identities`` cannot be used."""
+        self._challenges = challenges
         if not identities:
             raise StartupError("a TLS listener needs a certificate")
         self.clients = clients
@@ -181,7 +205,9 @@ class ServerContexts:
         """Return the context for a server name ("" if the client sent none), None if the handshake is to fail."""
         name = name.lower().removesuffix(".")
         context = (self._names.get(name) or self._names.get(_wildcard(name))) if name else None
-        return context or (None if self._refuses_unknown else self.default)
+        if context is None and not (self._refuses_unknown and name not in (self._challenges or ())):
+            return self.default
+        return context
 
     def _select(self, connection: SSL.Connection) -> None:
         name = connection.get_servername() or b""
@@ -192,12 +218,23 @@ class ServerContexts:
         elif context is not connection.get_context():
             connection.set_context(context)
 
+    def _select_alpn(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
+        """As `_select_alpn`, and the answer to a CA, which gets the certificate of the challenge and needs to show none.
+
+        Only with TLS 1.3: for TLS 1.2, OpenSSL has chosen the certificate before it asks for the protocol.
+        """
+        if self._challenges and CHALLENGE_ALPN in offered and connection.get_protocol_version() == SSL.TLS1_3_VERSION:
+            name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+            identity = self._challenges.get(name)
+            if identity is not None:
+                connection.set_context(_certified([identity]))
+                connection.set_verify(SSL.VERIFY_NONE)
+                return CHALLENGE_ALPN
+        return _select_alpn(connection, offered)
+
     def _context(self, identities: Iterable[ServerIdentity]) -> SSL.Context:
-        context = _common(SSL.TLS_SERVER_METHOD)
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
-        for identity in identities:
-            _use(context, identity)
-        context.set_alpn_select_callback(_select_alpn)
+        context = _certified(identities)
+        context.set_alpn_select_callback(_select_alpn if self._challenges is None else self._select_alpn)
         # A ticket contains the whole session, so no session is stored here. The id excludes tickets of other services.
         context.set_session_id(b"perimeter")
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)

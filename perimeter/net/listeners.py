@@ -137,6 +137,16 @@ class ListeningPort(tcp.Port):
         """The address of the listening socket. The port of a unix socket is 0."""
         return socket_address(self.listening.getsockname())
 
+    def startListening(self) -> None:
+        """Accept connections. As Twisted's, for a socket that exists already and may have no port."""
+        self.socket, self._preexistingSocket = self.listening, None
+        self._realPortNumber = self.getHost().port
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]
+        assert self.factory is not None
+        self.factory.doStart()
+        self.connected = True
+        self.startReading()  # type: ignore[no-untyped-call]
+
     @property
     def listening(self) -> socket.socket:
         """The listening socket, which belongs to the port from the beginning."""

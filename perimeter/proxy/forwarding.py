@@ -26,7 +26,8 @@ from perimeter.http.roles import IBodySink, IResponder
 from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.faults import connection_fault
-from perimeter.proxy.headers import HeaderRules, announced_prefix, map_back, relayed_host, request_head
+from perimeter.proxy.headers import HeaderRules, announced_prefix, relayed_host, request_head
+from perimeter.proxy.mapping import map_back
 from perimeter.proxy.pool import PooledServer, UpstreamPool
 
 _log = Logger()
@@ -46,7 +47,7 @@ class ProxyTarget:
         self._forwarding = forwarding or Forwarding
         first = pool.settings.servers[0]
         #: the authorities that this upstream may use in URLs that refer to itself
-        self.authorities = tuple(_authority(server) for server in pool.settings.servers)
+        self.authorities = (*(_authority(server) for server in pool.settings.servers), *([rules.host] if rules.host else []))
         self.fallback_host = _authority(first)
 
     def handle(self, exchange: Exchange) -> None:
@@ -312,7 +313,7 @@ class Forwarding:
         return lines if head.headers.dated else lines + self._exchange.date_line()
 
     def _lines(self, head: ResponseHead) -> bytes:
-        return self._target.rules.response_lines(head.headers, self._map_value)
+        return self._target.rules.response_lines(head.headers, self._map_value, self._exchange)
 
     def _map_value(self, name: bytes, value: bytes) -> bytes:
         head = self._exchange.head
@@ -320,7 +321,8 @@ class Forwarding:
         told = relayed_host(head.headers).lower() if self._decision.relayed else b""
         if told:
             own = (*own, told)
-        return map_back(name, value, own, self._outer_path)
+        host = self._target.rules.host
+        return map_back(name, value, own, self._outer_path, (host, told or head.host) if host else None)
 
     def _outer_path(self, path: bytes) -> bytes:
         """A path that the service speaks of, for the client. One with the prefix that the service was told is right already."""

@@ -20,6 +20,7 @@ from perimeter.gate.overrides import METHOD_OVERRIDES, folded
 from perimeter.http.cookies import foreign_lines
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, Field, HeaderBlock
+from perimeter.proxy.mapping import MAPPED
 from perimeter.recent import Memo
 
 _HOP_BY_HOP = frozenset(
@@ -46,8 +47,6 @@ _RESERVED_PREFIXES = (b"x-forwarded-",)
 _NEVER_IN_TRAILERS = frozenset(
     (b"cookie", b"set-cookie", b"trailer", b"content-encoding", b"content-type", b"content-range", b"cache-control", b"range")
 )
-#: Headers of a response that can contain a path of the upstream.
-_MAPPED = frozenset((b"location", b"content-location", b"set-cookie"))
 #: The beginning of all headers of cross-origin resource sharing.
 _CORS = b"access-control-"
 _MAX_NAMES = 1000
@@ -61,8 +60,6 @@ _DOTS = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|\Z)")
 #: How many gateways a request has passed, and may pass (attack 60).
 _FIRST_HOP = b"X-Perimeter-Hops: 1\r\n"
 _MAX_HOPS = 5
-_COOKIE_PATH = re.compile(rb"(;[ \t]*path[ \t]*=[ \t]*)([^;\s]*)", re.IGNORECASE)
-_ABSOLUTE = re.compile(rb"https?://([^/?#]*)([^?#]*)(.*)", re.IGNORECASE)
 
 
 class HeaderRules:
@@ -71,10 +68,22 @@ class HeaderRules:
     ``identity_names`` are the headers that a service could take for the identity, in any case; ``NAME*`` stands for all names
     that begin with ``NAME``. ``drop_method_overrides`` is for routes with rules about methods. With ``pass_authorization`` the
     client's Authorization passes. With ``drop_cors`` nothing passes that the service says about cross-origin resource sharing,
-    because the gateway decides about it. The decision about a name is cached, which saves 1 µs for each header of a new head.
+    because the gateway decides about it. ``replaced`` are more names that do not pass, folded: of requests, and of responses.
+    ``host`` is the Host for the service; empty for the client's. The decision about a name is cached, which saves 1 µs for each
+    header of a new head.
     """
 
-    __slots__ = ("_hidden", "_hidden_in_responses", "_overrides", "_passing", "_prefixes", "_request_names", "_response_names")
+    __slots__ = (
+        "_dropped",
+        "_hidden",
+        "_hidden_in_responses",
+        "_passing",
+        "_prefixes",
+        "_replaced",
+        "_request_names",
+        "_response_names",
+        "host",
+    )
 
     def __init__(
         self,
@@ -83,12 +92,16 @@ class HeaderRules:
         drop_method_overrides: bool = False,
         pass_authorization: bool = False,
         drop_cors: bool = False,
+        replaced: tuple[frozenset[bytes], frozenset[bytes]] = (frozenset(), frozenset()),
+        host: bytes = b"",
     ) -> None:
+        self.host = host
         names = [name.lower() for name in identity_names]
         self._hidden = frozenset(folded(name) for name in names if not name.endswith(b"*"))
         self._prefixes = (*_RESERVED_PREFIXES, *(folded(name[:-1]) for name in names if name.endswith(b"*")))
         self._passing = frozenset((b"authorization",)) if pass_authorization else frozenset()
-        self._overrides = METHOD_OVERRIDES if drop_method_overrides else frozenset()
+        of_requests, self._replaced = replaced
+        self._dropped = of_requests | METHOD_OVERRIDES if drop_method_overrides else of_requests
         self._hidden_in_responses = (_CORS,) if drop_cors else ()
         # clients and services choose the names
         self._request_names: Memo[bytes, bool] = Memo(_MAX_NAMES)
@@ -99,7 +112,7 @@ class HeaderRules:
         name = folded(name)
         return name.startswith(self._prefixes) or name in self._hidden
 
-    def request_lines(self, headers: HeaderBlock) -> bytes:
+    def request_lines(self, headers: HeaderBlock, exchange: Exchange | None = None) -> bytes:
         """The header lines of a client's request that pass. Cached in the block, because clients repeat most blocks."""
         known = headers.forward
         if known is not None and known[0] is self:
@@ -118,17 +131,22 @@ class HeaderRules:
                 lines.append(line)
         if lines:
             lines.append(b"")
-        result = b"\r\n".join(lines)
+        result = b"\r\n".join(lines) + self._more_request_lines(headers)
         headers.forward = (self, result)
         return result
 
+    def _more_request_lines(self, headers: HeaderBlock) -> bytes:
+        """Lines for the service that follow from the block alone."""
+        return b""
+
     def _judge_request_name(self, name: bytes) -> bool:
         plain = folded(name)
-        dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._overrides or self.reserved(name)
+        dropped = plain in _HOP_BY_HOP or plain in _REQUEST_ONLY or plain in self._dropped or self.reserved(name)
         return self._request_names.keep(name, not dropped or name in self._passing)
 
     def _judge_response_name(self, name: bytes) -> bool:
-        return not (name in _HOP_BY_HOP or self.reserved(name) or name.startswith(self._hidden_in_responses))
+        dropped = name in _HOP_BY_HOP or folded(name) in self._replaced or name.startswith(self._hidden_in_responses)
+        return not (dropped or self.reserved(name))
 
     def trailers(self, trailers: Iterable[Field]) -> list[Field]:
         """The trailers that pass, of a request or a response (attack 14)."""
@@ -140,10 +158,17 @@ class HeaderRules:
             or name in _REQUEST_ONLY
             or name in METHOD_OVERRIDES
             or name in _NEVER_IN_TRAILERS
+            or name in self._dropped
+            or name in self._replaced
             or self.reserved(name)
         )
 
-    def response_lines(self, headers: HeaderBlock, map_value: Callable[[bytes, bytes], bytes] | None) -> bytes:
+    def response_lines(
+        self,
+        headers: HeaderBlock,
+        map_value: Callable[[bytes, bytes], bytes] | None,
+        exchange: Exchange | None = None,
+    ) -> bytes:
         """The header lines of an upstream's response that pass.
 
         ``map_value`` (name, value → value) maps Location, Content-Location and Set-Cookie back; None if that is not needed.
@@ -164,16 +189,20 @@ class HeaderRules:
                 allowed = passes.keep(name, self._judge_response_name(name))
             if not allowed or name in named:
                 continue
-            if map_value is not None and name in _MAPPED:
+            if map_value is not None and name in MAPPED:
                 mapped = True
                 line = line[: len(name)] + b": " + map_value(name, value)
             lines.append(line)
         if lines:
             lines.append(b"")
-        result = b"\r\n".join(lines)
+        result = b"\r\n".join(lines) + self._more_response_lines(headers)
         if not mapped:  # a mapped value depends on the request
             headers.forward = (self, result)
         return result
+
+    def _more_response_lines(self, headers: HeaderBlock) -> bytes:
+        """Lines for the client that follow from the block alone."""
+        return b""
 
 
 def client_lines(connection: ClientConnection) -> bytes:
@@ -239,11 +268,12 @@ def request_head(
     """
     head = exchange.head
     headers = head.headers
-    host = client_host = head.host or fallback_host
+    client_host = head.host or fallback_host
+    host = rules.host or client_host
     prefix = decision.route.hidden_prefix
     if decision.relayed:
         client = relayed_client_lines(exchange, decision.relayed)
-        client_host = relayed_host(headers) or host
+        client_host = relayed_host(headers) or client_host
         prefix = announced_prefix(headers, decision)
     else:
         client = client_lines(exchange.connection)
@@ -267,7 +297,7 @@ def request_head(
             b" HTTP/1.1\r\nHost: ",
             host,
             b"\r\n",
-            rules.request_lines(headers),
+            rules.request_lines(headers, exchange),
             client,
             b"X-Forwarded-Host: ",
             client_host,
@@ -278,27 +308,3 @@ def request_head(
             b"\r\n",
         )
     )
-
-
-def map_back(name: bytes, value: bytes, own_hosts: tuple[bytes, ...], outer_path: Callable[[bytes], bytes]) -> bytes:
-    """Convert an upstream's Location, Content-Location or Set-Cookie value for the client.
-
-    An absolute URL of one of ``own_hosts`` (the upstream's hosts, and the host that the client used) becomes a path on this
-    gateway, so that neither a wrong scheme nor an internal name leaks. ``outer_path`` undoes the route's rewrite.
-    """
-    if name == b"set-cookie":
-        return _COOKIE_PATH.sub(lambda match: match[1] + (outer_path(match[2]) if match[2] else b""), value)
-    match = _ABSOLUTE.fullmatch(value)
-    if match is not None:
-        if match[1].lower() not in own_hosts:
-            return value
-        path, rest = match[2] or b"/", match[3]
-    else:
-        end = min((at for at in (value.find(b"?"), value.find(b"#")) if at >= 0), default=len(value))
-        path, rest = value[:end], value[end:]
-        if not path.startswith(b"/") or path[1:2] in (b"/", b"\\", b"\t"):
-            return value
-    path = outer_path(path)
-    if path[1:2] in (b"/", b"\\", b"\t"):  # a browser reads another host here: it treats \ as / and skips tabs (attack 24)
-        path = b"/" + path.lstrip(b"/\\\t ")
-    return path + rest

@@ -224,6 +224,8 @@ class UpstreamPool:
     def adopt(self, old: UpstreamPool) -> None:
         """Take over the health and the requests in flight of the same servers from ``old``."""
         known = {server.place: server for server in old.servers}
+        if self.choice.shares is not None and old.choice.shares is not None:
+            self.choice.shares = old.choice.shares
         for server in self.servers:
             before = known.get(server.place)
             if before is not None:

@@ -124,7 +124,14 @@ class WorkerProcess:
             from perimeter.run.worker import Worker
 
             config = read()
-            worker = Worker(self._reactor, config.limits, self._sockets, place=self._place, workers=config.perimeter.workers)
+            worker = Worker(
+                self._reactor,
+                config.limits,
+                self._sockets,
+                place=self._place,
+                workers=config.perimeter.workers,
+                renewed=self._renewed,
+            )
             prepared = worker.prepare_now(lambda: config)
         elif worker.running:
             self._preparing = worker.prepare(read)

@@ -37,6 +37,7 @@ from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.cookies import others
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.targets.limited import LimitedTarget
 
 #: The path of the endpoint. Envoy appends the path that it asks about.
 ENDPOINT = b"/authenticate"
@@ -134,6 +135,9 @@ class ForwardAuthTarget:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
         exchange.decision = admitted
+        target = admitted.route.target
+        if isinstance(target, LimitedTarget):
+            target.count(admitted)
         lines = admitted.identity
         absent = []
         headers = exchange.head.headers

@@ -23,10 +23,11 @@ from perimeter.errors import InternalError, MethodNotAllowed, NoRoute
 from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.http.grammar import split_fields
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.offload import Offload
-from perimeter.proxy.headers import announced_prefix
+from perimeter.proxy.headers import HeaderRules, announced_prefix
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
@@ -35,6 +36,8 @@ __all__ = ["StaticTarget", "content_type"]
 
 #: Bytes that are read at once. A file up to this size is answered with one job in the pool and one write.
 CHUNK = 256 * 1024
+#: An answer has fewer headers.
+_MOST_HEADERS = 20
 
 
 @attrs.frozen
@@ -174,11 +177,13 @@ def _http_date(seconds: int) -> bytes:
 class StaticTarget:
     """The files below ``root``. ``index`` has the names of files that answer for a directory; there are no listings.
 
-    The prefix of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``.
+    The prefix of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``. ``rules`` are those of
+    the route about headers of responses, if it has any.
     """
 
-    def __init__(self, name: str, root: Path, index: Sequence[str], offload: Offload) -> None:
+    def __init__(self, name: str, root: Path, index: Sequence[str], offload: Offload, rules: HeaderRules | None = None) -> None:
         self.name = name
+        self._rules = rules
         self._root = str(root)
         self._index = tuple(os.fsencode(item) for item in index)
         self._offload = offload
@@ -194,7 +199,7 @@ class StaticTarget:
         inner = path[len(decision.route.prefix) :]
         outer = announced_prefix(head.headers, decision) + path if decision.relayed else path
         wish = _Wish(head.method, inner, outer, mark + query, head.headers, int(exchange.time))
-        sending = _Sending(exchange, self._offload)
+        sending = _Sending(exchange, self._offload, self._rules)
         exchange.responder = sending
         self._offload.run(_plan, self._root, self._index, wish).addCallback(sending.begin).addErrback(sending.failed)
 
@@ -203,9 +208,10 @@ class StaticTarget:
 class _Sending:
     """Sends one file to one client. The file is closed here, never while a job of the pool reads from it."""
 
-    def __init__(self, exchange: Exchange, offload: Offload) -> None:
+    def __init__(self, exchange: Exchange, offload: Offload, rules: HeaderRules | None) -> None:
         self._exchange = exchange
         self._offload = offload
+        self._rules = rules
         self._paused = False
         self._reading = True
         self._file: io.FileIO | None = None
@@ -216,7 +222,10 @@ class _Sending:
         """Send the head, and what has been read already."""
         self._file, self._pieces = plan.file, plan.pieces
         exchange = self._exchange
-        exchange.start(plan.status, plan.lines, plan.length, flush=False)
+        lines = plan.lines
+        if self._rules is not None:
+            lines = self._rules.response_lines(HeaderBlock(split_fields(lines, _MOST_HEADERS), lines), None, exchange)
+        exchange.start(plan.status, lines, plan.length, flush=False)
         if plan.file is None:
             # Without a file, all of the answer is in the plan.
             if plan.first:

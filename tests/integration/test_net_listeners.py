@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 from errno import EACCES, ECONNABORTED, EMFILE
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from perimeter.acme.pending import challenge_identity
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import binding
@@ -520,6 +522,46 @@ class HandshakeTests(NetTestCase):
         for client in (before, after):
             await self.in_thread(client.send, b"x")
             self.assertEqual(await self.in_thread(client.recv, 10), b"x")
+
+    async def test_attack_146_handshake_of_a_ca(self) -> None:
+        pending = {"exact.example.com": (challenge := challenge_identity("exact.example.com", "token.thumb"))}
+        ca = Path(self.mktemp())
+        ca.write_bytes(pem(LOCALHOST.chain[0]))
+        contexts = ServerContexts([LOCALHOST, EXACT], ClientAuthentication(ca, required=True), pending)
+        _, port = self.serve(echo, contexts)
+        build = self.ports[0].build_protocol
+        self.ports[0].build_protocol = lambda peer, alpn: None if alpn == b"acme-tls/1" else build(peer, alpn)
+
+        def seen(
+            name: str, *offered: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+        ) -> tuple[str | None, bytes | None, bytes]:
+            """What a client without a certificate gets: the protocol, the certificate, and the answer to what it sends."""
+            client = self.tls_client(port, name, client_context(list(offered), version))
+            found = client.selected_alpn_protocol(), client.getpeercert(binary_form=True)
+            client.settimeout(5)
+            try:
+                client.send(b"GET / HTTP/1.1\r\n\r\n")
+                return *found, client.recv(100)
+            except OSError:
+                return *found, b""
+
+        got = await self.in_thread(seen, "exact.example.com", "acme-tls/1")
+        self.assertEqual(got, ("acme-tls/1", challenge.chain[0].public_bytes(Encoding.DER), b""))
+        for name, offered, version in (
+            ("localhost", "acme-tls/1", ssl.TLSVersion.TLSv1_3),
+            ("exact.example.com", "http/1.1", ssl.TLSVersion.TLSv1_3),
+            ("exact.example.com", "acme-tls/1", ssl.TLSVersion.TLSv1_2),
+        ):
+            try:
+                protocol, certificate, answer = await self.in_thread(partial(seen, name, offered, version=version))
+            except ssl.SSLError:
+                continue
+            self.assertNotEqual(protocol, "acme-tls/1", name)
+            self.assertNotEqual(certificate, challenge.chain[0].public_bytes(Encoding.DER))
+            self.assertEqual(answer, b"", "no service without a certificate")
+        pending.clear()
+        with self.assertRaises((ssl.SSLError, AssertionError)):
+            self.assertEqual((await self.in_thread(seen, "exact.example.com", "acme-tls/1"))[0], "acme-tls/1")
 
     async def test_factory_that_declines_after_the_handshake(self) -> None:
         _, port = self.serve(echo, self.contexts())

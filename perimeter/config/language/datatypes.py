@@ -82,8 +82,9 @@ class Datatype(Generic[T]):
     words. ``split`` replaces ``separators`` where a list has a grammar of its own: it makes of the whole text, whose lines are
     separated by newlines, its parts and their offsets. ``convert`` and ``whole`` raise `BadValue`. What follows
     ``before_reference`` in the text may be a reference to a value that is stored elsewhere; without it only the whole text may be
-    one. With ``quotes`` a value may be in quotes, which ``convert`` deals with; the section refuses them in values of all other
-    datatypes.
+    one. ``referred`` converts in the place of ``convert`` if there was a reference: then nothing in the value has a meaning of
+    its own. With ``quotes`` a value may be in quotes, which ``convert`` deals with; the section refuses them in values of all
+    other datatypes.
     """
 
     label: str
@@ -95,6 +96,7 @@ class Datatype(Generic[T]):
     words: type[StrEnum] | None = None
     whole: Callable[[Any], Any] = _unchanged
     before_reference: re.Pattern[str] | None = None
+    referred: Callable[[str, Path], T] | None = None
     quotes: bool = False
     split: Callable[[str], list[tuple[int, str]]] | None = None
 
@@ -126,7 +128,10 @@ def list_of(
         return (item.convert(text, base),)
 
     plural = item.label if "|" in item.label else f"{item.label}s"
-    return Datatype(label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole, split=split)
+    before = item.before_reference
+    return Datatype(
+        label or f"list of {plural}", one, (), item.secret, item, separators, whole=whole, before_reference=before, split=split
+    )
 
 
 def _text(text: str, base: Path) -> str:

@@ -98,8 +98,9 @@ def declared(attribute: attrs.Attribute[Any]) -> Option[Any] | None:
 
 @cache
 def options_of(settings: type[attrs.AttrsInstance]) -> tuple[Option[Any], ...]:
-    """The options of a settings class in the order of their declaration."""
-    return tuple(found for found in map(declared, attrs.fields(settings)) if found is not None)
+    """The options of a settings class in the order of their declaration, those that it inherits last."""
+    fields = sorted(attrs.fields(settings), key=lambda field: field.inherited)
+    return tuple(found for found in map(declared, fields) if found is not None)
 
 
 def name_of(option: str | attrs.Attribute[Any]) -> str:

@@ -199,17 +199,14 @@ class Section:
         """The secrets that the section sets, except unreadable and unusable ones."""
         for name, option in self._declared.items():
             scanned = self._options.get(name)
-            if scanned is None or not scanned.value or not option.type.secret or name in self._faulty:
+            if scanned is None or not scanned.value or name in self._faulty:
                 continue
-            before = None if option.type.before_reference is None else option.type.before_reference.match(scanned.value)
-            start = 0 if before is None else before.end()
-            if option.type.before_reference is not None and before is None:
-                continue  # a word, such as `drop`
-            try:
-                resolved = self._references.resolve(scanned.value[start:])
-            except BadValue:
-                continue
-            yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
+            for text in _secret_texts(scanned, option.type):
+                try:
+                    resolved = self._references.resolve(text)
+                except BadValue:
+                    continue
+                yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
 
     # -- how values are made
 
@@ -292,7 +289,8 @@ class Section:
         if resolved is None or self._quoted(scanned, kind, line, resolved):
             return _MISSING
         try:
-            return kind.convert(resolved.text, self._base)
+            convert = kind.referred if resolved.origin and kind.referred is not None else kind.convert
+            return convert(resolved.text, self._base)
         except BadValue as bad:
             if isinstance(bad, NotHere) and not self._references.here:
                 return bad.value
@@ -343,6 +341,16 @@ def _split_text(text: str, kind: Datatype[Any]) -> list[tuple[int, str]]:
         if bare:
             found.append((part.start() + part[0].index(bare), bare))
     return found
+
+
+def _secret_texts(scanned: ScannedOption, kind: Datatype[Any]) -> Iterator[str]:
+    """What an option says that is a secret, or the reference to one. A word, such as `drop`, is none."""
+    before = kind.before_reference
+    rows = [row for _, row in scanned.rows] if before is not None else []
+    for text in [scanned.value] if kind.secret else rows:
+        match = None if before is None else before.match(text)
+        if before is None or match is not None:
+            yield text[match.end() :] if match is not None else text
 
 
 def _shown(text: str) -> str:

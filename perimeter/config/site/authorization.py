@@ -27,29 +27,53 @@ class UpstreamAuthorization:
 
 DROP: Final = UpstreamAuthorization()
 
-_EXPECTED = "expected drop, pass, basic USER SECRET, bearer SECRET or fixed VALUE"
-_BEFORE_SECRET = re.compile(r"(?:basic\s+[^\s:]+|bearer|fixed)\s+")
+_OWN = "basic USER SECRET, bearer SECRET or fixed VALUE"
+_BEFORE_SECRET = re.compile(r"(?:basic\s+[^\s:]+|basic(?=\s+(?:file|env|credential):)|bearer|fixed)\s+")
+_PAIR = re.compile(r"basic\s+([^\s:]+:.+)", re.DOTALL)
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def _authorization(text: str, base: Path) -> UpstreamAuthorization:
-    """No message shows any part of the value."""
     if text == "drop":
         return DROP
     if text == "pass":
         return UpstreamAuthorization(passes=True)
+    return _credentials(text, f"drop, pass, {_OWN}")
+
+
+def _own_authorization(text: str, base: Path) -> UpstreamAuthorization:
+    return _credentials(text, _OWN)
+
+
+def _referred(text: str, base: Path) -> UpstreamAuthorization:
+    """A value that came by reference may hold user and password together."""
+    pair = _PAIR.fullmatch(text)
+    if pair is None:
+        return _authorization(text, base)
+    if not pair[1].isprintable():
+        raise BadValue("expected a secret without control characters", complete=True)
+    return _basic(pair[1])
+
+
+def _basic(pair: str) -> UpstreamAuthorization:
+    return UpstreamAuthorization(value=f"Basic {base64.b64encode(pair.encode()).decode('ascii')}")  # RFC 7617
+
+
+def _credentials(text: str, expected: str) -> UpstreamAuthorization:
+    """No message shows any part of the value."""
     match = _BEFORE_SECRET.match(text)
     secret = "" if match is None else text[match.end() :]
     if match is None or not secret:
-        raise BadValue(_EXPECTED, complete=True)
+        raise BadValue(f"expected {expected}", complete=True)
     form, *user = match[0].split()
     if secret.startswith(("/", "./", "../")):
         raise BadValue(f"expected a secret after {form}, and not a path: write file:PATH", complete=True)
     if not secret.isprintable():
         raise BadValue("expected a secret without control characters", complete=True)
     if form == "basic":
-        pair = f"{user[0]}:{secret}".encode()  # RFC 7617
-        return UpstreamAuthorization(value=f"Basic {base64.b64encode(pair).decode('ascii')}")
+        if not user:
+            raise BadValue("expected a user and a password with a colon between them after basic", complete=True)
+        return _basic(f"{user[0]}:{secret}")
     if form == "bearer":
         if not _TOKEN68.fullmatch(secret):
             raise BadValue("expected a token after bearer (RFC 6750, section 2.1)", complete=True)
@@ -59,10 +83,20 @@ def _authorization(text: str, base: Path) -> UpstreamAuthorization:
     return UpstreamAuthorization(value=secret)
 
 
+OWN_AUTHORIZATION: Datatype[UpstreamAuthorization] = Datatype(
+    "basic USER SECRET \\| basic SECRET \\| bearer SECRET \\| fixed SECRET",
+    _own_authorization,
+    DROP,
+    secret=True,
+    before_reference=_BEFORE_SECRET,
+    referred=_referred,
+)
+
 UPSTREAM_AUTHORIZATION: Datatype[UpstreamAuthorization] = Datatype(
     "drop \\| pass \\| basic USER SECRET \\| bearer SECRET \\| fixed SECRET",
     _authorization,
     DROP,
     secret=True,
     before_reference=_BEFORE_SECRET,
+    referred=_referred,
 )

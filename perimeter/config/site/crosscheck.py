@@ -12,6 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
+from perimeter.config.site import acme_listeners
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -23,6 +24,7 @@ from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.route_headers import OF_UPSTREAM
 from perimeter.config.site.route_matching import covers, prefix_of
 from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.config.site.server import ServerSettings
@@ -66,6 +68,7 @@ def _listeners(config: SiteConfig, sections: Sections) -> None:
                 section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
         if listener.serve is Serve.TOKENS and not config.authenticators:
             section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
+    acme_listeners.check(config, sections.listeners)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -106,6 +109,8 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     if route.upstream and route.upstream not in upstreams:
         shown = section.bare(its.upstream, route.upstream)
         section.problem(its.upstream, f"there is no [upstream {shown}]", closest(route.upstream, upstreams))
+    if route.upstream_host == OF_UPSTREAM and any(one.name == route.upstream and one.host is None for one in config.upstreams):
+        section.problem(its.upstream_host, "the servers of the upstream have several hosts, or none: write the one that is meant")
     pages = config.login.path
     if covers(pages, prefix_of(route.path)) and not section.faulty(its.path):
         section.problem(its.path, f"{pages} and all paths below it belong to the gateway's own pages: see path in [login]")
@@ -171,7 +176,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     protected = any(route.auth is not Auth.NONE for route in config.routes) and config.perimeter.enabled
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
-        if listener.tls and not listener.certificate and listener.keystore is None:
+        if listener.tls and not (listener.certificate or listener.keystore or listener.acme_names):
             found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
         if not listener.tls and listener.serve in (Serve.GATEWAY, Serve.TOKENS) and _reachable(listener):
             accepts = listener.serve is Serve.TOKENS or protected or config.authenticators
@@ -196,18 +201,19 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += [
         f"[route {route.name}] authorization = pass: the service gets the password or token of every user"
         for route in config.routes
-        if route.authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
+        if route.sends_authorization.passes and route.auth is not Auth.NONE and config.perimeter.enabled
     ]
     found += [
         f"[route {route.name}] authorization and auth = none: every client uses the service with the gateway's credentials"
         for route in config.routes
-        if route.authorization.value and route.auth is Auth.NONE
+        if route.sends_authorization.value and route.auth is Auth.NONE
     ]
     found += _any_realm(config)
     found += _odd_methods(config)
     found += _certificates(config)
     found += _metrics(config)
     found += _sign_in(config)
+    found += acme_listeners.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"

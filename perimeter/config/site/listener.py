@@ -20,10 +20,11 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
-from perimeter.config.language.net_types import INTERFACE, PEER_NETWORK, UNIX, PeerNetwork
+from perimeter.config.language.net_types import INTERFACE, PEER_NETWORK, UNIX, PeerNetwork, UnixPeers
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
+from perimeter.config.site.acme import ACME_NAMES
 from perimeter.workers.plan import Address
 
 
@@ -116,6 +117,12 @@ class ListenerSettings(Settings):
         renewed=True,
     )
     keystore_password: str | None = option(optional(SECRET), "password of `keystore`", default="")
+    acme_names: tuple[str, ...] = option(
+        ACME_NAMES,
+        "host names of a certificate that the gateway gets and renews by itself, instead of `certificate` (see `[acme]`). Until "
+        "it has one, it serves the self-signed certificate",
+        default="",
+    )
     client_ca: Path | None = option(
         optional(file_path("file")),
         "PEM file with CA certificates; clients are asked for a certificate that one of them issued",
@@ -139,7 +146,8 @@ class ListenerSettings(Settings):
     hsts: float | None = option(
         optional(HSTS),
         "with `tls = yes`: time for which browsers use only https for this host, after they have opened one of the gateway's own "
-        "pages (header `Strict-Transport-Security`); not set: `365d` with a `certificate` or `keystore`, otherwise `off`",
+        "pages (header `Strict-Transport-Security`); not set: `365d` with a `certificate`, a `keystore` or "
+        "`acme_names`, otherwise `off`",
         default="",
     )
     file: str = ""
@@ -160,7 +168,7 @@ class ListenerSettings(Settings):
         """Seconds of ``hsts``; 0 if the header is not sent."""
         if self.hsts is not None:
             return int(self.hsts)
-        return _YEAR if self.tls and (self.certificate or self.keystore) else 0
+        return _YEAR if self.tls and (self.certificate or self.keystore or self.acme_names) else 0
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
@@ -168,7 +176,7 @@ class ListenerSettings(Settings):
         if not self.tls and not section.faulty(its.tls):
             tls_only = (
                 *(its.certificate, its.private_key, its.private_key_password, its.unknown_name),
-                *(its.keystore, its.keystore_password, its.client_ca, its.hsts),
+                *(its.keystore, its.keystore_password, its.acme_names, its.client_ca, its.hsts),
             )
             section.refuse(tls_only, "is only allowed with tls = yes")
         self._check_place(section)
@@ -179,6 +187,9 @@ class ListenerSettings(Settings):
         section.needs(its.client_certificate, its.client_ca)
         if section.given(its.keystore) and section.given(its.certificate):
             section.problem(its.keystore, "set either keystore or certificate, not both")
+        for other in (its.certificate, its.keystore):
+            if section.given(its.acme_names) and section.given(other):
+                section.problem(its.acme_names, f"set either acme_names or {other.name}, not both")
         pairs = section.faulty(its.certificate) or section.faulty(its.private_key) or not self.private_key
         if not pairs and len(self.certificate) != len(self.private_key):
             section.problem(
@@ -197,6 +208,11 @@ class ListenerSettings(Settings):
             section.refuse([its.mode], "is only allowed with interface = unix:PATH")
             if not section.given(its.port):
                 section.problem(its.port, "is required (port)")
+        if self.proxy_protocol and not section.faulty(its.interface):
+            senders = [one for one in self.proxy_protocol if isinstance(one, UnixPeers) == bool(self.socket_path)]
+            if not senders:
+                only = "its clients are in unix:" if self.socket_path else "no client of a port is in unix:"
+                section.problem(its.proxy_protocol, f"refuses all connections: {only}")
 
 
 def read_listener(section: Section) -> ListenerSettings:

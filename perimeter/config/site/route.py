@@ -24,11 +24,12 @@ from perimeter.config.language.datatypes import (
 from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
-from perimeter.config.language.settings import Settings
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
+from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
 from perimeter.config.site.rule import OF_USERS, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
@@ -68,7 +69,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(Settings):
+class RouteSettings(RouteHeaders):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -222,6 +223,32 @@ class RouteSettings(Settings):
         default="no",
     )
     max_body: int | None = option(optional(SIZE), "largest request body; not set: no limit", default="")
+    rate: tuple[Rate, ...] = option(
+        RATES,
+        "how many requests clients may send: `5/s per user burst 20` are 5 a second for each user, and up to 20 at once after a "
+        "pause (without `burst`: as many as the number). `s`, `m`, `h` or `d`; `per user`, `per address` or `per route` (all "
+        "clients together). A client without a user counts by its address, an IPv6 client by its network of 64 bits. One more "
+        "gets 429. Several workers count together",
+        default="",
+    )
+    in_flight: tuple[AtOnce, ...] = option(
+        IN_FLIGHT,
+        "how many requests may be open at a time, tunnels included, such as `10 per user`; one more gets 429. Several workers "
+        "count together",
+        default="",
+    )
+    body_rate: tuple[Rate, ...] = option(
+        BODY_RATES,
+        "how fast clients may send request bodies, all of their requests together, such as `1MiB/s per user burst 4MiB`; the "
+        "gateway reads a faster body more slowly",
+        default="",
+    )
+    request_timeout: float | None = option(
+        optional(duration()),
+        "longest time for a request and its response, from the end of the request's head; after it the answer is 504, or 408 if "
+        "the request's body is not complete; a response that has begun is cut. Not for tunnels. Not set: no limit",
+        default="",
+    )
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
     line: int = 0
@@ -234,6 +261,19 @@ class RouteSettings(Settings):
     def compares(self, kind: RuleKind) -> bool:
         """Whether a term of ``allow`` or ``deny`` is of ``kind``."""
         return any(term.kind is kind for one in (*(self.allow or ()), *self.deny) for term in one.terms)
+
+    @property
+    def sends_authorization(self) -> UpstreamAuthorization:
+        """What the service gets in Authorization, whichever option says so."""
+        return self.authorization if self.upstream_authorization == DROP else self.upstream_authorization
+
+    @property
+    def identity_in_words(self) -> str:
+        """What the service and the clients get in headers beside what they send each other, without values; ``-`` for nothing."""
+        parts = [", ".join(self.identity) or "none"] if self.upstream else []
+        if self.sends_authorization != DROP:
+            parts.append(f"authorization {self.sends_authorization.word}")
+        return "; ".join(filter(None, (*parts, self.headers_in_words))) or "-"
 
     @property
     def by_method(self) -> bool:
@@ -250,6 +290,16 @@ class RouteSettings(Settings):
         """The protocols that clients may switch to, in lower case."""
         return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
 
+    @property
+    def limits_in_words(self) -> tuple[str, ...]:
+        """What limits the clients of the route, for the operator."""
+        return (
+            *(f"rate {one}" for one in self.rate),
+            *(f"in_flight {one}" for one in self.in_flight),
+            *(f"body_rate {one}" for one in self.body_rate),
+            *(() if self.request_timeout is None else (f"request_timeout {self.request_timeout:g}s",)),
+        )
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(RouteSettings)
@@ -261,8 +311,10 @@ class RouteSettings(Settings):
             section.problem(given, "the three identity headers must have different names")
         if IdentityForm.HEADERS not in self.identity and section.given(its.identity):
             section.refuse(headers, "is only allowed with identity = headers")
-        if IdentityForm.JWT in self.identity and self.authorization != DROP:
-            section.problem(its.authorization, "is not allowed with identity = jwt, which needs Authorization")
+        if IdentityForm.JWT in self.identity and self.sends_authorization != DROP:
+            own = its.authorization if self.authorization != DROP else its.upstream_authorization
+            section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
+        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else ())
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
@@ -295,7 +347,7 @@ class RouteSettings(Settings):
             section.problem(its.app_authorization, "is only allowed with browser_login = yes")
         if IdentityForm.JWT in self.identity:
             section.problem(its.app_authorization, "is not allowed with identity = jwt, which needs Authorization")
-        if self.authorization != DROP:
+        if self.sends_authorization != DROP:
             section.problem(its.app_authorization, "is only allowed with authorization = drop")
 
     def _check_target(self, section: Section) -> None:
@@ -307,7 +359,7 @@ class RouteSettings(Settings):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 
-from perimeter.config.language.datatypes import duration, file_path, integer, list_of, one_of, optional
+from perimeter.config.language.datatypes import BOOLEAN, duration, file_path, integer, list_of, one_of, optional
 from perimeter.config.language.net_types import SERVER_NAME
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
@@ -48,6 +48,13 @@ class UpstreamSettings(Settings):
     )
     queue_timeout: float = option(
         duration(), "with `max_requests`: longest time that a request may wait; then the answer is 503", default="5s"
+    )
+    fair: bool = option(
+        BOOLEAN,
+        "with `max_requests`: `yes`: no user has more requests at a time than there are free places, so a user alone gets at "
+        "most half of the places, two users a third each, and so on; the other requests of a user wait. A client without a user "
+        "counts by its address",
+        default="no",
     )
     health: HealthCheck | None = option(
         HEALTH,
@@ -135,6 +142,12 @@ class UpstreamSettings(Settings):
         """Whether the gateway looks up names of servers."""
         return self.resolve is Resolve.DNS
 
+    @property
+    def host(self) -> str | None:
+        """The host that all servers have in a URL, with the port unless it is that of the scheme; None if there are several."""
+        hosts = {_host(self.server_name or server.host, server) for server in self.servers}
+        return None if len(hosts) != 1 else next(iter(hosts)) or None
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(UpstreamSettings)
@@ -161,13 +174,21 @@ class UpstreamSettings(Settings):
         elif self.ttl_min > self.ttl_max:
             section.problem(its.ttl_min, "must not be longer than ttl_max")
         if self.max_requests is None:
-            section.refuse((its.queue, its.queue_timeout), "is only allowed with max_requests")
+            section.refuse((its.queue, its.queue_timeout, its.fair), "is only allowed with max_requests")
         if self.health is None:
             section.refuse((its.health_fall, its.health_rise), "is only allowed with health")
         if self.eject_after is None:
             section.refuse((its.eject_time, its.eject_floor), "is only allowed with eject_after")
         if not self.retries:
             section.refuse((its.retry_budget,), "is only allowed with retries")
+
+
+def _host(name: str, server: ServerSettings) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return host if server.port in (0, _PORTS.get(server.scheme)) else f"{host}:{server.port}"
+
+
+_PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443}
 
 
 KIND = SectionKind(

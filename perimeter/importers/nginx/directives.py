@@ -32,15 +32,9 @@ TRANSLATED = frozenset(
         *("location", "root", "alias", "index", "try_files", "proxy_pass", "proxy_connect_timeout", "proxy_read_timeout"),
         *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
-        *(
-            "ssl_certificate_key",
-            "ssl_client_certificate",
-            "ssl_reject_handshake",
-            "ssl_verify_client",
-            "ssl_protocols",
-            "satisfy",
-        ),
-        *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
+        *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
+        *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
+        *("limit_req", "limit_conn"),
     )
 )
 """Directives that other modules of the importer translate."""
@@ -52,14 +46,12 @@ _HARMLESS = frozenset(
             "auth_delay",
             "limit_rate",
             "limit_rate_after",
-            "limit_req",
             "limit_req_zone",
             "limit_req_status",
             "limit_req_log_level",
         ),
         *(
             "limit_req_dry_run",
-            "limit_conn",
             "limit_conn_zone",
             "limit_conn_status",
             "limit_conn_log_level",

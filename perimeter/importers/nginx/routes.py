@@ -14,6 +14,7 @@ from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSe
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, dropped_anyway, fate, value_of
+from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
 from perimeter.importers.nginx.tree import Directive
 
@@ -25,12 +26,23 @@ _UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 class Routes(NginxFile):
-    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are directories that all clients may read."""
+    """Writes locations as routes.
 
-    def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
+    ``upstreams`` maps names to servers; ``roots`` are directories that all clients may read; ``zones`` are those of limits.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        draft: Draft,
+        upstreams: Mapping[str, tuple[str, ...]],
+        roots: Collection[str],
+        zones: Zones,
+    ) -> None:
         super().__init__(file, draft)
         self.upstreams = upstreams
         self.roots = roots
+        self.zones = zones
 
     def add(self, location: Location) -> None:
         """Write ``location``."""
@@ -55,6 +67,8 @@ class Routes(NginxFile):
         if location.proxied:
             self._identity(location, section)
         self._log(location, section)
+        if not location.standing.closes:
+            self._limits(location, section)
         stripped = stripping(location)
         translated = [*(one for one, _ in location.standing.closes), *([stripped[0]] if stripped else [])]
         for one in directive.block or ():
@@ -136,6 +150,24 @@ class Routes(NginxFile):
                 self.left(limit, "expected a size")
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
+
+    def _limits(self, location: Location, section: DraftSection) -> None:
+        """How many requests clients may send. nginx counts all locations of a zone together, the gateway each route."""
+        for name, option, translated in (
+            ("limit_req", "rate", self.zones.rate),
+            ("limit_conn", "in_flight", self.zones.in_flight),
+        ):
+            values: dict[str, str] = {}
+            for one in location.of(name):
+                value = translated(one)
+                if value is None:
+                    self.left(one, "its zone does not count by address or user")
+                elif values.setdefault(_whose(value), value) != value:
+                    self.left(one, f"the route has another {option} for the same clients")
+                elif name == "limit_req" and "nodelay" not in one.args:
+                    self.draft.remark(self.note(one, ""), f"{one.text}: requests over the burst are refused, none is delayed")
+            if values:
+                self.draft.put(section, option, ", ".join(values.values()), self.note(location.of(name)[0]))
 
     def _upstream(self, name: str, servers: str) -> DraftSection:
         """The section for ``servers``. Another service never gets the requests, even if its section has the same name."""
@@ -238,3 +270,9 @@ class Routes(NginxFile):
             elif "path" not in audit.options or audit.options["path"].value != path:
                 audit.options.setdefault("format", Setting("combined"))
                 self.draft.put(section, "audit", path, self.note(one), needs)
+
+
+def _whose(limit: str) -> str:
+    """Whose limit it is, and of which time: of each there is one in a route."""
+    number, per, who = limit.split()[:3]
+    return f"{number.partition('/')[2]} {per} {who}"

@@ -114,8 +114,12 @@ def _report(section: Section, option: Named, read: Callable[[], object]) -> None
 def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) -> None:
     """The certificate, its key and its dates, and the CAs of client certificates."""
     its = attrs.fields(ListenerSettings)
+    if settings.acme_names:
+        from perimeter.acme.renewal import require_library
+
+        _report(section, its.acme_names, partial(require_library, config))
     if not settings.certificate and settings.keystore is None:
-        return  # the gateway makes a certificate
+        return  # the gateway makes a certificate, or gets one
     from perimeter.net.certificates import date_findings, load_identities
     from perimeter.net.contexts import ClientAuthentication, ServerContexts
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from perimeter.acme.renewal import require_library
 from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
+from perimeter.config.site.acme import ChallengeKind
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve, UnknownName
 from perimeter.config.site.renewed import Versions, renewed_files, versions
@@ -75,6 +77,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     """
     config = read()
     found = versions(renewed_files(config))
+    require_library(config)
     state_dir = config.perimeter.state_dir
     prepare_state_dir(state_dir, runtime.user)
     with runtime.acting():
@@ -113,9 +116,14 @@ def _serves_metrics(config: SiteConfig) -> bool:
 
 
 def _server_contexts(config: SiteConfig, runtime: Runtime) -> Contexts:
+    by_tls = config.orders_certificates and config.acme.challenge is ChallengeKind.TLS_ALPN_01
+    challenges = runtime.challenges.identities if by_tls else None
     return {
         settings.name: ServerContexts(
-            _identities(settings, config, runtime), _clients(settings), settings.unknown_name is UnknownName.REFUSE
+            _identities(settings, config, runtime),
+            _clients(settings),
+            challenges,
+            refuse_unknown=settings.unknown_name is UnknownName.REFUSE,
         )
         for settings in config.listeners
         if settings.tls

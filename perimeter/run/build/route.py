@@ -15,6 +15,7 @@ from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.cors import Cors
+from perimeter.gate.entry import EntryRule
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -26,8 +27,8 @@ from perimeter.targets.preflight import PreflightTarget
 class RouteParts:
     """What routes follow besides their own settings.
 
-    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords. ``login`` is the path
-    of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
+    Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
+    ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     """
 
     directory_realms: frozenset[str] = frozenset()
@@ -36,9 +37,11 @@ class RouteParts:
     clock: Callable[[], float] = time.time
 
 
-def route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    """The route that ``settings`` describe, to ``target``."""
-    route = _route_of(settings, target, sink, shared)
+def route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...] = ()
+) -> Route:
+    """The route that ``settings`` describe, to ``target``. ``counting`` are its rules that count requests."""
+    route = _route_of(settings, target, sink, shared, counting)
     if not settings.cors:
         return route
     cors = _cors(settings)
@@ -68,8 +71,10 @@ def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
     return frozenset(one.encode("ascii") for one in (*settings.cross_site, *pages))
 
 
-def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts) -> Route:
-    rewrite, fixed = settings.rewrite, settings.authorization.value
+def _route_of(
+    settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...]
+) -> Route:
+    rewrite, fixed = settings.rewrite, settings.sends_authorization.value
     return Route(
         name=settings.name,
         prefix=prefix_of(settings.path).encode("ascii"),
@@ -92,7 +97,7 @@ def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared
             roles=settings.identity_roles_header.encode("ascii"),
             fixed=b"Authorization: %b\r\n" % fixed.encode("ascii") if fixed else b"",
         ),
-        passes_authorization=settings.authorization.passes,
+        passes_authorization=settings.sends_authorization.passes,
         app_authorization=settings.app_authorization,
         keeps_session=settings.keeps_session,
         idle=inf if settings.idle is None else settings.idle,
@@ -101,6 +106,7 @@ def _route_of(settings: RouteSettings, target: ITarget, sink: IAuditSink, shared
         upgrades=frozenset(protocol.encode("ascii") for protocol in settings.upgrades),
         early_hints=settings.early_hints,
         max_body=settings.max_body,
+        counting=counting,
         cross_site=_cross_site(settings),
     )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_headers import AS_SENT, OF_UPSTREAM, SecurityHeaders
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
@@ -15,6 +17,8 @@ from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.proxy.ruled_headers import Edits, RuledHeaders, header_rules
+from perimeter.run.build.limits import counting_rules, limited
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.slash import SlashTarget
@@ -44,29 +48,39 @@ def configured_routes(
     if config.traces.endpoint:
         names.update(TRACE_HEADERS)
     for route in config.routes:
-        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header}
+        names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header, *route.fills_user}
     hidden = believed | {name.encode("ascii") for name in names}
-    rules = {
-        (strict, passes, shared_out): HeaderRules(
-            hidden, drop_method_overrides=strict, pass_authorization=passes, drop_cors=shared_out
-        )
-        for strict in (False, True)
-        for passes in (False, True)
-        for shared_out in (False, True)
-    }
-    targets: dict[tuple[str, bool, bool, bool], ProxyTarget] = {}
+    rules: dict[tuple[bool, bool, bool, Edits], HeaderRules] = {}
+    targets: dict[tuple[str, bool, bool, bool, Edits], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
+        edits = _edits(settings, pools)
         if settings.static is not None:
-            target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload)
+            edited = RuledHeaders(edits, ()) if edits != Edits() else None
+            target = StaticTarget(settings.name, settings.static, settings.index, runtime.offload, edited)
         else:
             assert settings.upstream is not None
-            key = (settings.upstream, settings.by_method, settings.authorization.passes, settings.shared)
+            passing = (settings.by_method, settings.sends_authorization.passes, settings.shared, edits)
+            if passing not in rules:
+                rules[passing] = header_rules(edits, hidden, *passing[:3])
+            key = (settings.upstream, *passing)
             if key not in targets:
-                targets[key] = proxy_target(pools[settings.upstream], rules[key[1:]])
+                targets[key] = proxy_target(pools[settings.upstream], rules[passing])
             target = targets[key]
             if settings.rewrite is not None and prefix_of(settings.path) and not prefix_of(settings.rewrite):
                 target = SlashTarget(target)
-        routes.append(route_of(settings, target, sinks[settings.audit], shared))
+        target = limited(target, settings, runtime)
+        routes.append(route_of(settings, target, sinks[settings.audit], shared, counting_rules(settings, runtime)))
     return routes
+
+
+def _edits(settings: RouteSettings, pools: Mapping[str, UpstreamPool]) -> Edits:
+    """What a route changes in headers."""
+    host = settings.upstream_host
+    if host == AS_SENT or settings.upstream is None:
+        host = ""
+    elif host == OF_UPSTREAM:
+        host = pools[settings.upstream].settings.host or ""
+    strict = settings.security_headers is SecurityHeaders.STRICT
+    return Edits(settings.request_headers, settings.response_headers, strict, host.encode("ascii"))

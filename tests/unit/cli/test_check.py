@@ -214,7 +214,9 @@ class ExampleTests(SiteCase):
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
         static = f"path = /50x.html\nstatic = {self.directory / 'html'}\nbrowser_login = yes\n"
         pages = f"[route pages]\n{static}[listener m]\nport = 1\nserve = metrics\n"
-        self.site.write_text("\n".join([*parts, pages]))
+        ordered = "[listener ordered]\nport = 2\ntls = yes\nacme_names = gw.example.com\n"
+        ordered += "[listener plain]\nport = 80\nserve = redirect\nredirect_to = 2\n"
+        self.site.write_text("\n".join([*parts, pages, ordered]))
         config = load_site(self.site, environ={}, kinds=installed_kinds())
         self.assertEqual(len(parts), len(KINDS))
         self.assertEqual(config.warnings, ())

@@ -45,7 +45,7 @@ class ExaminedCase(TestCase):
 
     def file(self, name: str, content: str | bytes, mode: int = 0o600) -> Path:
         path = self.directory / name
-        path.parent.mkdir(exist_ok=True, mode=0o700)
+        path.parent.mkdir(exist_ok=True, parents=True, mode=0o700)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
         return path

@@ -94,6 +94,23 @@ class EmitTests(TestCase):
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
 
+    def test_what_only_the_gateway_does(self) -> None:
+        more = (
+            "[route ruled]\npath = /ruled\nupstream = service\nupstream_host = app.internal\nsecurity_headers = strict\n"
+            "request_headers = set X-My-User %{user}\n  set X-Else x\n"
+        )
+        for proxy in PROXIES:
+            text = self.emit(proxy, more=more)
+            self.assertIn(
+                "warning: [route ruled] request_headers, security_headers, upstream_host: only the gateway itself does this; "
+                "configure it in the proxy as well\n",
+                self.warnings,
+            )
+            self.assertEqual(self.warnings.count("only the gateway itself"), 1)
+            if proxy in ("nginx", "haproxy-lua", "caddy", "envoy"):  # no client may send what the service takes for the user
+                self.assertIn("x-my-user", text.lower(), proxy)
+                self.assertNotIn("x-else", text.lower(), proxy)
+
     def test_weights_and_backups(self) -> None:
         more = (
             "[upstream several]\nservers = http://10.1.0.1:1 weight=300, http://10.1.0.2:1, http://10.1.0.3:1 backup\n"
@@ -144,6 +161,20 @@ class EmitTests(TestCase):
     def test_without_trusted_proxies_it_warns(self) -> None:
         self.emit("nginx", trusted="")
         self.assertIn("trusted_proxies is empty", self.warnings)
+
+    def test_limits_that_need_the_request_itself(self) -> None:
+        limits = "[route limited]\npath = /limited\nupstream = service\nrate = 5/s per user\n"
+        more = "in_flight = 5 per user\nbody_rate = 1MiB/s per user\nrequest_timeout = 5s\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=limits)
+            self.assertNotIn("limited", self.warnings)
+            self.emit(proxy, more=limits + more)
+            self.assertIn(
+                f"[route limited] in_flight, body_rate, request_timeout does not limit what {proxy} forwards: limit it there",
+                self.warnings,
+            )
+        self.emit("nginx", more=limits, trusted="")
+        self.assertIn("[route limited] rate does not limit", self.warnings)
 
     def test_where_the_proxy_listens_and_for_whom(self) -> None:
         options = ("--listen", "10.0.0.1:8080", "--listen", "[fd00::1]:8080", "--server-name", "GW.example.com")
@@ -236,6 +267,15 @@ class EmitTests(TestCase):
         self.assertIn('"https://127.0.0.1:10443/', self.emit("haproxy-lua", listeners=tls + tokens, more=LOGIN))
         self.emit("nginx", listeners=tokens, more=LOGIN, status=1)
         self.assertIn("expected one with serve = gateway, on a port and without proxy_protocol\n", self.warnings)
+
+    def test_a_listener_that_other_proxies_cannot_ask(self) -> None:
+        socket = "[listener socket]\ninterface = unix:/run/gw.sock\n"
+        balanced = "[listener balanced]\nport = 10009\ninterface = 127.0.0.1\nproxy_protocol = 127.0.0.1\n"
+        for proxy in PROXIES:
+            self.emit(proxy, listeners=socket + balanced, status=1)
+            self.assertIn("expected one with serve = gateway or tokens, on a port and without proxy_protocol\n", self.warnings)
+        plain = "[listener plain]\nport = 10008\ninterface = 127.0.0.1\n"
+        self.assertIn("127.0.0.1:10008", self.emit("nginx", listeners=socket + balanced + plain))
 
     def test_the_sign_in_page_behind_nginx(self) -> None:
         text = self.signing_in("nginx")

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from perimeter.config.site.rule import Rule
-from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, Unavailable
+from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, TooManyInFlight, Unavailable
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
@@ -19,7 +19,7 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.review import INTERVAL, RETRY, YOUNG, Reviewer
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.exchange import Exchange
-from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal
+from perimeter.model import ClientConnection, Grant, HeaderBlock, Principal, RequestHead
 from tests.unit.doubles.http_rig import Body, Client, Holding, Site
 
 ALICE = Principal("alice", "local", ("user", "admin"))
@@ -98,6 +98,24 @@ class ReviewCase(unittest.TestCase):
     def reason(self, client: Client) -> str:
         """Why it was cut; "" while it is open."""
         return client.records[-1].reason if client.records and client.transport.aborted else ""
+
+
+class CountingTests(ReviewCase):
+    def test_a_request_that_is_judged_again_is_not_counted_again(self) -> None:
+        counted = []
+
+        def once(head: RequestHead, address: str) -> None:
+            counted.append(address)
+            if len(counted) > 1:
+                raise TooManyInFlight
+
+        self.put_in_force(self.route(counting=(once,)))
+        self.identifier.end = START + 3
+        client = self.open()
+        self.wait(10)
+        self.put_in_force(self.route(counting=(once,)))
+        self.wait(10)
+        self.assertEqual((self.reason(client), len(counted)), ("", 1))
 
 
 class EndTests(ReviewCase):

@@ -140,6 +140,29 @@ class AnswersTests(unittest.TestCase):
             in_one = self.challenged(Rejected(), challenges, *further, one_line=True)
             self.assertEqual(in_one, [b", ".join(expected)], (further, challenges))
 
+    def test_challenges_for_kerberos_come_last(self) -> None:
+        own, gateway, weather = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'
+        people = b'Basic realm="people", charset="UTF-8"'
+        alone = (("negotiate", "people"), ("negotiate", "others"))
+        beside = (("negotiate", "people"), ("basic", "people"))
+        tokens = (("negotiate", "people"), ("bearer", "weather"))
+        for further, challenges, expected in (
+            (alone, Challenges.BEARER, [own]),
+            (alone, Challenges.BASIC, [gateway]),
+            (alone, Challenges.BOTH, [own, b"Negotiate"]),
+            (alone, Challenges.FIRST_HAND, [b"Negotiate"]),
+            (beside, Challenges.BEARER, [own]),
+            (beside, Challenges.BOTH, [own, gateway, b"Negotiate"]),
+            (beside, Challenges.FIRST_HAND, [gateway, b"Negotiate"]),
+            (tokens, Challenges.BOTH, [own, weather, b"Negotiate"]),
+            (tokens, Challenges.FIRST_HAND, [weather, b"Negotiate"]),
+            ((*tokens, ("basic", "people")), Challenges.BOTH, [own, weather, people, b"Negotiate"]),
+        ):
+            self.assertEqual(self.challenged(Rejected(), challenges, *further), expected, (further, challenges))
+        in_one = self.challenged(Rejected(), Challenges.BOTH, *beside, one_line=True)
+        self.assertEqual(in_one, [b", ".join((own, people, b"Negotiate"))])
+        self.assertEqual(self.challenged(Rejected(), Challenges.BOTH, *alone, one_line=True), [own + b", Negotiate"])
+
     def test_a_challenge_for_bearer_alone_never_asks_for_a_password(self) -> None:
         """A browser would open its own dialog, for a script's request too."""
         refusals = (MissingCredentials, Rejected, InvalidToken, ExpiredToken, InvalidCredentialsRequest, InsufficientScope)

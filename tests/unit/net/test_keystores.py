@@ -385,7 +385,7 @@ class SelectionTests(unittest.TestCase):
         self.assertIsNot(contexts.select("other.example.com"), contexts.default)
 
     def test_unknown_names_may_be_refused(self) -> None:
-        contexts = ServerContexts([LEAF, identity("*.example.net")], None, True)
+        contexts = ServerContexts([LEAF, identity("*.example.net")], refuse_unknown=True)
         self.assertIs(contexts.select("gw.example.com"), contexts.default)
         self.assertIsNotNone(contexts.select("a.example.net"))
         for name in ("", "unknown.org", "example.net", "a.b.example.net"):

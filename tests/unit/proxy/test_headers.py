@@ -13,7 +13,8 @@ from twisted.trial import unittest
 from perimeter.gate.decision import Admitted
 from perimeter.http.grammar import parse_block, parse_response_head
 from perimeter.model import ClientConnection, Field, Principal
-from perimeter.proxy.headers import KNOWN_NAMES, HeaderRules, client_lines, map_back, request_head
+from perimeter.proxy.headers import KNOWN_NAMES, HeaderRules, client_lines, request_head
+from perimeter.proxy.mapping import map_back
 from tests.unit.doubles.http_rig import Client, Holding, Site
 
 RULES = HeaderRules((*KNOWN_NAMES, b"CDAP-UserId", b"X-Groups"))

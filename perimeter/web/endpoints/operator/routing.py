@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from perimeter.auth.chain.looking_up import look_up
-from perimeter.config.site.authorization import DROP
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
@@ -26,9 +25,6 @@ async def _routes(asked: Asked) -> Mapping[str, Any]:
 
 
 def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
-    identity = ", ".join(route.identity) or "none"
-    if route.authorization != DROP:
-        identity += f"; authorization {route.authorization.word}"
     return {
         "name": route.name,
         "line": route.line,
@@ -40,7 +36,8 @@ def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
         "allow": ", ".join(map(str, route.allow)) if route.allow is not None else "",
         "deny": ", ".join(map(str, route.deny)),
         "networks": ", ".join(map(str, route.networks)),
-        "identity": identity if route.upstream else "-",
+        "limits": ", ".join(route.limits_in_words),
+        "identity": route.identity_in_words,
     }
 
 

@@ -72,6 +72,11 @@ class ListenerTests(SiteCase):
             (f"{listener}[listener t]{listener[12:]}", "interface: [listener s] has the same unix socket"),
             (f"{listener}mode = 600x\n", "mode: expected the permissions of a file in octal, such as 0660, not '600x'"),
             (f"{listener}proxy_protocol = yes\n", "proxy_protocol: expected a network such as 10.0.0.0/8 or fd00::/8, not 'yes'"),
+            (f"{listener}proxy_protocol = 10.0.0.0/8\n", "proxy_protocol: refuses all connections: its clients are in unix:"),
+            (
+                "[listener s]\nport = 80\nproxy_protocol = unix:\n",
+                "proxy_protocol: refuses all connections: no client of a port is in unix:",
+            ),
         ):
             with self.subTest(body=body):
                 self.assertEqual([one.partition("] ")[2] for one in self.problems(SITE + body)], [problem])

@@ -181,6 +181,36 @@ class NginxTests(TestCase):
         self.assertEqual(options(draft, "route b.example-root")["host"], "b.example")
         self.assertEqual(options(draft, "route b.example-root")["max_body"], "8MiB")
 
+    def test_limits(self) -> None:
+        zones = (
+            "limit_req_zone $binary_remote_addr zone=addr:10m rate=10r/s;limit_req_zone $remote_user zone=user:1m rate=30r/m;"
+            "limit_req_zone $server_name zone=server:1m rate=5r/s;limit_conn_zone $binary_remote_addr zone=conn:1m;"
+            "limit_req_zone $remote_addr zone=other:1m rate=20r/s;"
+        )
+        for body, rate, in_flight, remainder in (
+            ("limit_req zone=addr burst=20 nodelay;", "10/s per address burst 21", None, 0),
+            ("limit_req zone=user;limit_conn conn 8;", "30/m per user burst 1", "8 per address", 0),
+            ("limit_req zone=addr;limit_req zone=user burst=4;", "10/s per address burst 1, 30/m per user burst 5", None, 0),
+            ("limit_req zone=addr;limit_req zone=other;", "10/s per address burst 1", None, 1),
+            ("limit_req zone=server;limit_conn server 8;", None, None, 2),
+            ("limit_req zone=addr burst=x;limit_conn conn 0;limit_conn conn;", None, None, 2),
+            ("limit_req zone=none;", None, None, 1),
+        ):
+            draft = conf(f"http {{ {zones} server {{ listen 80; location /a {{ proxy_pass http://b; {body} }} }} }}")
+            section = options(draft, "route a")
+            self.assertEqual((section.get("rate"), section.get("in_flight")), (rate, in_flight), body)
+            self.assertEqual(len(draft.remainder), remainder, (body, left(draft)))
+
+    def test_limits_around_a_location_are_inherited_unless_it_has_its_own(self) -> None:
+        draft = conf(
+            "http { limit_req_zone $binary_remote_addr zone=z:1m rate=10r/s; limit_req zone=z burst=9;\n"
+            "server { listen 80; location /a { proxy_pass http://b; }\n"
+            "location /c { proxy_pass http://b; limit_req zone=z burst=1 nodelay; } } }"
+        )
+        self.assertEqual(options(draft, "route a")["rate"], "10/s per address burst 10")
+        self.assertEqual(options(draft, "route c")["rate"], "10/s per address burst 2")
+        self.assertEqual([note.line for note in draft.remarks if "none is delayed" in note.text], [1])
+
     def test_what_has_no_counterpart_is_left_with_its_line(self) -> None:
         draft = conf(
             "include other.conf;\n"

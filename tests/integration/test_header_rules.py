@@ -1,0 +1,135 @@
+"""Header rules of routes, against a running gateway, with a service that records what it gets."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from tests.integration.harness import site
+from tests.integration.stage import StageCase
+from tests.integration.upstreams import Connection
+from tests.integration.wire import Response, basic
+
+FILES = {
+    "users.realm": "alice: secret,admin,ops\nbob: pw\n%{roles}: pw,user\n",
+    "key": "k%{user}y\n",
+    "pair": "gateway:open sesame\n",
+    "www/index.html": "<p>hello",
+}
+
+ROUTES = """\
+[upstream service]
+servers = <service>
+
+[upstream scripted]
+servers = <scripted>
+
+[route ruled]
+path = /ruled
+upstream = service
+request_headers =
+    set X-Remote-User %{user}
+    set X-Remote-Realm %{realm}
+    set X-Remote-Roles %{roles}
+    set X-Correlation %{request_id}
+    set X-Api-Key file:key
+    add X-Via perimeter
+    remove Cookie
+upstream_host = app.internal
+upstream_authorization = basic file:pair
+
+[route beside]
+path = /beside
+upstream = service
+auth = none
+
+[route answers]
+path = /answers
+upstream = scripted
+auth = optional
+response_headers =
+    set Cache-Control no-store
+    set X-User %{user}
+    add X-Answer 2
+    remove Server
+security_headers = strict
+
+[route files]
+path = /files
+static = www
+auth = none
+response_headers = set Cache-Control public, max-age=60
+    remove ETag
+security_headers = strict
+"""
+
+ALICE = basic("alice", "secret")
+
+
+def get(target: str, *lines: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: gateway.test", *lines, "", ""]).encode()
+
+
+class HeaderRules(StageCase):
+    """One gateway for all tests."""
+
+    CONFIG = site(ROUTES)
+    FILES: ClassVar = FILES
+
+    def test_what_the_service_gets(self) -> None:
+        received = self.forwarded(get("/ruled/x", ALICE, "X-Via: mine", "Cookie: a=b", "X_Remote_Roles: root", "X-Api-Key: mine"))
+        for name, value in (
+            ("host", "app.internal"),
+            ("x-forwarded-host", "gateway.test"),
+            ("authorization", "Basic Z2F0ZXdheTpvcGVuIHNlc2FtZQ=="),
+            ("x-remote-user", "alice"),
+            ("x-remote-roles", "admin,ops"),
+            ("x-correlation", received.get("x-request-id")),
+            ("x-api-key", "k%{user}y"),
+            ("cookie", None),
+        ):
+            self.assertEqual(received.get(name), value, name)
+        self.assertEqual([value for name, value in received.fields if name == "x-via"], ["mine", "perimeter"])
+        self.assertNotIn(b"root", received.head)
+
+    def test_attack_112_a_user_called_like_a_placeholder(self) -> None:
+        received = self.forwarded(get("/ruled/x", basic("%{roles}", "pw")))
+        self.assertEqual(received.get("x-remote-user"), "%25{roles}")
+
+    def test_attack_113_a_header_that_a_rule_fills_is_closed_on_every_route(self) -> None:
+        """A service that trusts the header gets requests of all routes."""
+        lies = ("X-Remote-User: root", "X_Remote_User: root", "x-remote-realm: root", "X-REMOTE-ROLES: root")
+        self.assertNotIn(b"root", self.forwarded(get("/beside/x", *lies)).head)
+        # a header that does not name the user is the client's own matter there
+        self.assertEqual(self.forwarded(get("/beside/x", "X-Correlation: mine")).get("x-correlation"), "mine")
+        # a user without roles cannot bring them along
+        received = self.forwarded(get("/ruled/x", basic("bob", "pw"), "X-Remote-Roles: admin"))
+        self.assertIsNone(received.get("x-remote-roles"))
+
+    def answer(self, *lines: str, target: str = "/answers") -> Response:
+        def script(connection: Connection) -> None:
+            connection.request()
+            head = "\r\n".join(["HTTP/1.1 200 OK", "Content-Length: 0", "Server: secret/1.0", "X-Answer: 1", *lines, "", ""])
+            connection.send(head.encode())
+
+        self.stage.script = script
+        return self.raw(get(target, ALICE))
+
+    def test_what_the_client_gets(self) -> None:
+        response = self.answer("Cache-Control: public", "X-User: root", "X-Frame-Options: DENY", "Strict-Transport-Security: a")
+        self.assertEqual(response.get("cache-control"), "no-store")
+        self.assertEqual(response.get("x-user"), "alice")
+        self.assertEqual([value for name, value in response.fields if name == "x-answer"], ["1", "2"])
+        self.assertIsNone(response.get("server"))
+        self.assertEqual([value for name, value in response.fields if name == "x-frame-options"], ["DENY"])
+        self.assertEqual(response.get("content-security-policy"), "frame-ancestors 'self'")
+        self.assertEqual(response.get("strict-transport-security"), "a")
+        # over TLS alone (RFC 6797, section 7.2)
+        self.assertIsNone(self.answer().get("strict-transport-security"))
+
+    def test_files(self) -> None:
+        response = self.raw(get("/files/"))
+        self.assertEqual((response.status, response.body), (200, b"<p>hello"))
+        self.assertEqual(response.get("cache-control"), "public, max-age=60")
+        self.assertIsNone(response.get("etag"))
+        self.assertEqual([value for name, value in response.fields if name == "x-content-type-options"], ["nosniff"])
+        self.assertEqual(response.get("referrer-policy"), "same-origin")
