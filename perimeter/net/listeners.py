@@ -140,6 +140,7 @@ class ListeningPort(tcp.Port):
     def startListening(self) -> None:
         """Accept connections. As Twisted's, for a socket that exists already and may have no port."""
         self.socket, self._preexistingSocket = self.listening, None
+        self._shouldShutdown = False  # the socket may have copies, in this process and in others
         self._realPortNumber = self.getHost().port
         self.fileno = self.socket.fileno  # type: ignore[method-assign]
         assert self.factory is not None
