@@ -1,4 +1,4 @@
-"""Accepts connections on listening sockets, limits their number, and gives them transports.
+"""Accepts connections on listening sockets, and gives them transports.
 
 TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol of a connection.
 """
@@ -18,13 +18,14 @@ from twisted.python.failure import Failure
 
 from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.descriptors import clients_share, system_reason
+from perimeter.descriptors import system_reason
 from perimeter.net.binding import bind
+from perimeter.net.connection_limits import UNNAMED, ConnectionLimits
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.contract import Peer, Reactor
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.handshakes import FailedHandshakes, HandshakeLog
-from perimeter.net.proxied import UNNAMED, HeaderReader
+from perimeter.net.proxied import HeaderReader
 from perimeter.net.tls import TLSServerTransport
 from perimeter.net.transport import ServerTransport, Waiting, socket_address
 
@@ -37,56 +38,6 @@ PAUSE = 0.5
 """Seconds for which no connection is accepted after descriptors or memory ran out. Clients wait in the backlog meanwhile."""
 
 _EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
-
-
-class ConnectionLimits:
-    """Limits the number of connections, in total and from one canonical address (attack 22). One object for all listeners.
-
-    ``make_room`` closes some of the connections that send nothing, of one address or of all (None), the oldest first. It returns
-    how many: a client that is silent must not take the place of one that is not (attack 58).
-    """
-
-    def __init__(
-        self, total: int = 20000, per_address: int = 1000, make_room: Callable[[str | None], int] = lambda address: 0
-    ) -> None:
-        self.total = total
-        self.per_address = per_address
-        self.make_room = make_room
-        self._open = 0
-        self._by_address: dict[str, int] = {}
-
-    def change(self, total: int, per_address: int) -> None:
-        """Apply other limits from now on; half of the descriptors at most. Present connections stay."""
-        self.total = clients_share(total)
-        self.per_address = per_address
-
-    @property
-    def open(self) -> int:
-        """The number of open connections."""
-        return self._open
-
-    def admit(self, address: str) -> bool:
-        """Count a connection from ``address`` (canonical, or `perimeter.net.proxied.UNNAMED`, for which there is only the total).
-
-        Returns False, without counting it, if a limit is reached and no connection could make room for it.
-        """
-        by_address = self._by_address
-        if by_address.get(address, 0) >= self.per_address and address != UNNAMED and not self.make_room(address):
-            return False
-        if self._open >= self.total and not self.make_room(None):
-            return False
-        self._open += 1
-        by_address[address] = by_address.get(address, 0) + 1
-        return True
-
-    def release(self, address: str) -> None:
-        """A connection from ``address`` has ended."""
-        self._open -= 1
-        left = self._by_address[address] - 1
-        if left:
-            self._by_address[address] = left
-        else:
-            del self._by_address[address]
 
 
 class ListeningPort(tcp.Port):

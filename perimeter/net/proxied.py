@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perimeter.net.connection_limits import UNNAMED
 from perimeter.net.contract import Peer, Reactor
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.proxy_protocol import LONGEST, BadProxyHeader, Source, extent, source
 from perimeter.net.transport import Waiting, peer_of
-
-UNNAMED: Final = ""
-"""Stands for the address of a client that is not known yet, among the connections that count for the limits."""
 
 
 class HeaderPort(Protocol):

@@ -25,8 +25,9 @@ from perimeter.descriptors import clients_share, descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ServerContexts, ServerIdentity
-from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.listeners import ListeningPort, listen
 from perimeter.net.share import MAKE_ROOM, SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts

@@ -26,9 +26,10 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.listeners import ListeningPort, listen
 
 
 def certificate(

@@ -22,8 +22,9 @@ from perimeter.acme.pending import challenge_identity
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import binding
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
-from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
+from perimeter.net.listeners import PAUSE, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, pem, read_all
 
 LOCALHOST = identity("localhost", "127.0.0.1")

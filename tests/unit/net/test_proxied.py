@@ -13,9 +13,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from perimeter.config.language.net_types import UNIX_PEERS
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.net.binding import listening_socket
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contract import Peer, UnixPeer
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.listeners import ListeningPort, listen
 from perimeter.net.proxied import HeaderReader
 from perimeter.net.transport import peer_of, socket_address
 
