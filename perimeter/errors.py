@@ -64,7 +64,7 @@ class Challenges(StrEnum):
     """Which challenges a 401 carries (WWW-Authenticate; RFC 9110, section 11.6.1).
 
     ``BEARER``: tokens, the gateway's own first, then those of authenticators; no Basic, whatever was wrong. ``BASIC``: passwords
-    alone. ``BOTH``: the two together. ``FIRST_HAND``: the schemes of authenticators, and not the gateway's own tokens.
+    alone. ``BOTH``: the two together, and Kerberos. ``FIRST_HAND``: the schemes of authenticators, not the gateway's own tokens.
     """
 
     BEARER = "bearer"
@@ -87,15 +87,24 @@ class SignIn:
     user: str = ""
 
 
+@attrs.frozen
+class Page:
+    """A page of the operator or a built-in one: its body, and the header lines that go with it."""
+
+    lines: bytes
+    body: bytes
+
+
 class Refusal(PerimeterError):
     """A request that is answered with an error.
 
-    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot
-    be used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to
-    authenticate: the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one
-    header, for a proxy that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a
-    session for this request; empty if it cannot. ``sign_in`` is for the page that a browser shows. ``attempted_user`` is the
-    user name of a login that failed, as the client sent it: an unverified claim, which the logs show as such.
+    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
+    used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
+    the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
+    that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a session for this request;
+    empty if it cannot. ``sign_in`` is for the page that a browser shows. ``attempted_user`` is the user name of a login that
+    failed, as the client sent it: an unverified claim, which the logs show as such. ``page`` is the operator's page for this
+    refusal alone.
     """
 
     status: ClassVar[int] = 500
@@ -107,6 +116,7 @@ class Refusal(PerimeterError):
     login: bytes = b""
     sign_in: SignIn | None = None
     attempted_user: str | None = None
+    page: Page | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         self.detail = detail
@@ -257,6 +267,14 @@ class Maintenance(Refusal):
     phrase = "The service is closed for maintenance"
 
 
+class RouteMaintenance(Maintenance):
+    """The operator has closed the route for maintenance."""
+
+    def __init__(self, detail: str = "", *, page: Page | None = None, retry_after: int | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.page = page
+
+
 class ShuttingDown(Refusal):
     """The gateway stops, and the request was not answered in time."""
 
@@ -398,6 +416,14 @@ class InsufficientScope(Refusal):
     phrase = "You are not allowed to do this"
 
 
+class CommandRefused(Refusal):
+    """The user may only read on this route (``read_only``), and the request's command is not known to do no more than that."""
+
+    status = 403
+    reason = "command_refused"
+    phrase = "You may only read here"
+
+
 class NetworkRefused(Refusal):
     """The client's address is outside the route's ``networks``."""
 
@@ -464,6 +490,40 @@ class AuditUnavailable(Unavailable):
 
     reason = "audit_unavailable"
     phrase = "The gateway cannot serve requests at the moment"
+
+
+# -- limits of a route
+
+
+class RateExceeded(Refusal):
+    """The client has sent more requests than a `rate` of the route allows (RFC 6585, section 4).
+
+    ``lines`` are the header lines RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11).
+    """
+
+    status = 429
+    reason = "rate_exceeded"
+    phrase = "Too many requests: try again later"
+
+    def __init__(self, detail: str, *, retry_after: int, lines: bytes) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.lines = lines
+
+
+class TooManyInFlight(Refusal):
+    """The client has as many requests in flight as the route allows (`in_flight`)."""
+
+    status = 429
+    reason = "too_many_in_flight"
+    phrase = "Too many requests at the same time: try again later"
+
+
+class DeadlineExceeded(Refusal):
+    """The response was not complete within `request_timeout`. A response that has begun is cut."""
+
+    status = 504
+    reason = "deadline_exceeded"
+    phrase = "The request took too long"
 
 
 # -- the upstream

@@ -123,9 +123,13 @@ class Lines(Generic[J]):
         self._lines.setdefault(job.client, deque()).append(job)
         self._count += 1
 
-    def next(self) -> J:
-        """Remove and return the job whose turn it is. Raises StopIteration if no job waits."""
-        client, line = next(iter(self._lines.items()))
+    def next(self, may: Callable[[str], bool] | None = None) -> J:
+        """Remove and return the job whose turn it is, of the clients for which ``may`` is true.
+
+        Raises StopIteration if there is none.
+        """
+        client = next(iter(self._lines) if may is None else filter(may, self._lines))
+        line = self._lines[client]
         job = line.popleft()
         self._count -= 1
         if line:

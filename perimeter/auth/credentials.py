@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from perimeter.auth.text import decode_either, unfit_for_name
 from perimeter.errors import CredentialsTooLarge, InvalidCredentialsRequest, Rejected
-from perimeter.model import BasicCredentials, BearerCredentials, Credentials
+from perimeter.model import BasicCredentials, BearerCredentials, Credentials, NegotiateCredentials
 
 MAX_AUTHORIZATION = 16 * 1024
 """Bytes of the longest Authorization value that is read, if the site sets no other limit: tokens with many groups reach 8 KiB."""
@@ -75,8 +75,7 @@ def parse_authorization(values: Sequence[bytes], limit: int = MAX_AUTHORIZATION)
     if len(values) > 1:
         raise InvalidCredentialsRequest("more than one Authorization field")
     value = values[0]
-    if len(value) > limit:
-        raise CredentialsTooLarge(f"an Authorization value of {len(value)} bytes, over [limits] max_authorization = {limit}")
+    check_length(value, limit)
     scheme, space, rest = value.partition(b" ")
     if not space:
         return None
@@ -87,6 +86,32 @@ def parse_authorization(values: Sequence[bytes], limit: int = MAX_AUTHORIZATION)
     if known == b"basic":
         return _basic(rest)
     return None
+
+
+def parse_negotiate(values: Sequence[bytes], limit: int = MAX_AUTHORIZATION) -> NegotiateCredentials | None:
+    """The token of a request whose one Authorization value is ``Negotiate`` (RFC 4559, section 4.2); None for any other request.
+
+    Raises `CredentialsTooLarge` for one of over ``limit`` bytes, and `Rejected` for one that is not base64.
+    """
+    if len(values) != 1:
+        return None
+    scheme, _, text = values[0].partition(b" ")
+    if scheme.lower() != b"negotiate":
+        return None
+    check_length(values[0], limit)
+    try:
+        token = base64.b64decode(text.strip(b" "), validate=True)
+    except (binascii.Error, ValueError):
+        raise Rejected("a Negotiate credential that is not base64") from None
+    if not token:
+        raise Rejected("a Negotiate credential without a token")
+    return NegotiateCredentials(token)
+
+
+def check_length(value: bytes, limit: int) -> None:
+    """Raise `CredentialsTooLarge` if an Authorization ``value`` has more than ``limit`` bytes."""
+    if len(value) > limit:
+        raise CredentialsTooLarge(f"an Authorization value of {len(value)} bytes, over [limits] max_authorization = {limit}")
 
 
 def _bearer(token: bytes) -> BearerCredentials:

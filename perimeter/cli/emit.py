@@ -30,7 +30,7 @@ def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...
     the script that the configuration for haproxy loads. --listen and --server-name can be given several times.
     """
     from perimeter.emit import caddy, envoy, haproxy, nginx, traefik
-    from perimeter.emit.plan import make_plan
+    from perimeter.emit.plan import beyond, make_plan
 
     renderers = {
         "nginx": nginx.render,
@@ -49,8 +49,18 @@ def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...
             "warning: [perimeter] trusted_proxies is empty: the gateway only reports the user, and applies no rules of routes",
             err=True,
         )
+    for listener in config.listeners:
+        if listener.acme_names:
+            click.echo(
+                f"warning: [listener {listener.name}] acme_names: the proxy needs certificates of its own, and the CA "
+                "has to reach this gateway to issue this one",
+                err=True,
+            )
     for name in plan.unserved:
         click.echo(f"warning: [route {name}] is left out: a proxy can only forward to a server of its own", err=True)
     for remark in plan.remarks:
         click.echo(f"warning: {remark}", err=True)
+    for route in config.routes:
+        if route.name not in plan.unserved and (words := beyond(route, judged=plan.judges)):
+            click.echo(f"warning: [route {route.name}] {words} does not limit what {proxy} forwards: limit it there", err=True)
     click.echo(text, nl=False)

@@ -32,6 +32,8 @@ def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | Non
         _upstreams(answer),
         _authenticators(answer),
         _certificates(answer),
+        _limits(answer),
+        _orders(answer),
         _waiting(answer),
     ):
         if rows:
@@ -105,7 +107,7 @@ def _workers(answer: Mapping[str, Any], now: float) -> list[Sequence[object]]:
 
 def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
     heading = ("LISTENER", "PORT", "CONNECTIONS")
-    return [heading, *((one["name"], one["port"], one["connections"]) for one in answer["listeners"])]
+    return [heading, *((one["name"], one.get("path") or one["port"], one["connections"]) for one in answer["listeners"])]
 
 
 def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:
@@ -141,6 +143,24 @@ def _certificates(answer: Mapping[str, Any]) -> list[Sequence[object]]:
     heading = ("CERTIFICATE OF", "DAYS LEFT", "UNTIL", "NAME", "FILE")
     rows = sorted(answer.get("certificates", ()), key=lambda one: int(one["days"]))
     made = [(one["listener"], one["days"], one["until"][:10], one["subject"], one["source"]) for one in rows]
+    return [heading, *made] if made else []
+
+
+def _limits(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    made = [(one["route"], one["limit"], one["refused"]) for one in answer.get("limited", ())]
+    return [("LIMIT OF ROUTE", "LIMIT", "REFUSED"), *made] if made else []
+
+
+def _orders(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("ORDERED FOR", "LISTENER", "STATE")
+    made = [
+        (
+            ", ".join(one["names"]),
+            ", ".join(one["listeners"]),
+            "failed" if one["fault"] else f"renewed at {one['renew']}" if one["renew"] else "to be ordered",
+        )
+        for one in answer.get("orders", ())
+    ]
     return [heading, *made] if made else []
 
 

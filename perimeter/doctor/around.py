@@ -69,7 +69,7 @@ def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ..
             continue
         first = protected[0]
         path = first.rewrite or first.path.place or "/"
-        servers = [one for one in upstream.servers if one.scheme is not ServerScheme.SAMPLE]
+        servers = [one for one in upstream.servers if one.host]
         found += [Service(upstream, one, path, gateway, addresses.get(one.host, ())) for one in servers]
     return found
 

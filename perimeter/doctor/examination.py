@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.state_dir import state_dir_of
-from perimeter.doctor import around, certificates, files, machine, names, running, secrets, services
+from perimeter.doctor import around, authority, certificates, files, machine, names, running, secrets, services
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import TIMEOUT, Look, Seen, SideBySide
 from perimeter.doctor.subject import Subject, environment_of, gateway_user, pid_of, servers_of
@@ -116,7 +116,8 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
     config = subject.config
     servers = servers_of(config)[:MOST_SERVERS]
     named = {server.host: server for server in servers if server.by_system and not _is_address(server.host)}
-    listeners = [one for one in config.listeners if one.certificate is not None or one.keystore is not None]
+    upstreams = [one for one in config.upstreams if one.client_certificate is not None]
+    listeners = [one for one in config.listeners if one.certificate or one.keystore or one.acme_names]
     whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
         ("permissions", "state_dir", files.state),
         ("permissions", "secrets", files.secrets),
@@ -134,6 +135,8 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
         Look("interpreter", "", machine.interpreter),
         *(Look(name, part, partial(see, subject)) for name, part, see in whole),
         *(Look("certificates", one.name, partial(certificates.of_listener, subject, one)) for one in listeners),
+        *(Look("certificates", one.name, partial(certificates.of_upstream, one)) for one in upstreams),
+        *([Look("authority", config.acme.directory, partial(authority.see, subject))] if config.orders_certificates else []),
         *(Look("names", host, partial(names.see, server)) for host, server in named.items()),
         *(Look("server-certificates", one.host, partial(certificates.of_server, one)) for one in servers if one.tls),
         *(

@@ -36,10 +36,13 @@ class Name(StrEnum):
 
     AUDIT_SHARED = "audit-shared"
     AUTHENTICATOR_DOWN = "authenticator-down"
+    AUTHORITY_DOWN = "authority-down"
     CA_EXPIRES = "ca-expires"
     CERTIFICATE_EXPIRES = "certificate-expires"
     CERTIFICATE_INCOMPLETE = "certificate-incomplete"
     CERTIFICATE_NAME = "certificate-name"
+    CERTIFICATE_REFUSED = "certificate-refused"
+    CERTIFICATE_UNUSED = "certificate-unused"
     CERTIFICATE_WEAK = "certificate-weak"
     CLOCK_BEHIND = "clock-behind"
     CLOCK_FREE = "clock-not-synchronised"

@@ -22,6 +22,7 @@ from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, WILDCARDS, HostTable, prefix_of, specificity
 from perimeter.config.site.route_path import PathKind, plain
+from perimeter.config.site.rule import RuleKind
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -110,7 +111,8 @@ class Plan:
     because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
     applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve. ``pages`` is the
     path of the gateway's own pages if people sign in on them, "" otherwise: the proxy sends what is below it to the gateway, and
-    to services the cookies of the gateway's answer. ``remarks`` are about options that only the gateway itself applies.
+    to services the cookies of the gateway's answer. ``remarks`` are about options that work in another way
+    behind a proxy, or not at all.
     """
 
     gateway: GatewayAddress
@@ -174,7 +176,7 @@ def make_plan(
         pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(name for name, place in found.items() if not place.servers),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
-        remarks=tuple(_remark(route) for route in config.routes if found[route.name].servers and _applied_here(route)),
+        remarks=tuple(remark for route in config.routes if found[route.name].servers for remark in _remarks(route)),
     )
     parts = (part for _, places in hosts for one in places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
@@ -192,7 +194,7 @@ def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
 
 
 #: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
-_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host")
+_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only")
 
 
 def _applied_here(route: RouteSettings) -> list[str]:
@@ -201,9 +203,36 @@ def _applied_here(route: RouteSettings) -> list[str]:
     return [name for name in _APPLIED_HERE if getattr(route, name) != default[name].default]
 
 
-def _remark(route: RouteSettings) -> str:
-    names = ", ".join(_applied_here(route))
-    return f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well"
+def _remarks(route: RouteSettings) -> list[str]:
+    """What works in another way if a proxy asks the gateway about the requests of ``route``."""
+    remarks = []
+    if names := ", ".join(_applied_here(route)):
+        remarks.append(f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well")
+    if route.compares(RuleKind.CERTIFICATE):
+        remarks.append(
+            f"[route {route.name}] has a rule with certificate:, but the proxy shows no certificate of the client: in allow it "
+            "never matches, and in deny it refuses every client"
+        )
+    if route.shared:
+        remarks.append(
+            f"[route {route.name}] cors: the gateway cannot answer preflights of which the proxy asks, and adds "
+            "nothing to responses: let the service do so, with cors = pass"
+        )
+    return remarks
+
+
+def beyond(route: RouteSettings, *, judged: bool) -> str:
+    """The limits of a route that do not hold for requests which another proxy forwards, by their names; "" if it has none.
+
+    ``judged``: the gateway applies the rules of routes to the proxy's questions. Then a rate counts them.
+    """
+    limits = (
+        ("rate", bool(route.rate) and not judged),
+        ("in_flight", bool(route.in_flight)),
+        ("body_rate", bool(route.body_rate)),
+        ("request_timeout", route.request_timeout is not None),
+    )
+    return ", ".join(name for name, lost in limits if lost)
 
 
 def refuse_wildcards(plan: Plan, proxy: str) -> None:
@@ -287,10 +316,13 @@ def _listener(config: SiteConfig) -> GatewayAddress:
     Where people sign in it has to have the pages for that, too.
     """
     kinds = (Serve.GATEWAY,) if config.signs_people_in else (Serve.GATEWAY, Serve.TOKENS)
-    serving = [one for one in config.listeners if one.serve in kinds]
+    serving = [one for one in config.listeners if one.serve in kinds and not one.socket_path and not one.proxy_protocol]
     if not serving:
         words = " or ".join(kinds)
-        raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = {words}")
+        raise StartupError(
+            f"{config.file}: no listener answers /authenticate; expected one with serve = {words}, on a port and without "
+            "proxy_protocol"
+        )
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
     return GatewayAddress(ServerScheme.HTTPS if best.tls else ServerScheme.HTTP, _reached_at(best), best.port)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perimeter.config.language.net_types import Network
-from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
+from perimeter.config.language.net_types import Network, in_networks
+from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused, Page, RouteMaintenance
 from perimeter.gate.cors import Cors, is_preflight
-from perimeter.gate.forwarded import in_networks
 from perimeter.gate.judged import Judged
-from perimeter.model import RequestHead
+from perimeter.limits.rates import RateLimit
+from perimeter.model import RequestHead, network_of
 
 EntryRule = Callable[[Judged, RequestHead, str], bool | None]
 """Takes the exchange, the request's head (the exchange's, or the one that a proxy asks about) and the client's address.
@@ -28,20 +28,26 @@ def entry_rules(
     forwards_authorization: bool = False,
     cors: Cors | None = None,
     preflights: bool = False,
+    counting: tuple[EntryRule, ...] = (),
+    closed: EntryRule | None = None,
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked.
 
-    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights.
+    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights. They
+    are counted by ``counting`` as other requests are.
     """
     rules: list[EntryRule] = []
     if cors is not None:
         rules.append(shared_with(cors))
     if networks:
         rules.append(from_networks(networks))
+    if closed is not None:
+        rules.append(closed)
     if max_body is not None:
         rules.append(up_to(max_body))
     if forwards_authorization:
         rules.append(one_authorization)
+    rules += counting
     if preflights:
         rules.append(preflights_apart(answered=cors is not None))
     return tuple(rules)
@@ -77,12 +83,31 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
     return check
 
 
+def maintenance(allowed: tuple[Network, ...], page: Page | None, retry_after: int | None) -> EntryRule:
+    """The route is closed, except for clients in ``allowed``."""
+
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
+        if not in_networks(address, allowed):
+            raise RouteMaintenance("the operator has closed the route (maintenance)", page=page, retry_after=retry_after)
+
+    return check
+
+
 def up_to(max_body: int) -> EntryRule:
     """Content-Length has to be at most ``max_body`` bytes. A chunked body is counted as it comes."""
 
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if (head.headers.content_length or 0) > max_body:
             raise BodyTooLarge("Content-Length is over max_body")
+
+    return check
+
+
+def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
+    """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
+
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
+        limit.take(network_of(address) if by_address else "")
 
     return check
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import (
     AuditUnavailable,
     CrossSite,
@@ -25,7 +25,7 @@ from perimeter.errors import (
 from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
 from perimeter.gate.decision import Admitted, Located
-from perimeter.gate.forwarded import in_networks, vouched_chain
+from perimeter.gate.forwarded import vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.judged import Judged
@@ -56,7 +56,7 @@ class Gate:
     identity: IdentityLines
     enabled: bool = True
     maintenance: bool = False
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[PeerNetwork, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
     _places: Memo[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
     #: (Host, target) -> the routes that are tried, and the path and query, where conditions decide
@@ -171,6 +171,11 @@ class Gate:
             if not exchange.ended:
                 exchange.decision = Located(located.route, principal, located.target, located.address, located.relayed)
             raise for_client(error, access, head, principal) from None
+
+    def uncounted(self) -> Gate:
+        """A gate with the same rules that counts no requests: for one that is judged again, or that is made up."""
+        routes = self.routes.uncounted()
+        return self if routes is self.routes else attrs.evolve(self, routes=routes)
 
     # -- the steps of a judgement
 

@@ -84,7 +84,9 @@ class Reviewer:
         ``fallback`` judges what came over a listener that is gone. ``remember`` is how long a password is not verified again
         (seconds; 0: it always is).
         """
-        self._gates, self._fallback, self._identifier = gates, fallback, identifier
+        self._gates = {name: gate.uncounted() for name, gate in gates.items()}
+        self._fallback = None if fallback is None else fallback.uncounted()
+        self._identifier = identifier
         self._interval = min(remember or INTERVAL, INTERVAL)
         self.everything()
 

@@ -21,6 +21,7 @@ from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget
+from perimeter.model import ClientConnection, Principal
 
 _OTHER_READING = "a path that another server could read as another route's"
 
@@ -36,9 +37,10 @@ class Route:
     ``conditions`` belongs to the next route.
 
     ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes) and what passes in Authorization. ``path_as_sent``: paths are
-    forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
-    9110, section 7.8), in lower case: ``name``, ``name/version``.
+    ``entry`` follows from ``networks``, ``closed`` (a rule for the time of maintenance), ``max_body`` (bytes), what passes in
+    Authorization, and ``counting``: rules that count the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths
+    are forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to
+    (RFC 9110, section 7.8), in lower case: ``name``, ``name/version``.
 
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
@@ -49,6 +51,7 @@ class Route:
 
     ``cors``: pages of which other sites may read the responses; None leaves that to the service. ``preflights`` answers
     preflights in the place of the route, without identification and rules; None treats them as other requests.
+    ``read_only`` denies those who may only read: `perimeter.targets.commands` looks at the command of each of their requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Its answers are ``brief``,
     which are not cut if a token ends, unless it is ``lasting``.
@@ -64,12 +67,14 @@ class Route:
     by_method: Mapping[bytes, Access] | None = None
     policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
+    closed: EntryRule | None = None
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     path_as_sent: bool = False
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
     early_hints: bool = False
     max_body: int | None = None
+    read_only: Policy | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
     app_authorization: bool = False
@@ -82,6 +87,7 @@ class Route:
     pattern: Expression | None = None
     conditions: Conditions | None = None
     lasting: bool = False
+    counting: tuple[EntryRule, ...] = ()
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
     hidden_prefix: bytes = attrs.field(init=False)
@@ -111,7 +117,17 @@ class Route:
     @entry.default
     def _entry(self) -> tuple[EntryRule, ...]:
         forwards_authorization = self.passes_authorization or self.app_authorization
-        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, self.preflights is not None)
+        apart = self.preflights is not None
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting, self.closed)
+
+    def reads_only(
+        self, principal: Principal | None, method: bytes, address: str = "", connection: ClientConnection | None = None
+    ) -> bool:
+        """Whether the user may only read. ``address`` and ``connection`` as for `Policy.permits`: what is not known restricts."""
+        policy = self.read_only
+        if policy is None or principal is None:  # without a user, authentication is off
+            return False
+        return not policy.permits(principal, method.decode("ascii"), address, connection)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it.
@@ -156,7 +172,8 @@ class RouteTable:
 
     def __init__(self, routes: Iterable[Route]) -> None:
         table: HostTable[Route] = HostTable()
-        for route in sorted(routes, key=lambda one: one.builtin):
+        self._routes = tuple(routes)
+        for route in sorted(self._routes, key=lambda one: one.builtin):
             for host in route.hosts or (ANY_HOST,):
                 _add(table.of(host), route)
         table.settle()
@@ -205,6 +222,12 @@ class RouteTable:
         for reading in readings(path):
             if self.matching(host, reading) != routes:
                 raise BadTarget(_OTHER_READING)
+
+    def uncounted(self) -> RouteTable:
+        """The table without rules that count requests, to judge a request again."""
+        if not any(route.counting for route in self._routes):
+            return self
+        return RouteTable(attrs.evolve(route, counting=()) for route in self._routes)
 
 
 def _add(prefixes: Prefixes[Route], route: Route) -> None:

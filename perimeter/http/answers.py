@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 
-import attrs
-
 from perimeter.errors import (
     Challenges,
     CredentialsTooLarge,
@@ -23,7 +21,10 @@ from perimeter.errors import (
     Maintenance,
     MethodNotAllowed,
     MissingCredentials,
+    Page,
+    RateExceeded,
     Refusal,
+    RouteMaintenance,
     SignIn,
 )
 from perimeter.http.request_ids import PLACE, id_in
@@ -37,14 +38,6 @@ _BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
 _TO_LOGIN = b"Location: %b\r\nCache-Control: no-store\r\nVary: Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie\r\n"
 _OF_PAGES = frozenset((b"origin", b"x-requested-with"))
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
-
-
-@attrs.frozen
-class Page:
-    """An error page, built-in or the operator's: its body, and the header lines that go with it."""
-
-    lines: bytes
-    body: bytes
 
 
 class Answers:
@@ -69,24 +62,28 @@ class Answers:
     ) -> None:
         self._realm = quoted(realm)
         # The gateway's own Bearer comes first, in Reactor's form.
-        others = [(scheme, _line(scheme, quoted(of))) for scheme, of in challenges if (scheme, of) != ("bearer", realm)]
+        lines = ((scheme, of) for scheme, of in challenges if (scheme, of) != ("bearer", realm) and scheme != "negotiate")
+        others = [(scheme, _line(scheme, quoted(of))) for scheme, of in lines]
         every = b"".join(line for _, line in others)
         bearers = b"".join(line for scheme, line in others if scheme == "bearer")
         passwords = b"".join(line for scheme, line in others if scheme == "basic")
         own = _line("basic", self._realm)
         named = passwords if any(scheme == "bearer" for scheme, _ in challenges) else b""
+        # last: browsers take the strongest challenge that they know, and others the first one
+        tickets = b"WWW-Authenticate: Negotiate\r\n" if any(scheme == "negotiate" for scheme, _ in challenges) else b""
+        asked = own if passwords or not tickets else b""
         #: what follows the gateway's own Bearer challenge, or stands in its place
         self._further = {
             _BEARER: bearers,
             _BASIC: named or own,
-            _BOTH: every if named else own + bearers,
-            _FIRST_HAND: every if named or bearers else own,
+            _BOTH: (every if named else asked + bearers) + tickets,
+            _FIRST_HAND: (every if named or bearers else asked) + tickets,
         }
         #: the same where a proxy asks: every realm by its name, in one header
         self._further_in_one = {
             **self._further,
             _BASIC: passwords or own,
-            _BOTH: every if passwords else own + bearers,
+            _BOTH: (every if passwords else asked + bearers) + tickets,
         }
         self._auth_uri = list(auth_uri)
         self._error_page = error_page
@@ -114,9 +111,9 @@ class Answers:
                 return self._to_login(refusal)
             if not sent_by_page(headers):
                 login = b""
-        json_only = isinstance(refusal, Maintenance)
+        json_only = isinstance(refusal, Maintenance) and not isinstance(refusal, RouteMaintenance)
         html = prefers_html(headers) and not json_only
-        page = None if json_only else self._pages.get(refusal.status)
+        page = refusal.page or (None if json_only else self._pages.get(refusal.status))
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
         elif html and refusal.sign_in is not None:
@@ -130,6 +127,8 @@ class Answers:
             lines, body = made
         if refusal.retry_after is not None:
             lines += b"Retry-After: %d\r\n" % refusal.retry_after
+            if isinstance(refusal, RateExceeded):
+                lines += refusal.lines
         if isinstance(refusal, MethodNotAllowed) and refusal.allow:
             lines += b"Allow: %b\r\n" % ", ".join(refusal.allow).encode("ascii")
         if refusal.status != 401 or html or page is not None:

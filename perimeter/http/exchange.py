@@ -21,13 +21,14 @@ from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, Req
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
-    from perimeter.http.roles import Admission, ExchangeTrace, IBodySink, IResponder
+    from perimeter.http.roles import Admission, ExchangeTrace, IBodyFront, IBodySink, IResponder
 
 _log = Logger()
 
 #: The status that the audit log shows where the client left before any answer (nginx's number for it).
 CLIENT_GONE = 499
 _TUNNEL_OPENED = EarlyEnd.TUNNEL_OPENED
+_BY_TARGET, _BY_LIMIT = 1, 2
 
 
 class Exchange:
@@ -36,7 +37,8 @@ class Exchange:
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
-    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
+    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like. ``command`` is what the
+    body asks for, if the route has it logged. ``front``, if it is set before a target calls `receive`, gets the body first.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
     ``answer_lines`` are header lines of every final response, whoever makes it: at first the one with the id.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
@@ -54,9 +56,11 @@ class Exchange:
         "answer_lines",
         "asked",
         "body_done",
+        "command",
         "connection",
         "decision",
         "event",
+        "front",
         "has_body",
         "head",
         "held",
@@ -88,6 +92,8 @@ class Exchange:
         self.upstream = ""
         self.reason: str = ""
         self.event = ""
+        self.command = ""
+        self.front: IBodyFront | None = None
         self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
@@ -101,7 +107,8 @@ class Exchange:
         #: the request's body is complete
         self.body_done = not has_body
         self._sink: IBodySink | None = None
-        self._paused = False
+        #: who holds the body: `_BY_TARGET`, `_BY_LIMIT`
+        self._paused = 0
         self._started = False
         self._ended = False
         self._recorded = False
@@ -118,7 +125,16 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        self._sink = sink
+        trace, front = self.trace, self.front
+        if front is None:
+            self._sink = sink if trace is None else trace.body_sink(sink)
+        else:
+            self.front = None
+            # a body that was held back is complete, and has passed the trace
+            self._sink = front.before(sink if trace is None or self.body_done else trace.body_sink(sink))
+            front.release()
+            if self.body_done or self._ended:
+                return
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -126,14 +142,28 @@ class Exchange:
 
     def pause_body(self) -> None:
         """Deliver no more of the body until `resume_body`."""
-        if not self._paused and not self._ended:
-            self._paused = True
-            self._carrier.flow_changed()
+        self._pause(_BY_TARGET)
 
     def resume_body(self) -> None:
         """Undo `pause_body`."""
-        if self._paused:
-            self._paused = False
+        self._resume(_BY_TARGET)
+
+    def hold_body(self) -> None:
+        """As `pause_body`, for a limit of the route: the body goes on when neither the target nor the limit holds it."""
+        self._pause(_BY_LIMIT)
+
+    def release_body(self) -> None:
+        """Undo `hold_body`."""
+        self._resume(_BY_LIMIT)
+
+    def _pause(self, by: int) -> None:
+        if not self._paused & by and not self._ended:
+            self._paused |= by
+            self._carrier.flow_changed()
+
+    def _resume(self, by: int) -> None:
+        if self._paused & by:
+            self._paused &= ~by
             self._carrier.flow_changed()
 
     # -- the response, for the target
@@ -322,7 +352,7 @@ class Exchange:
     @property
     def body_paused(self) -> bool:
         """Whether the body has no sink, or its sink cannot take more at the moment."""
-        return self._paused or self._sink is None
+        return self._paused != 0 or self._sink is None
 
     def body_data(self, data: bytes) -> None:
         """Some bytes of the request's body. Raises `BodyTooLarge` if they exceed ``max_body``."""
@@ -416,6 +446,7 @@ class Exchange:
         record.sent = self.sent
         record.received = self.received
         record.event = self.event
+        record.command = self.command
         record.request_id = self.id_line[14:-2]  # as `id_in`, without the call
         record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal

@@ -62,13 +62,19 @@ class Admission(Protocol):
 
 
 class ExchangeTrace(Protocol):
-    """Notes when the parts of an exchange happen, for traces (`perimeter.traces.trace.Trace`). Nothing here raises."""
+    """Follows an exchange: a trace (`perimeter.traces.trace.Trace`), or what limits it (`perimeter.targets.limited`).
+
+    Nothing here raises.
+    """
 
     def admitted(self) -> None:
         """The gate has admitted the request."""
 
     def request_lines(self) -> bytes:
         """The request to the service is made: the header lines with the context of the trace for it."""
+
+    def body_sink(self, sink: IBodySink) -> IBodySink:
+        """The target takes the request's body with ``sink``. Returns the sink that gets it."""
 
     def answered(self) -> None:
         """The response begins."""
@@ -85,6 +91,16 @@ class IBodySink(Interface):
 
     def body_end(trailers: Sequence[Field]) -> None:
         """The body is complete; ``trailers`` is usually empty."""
+
+
+class IBodyFront(IBodySink):
+    """Takes the body of a request in front of the sink of the target, or has taken its beginning."""
+
+    def before(sink: IBodySink) -> IBodySink:
+        """The target is ready for the body, in ``sink``. Returns what the exchange delivers the rest of the body to."""
+
+    def release() -> None:
+        """Deliver what was held back, to the sink of `before`."""
 
 
 class IResponder(Interface):

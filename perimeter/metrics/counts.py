@@ -160,6 +160,8 @@ class Metrics:
         self.traces: Counter[tuple[str, ...]] = Counter()
         #: spans, by their outcome (`perimeter.traces.exporter.Outcome`)
         self.spans: Counter[tuple[str, ...]] = Counter()
+        #: requests that were over a limit of their route, by the route and the limit
+        self.limited: Counter[tuple[str, ...]] = Counter()
         #: reloads that succeeded, and those that failed
         self.reloads = {"success": 0, "error": 0}
         self.reloaded = True
@@ -170,6 +172,9 @@ class Metrics:
         """``config`` is in force, or about to be."""
         self.requests.configured(config)
         self.auth.configured(config)
+        for route in config.routes:
+            for limit in (*(f"rate {one.name}" for one in route.rate), *(f"in_flight {one}" for one in route.in_flight)):
+                self.limited[route.name, limit] += 0
         if config.traces.endpoint:
             # so that Prometheus sees the first increase
             for recorded in ("recorded", "limited"):
@@ -184,6 +189,10 @@ class Metrics:
     def count_spans(self, outcome: str, number: int) -> None:
         """Count spans. The outcome is a word of the program."""
         self.spans[outcome,] += number
+
+    def count_limited(self, route: str, limit: str) -> None:
+        """Count a request that was over a limit. Both are words of the configuration."""
+        self.limited[route, limit] += 1
 
     def count_login(self, method: str, outcome: str) -> None:
         """Count a sign-in. Both are words of the program."""

@@ -47,6 +47,12 @@ def families(metrics: Metrics) -> Iterator[Metric]:
     yield _auth_requests(metrics)
     yield from _auth(metrics.auth)
     yield from upstream_counters(metrics.upstreams)
+    yield _counter(
+        "perimeter_limited",
+        "Requests that were refused because they were over a limit of their route.",
+        ("route", "limit"),
+        metrics.limited.items(),
+    )
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
     yield _counter("perimeter_traces", "Requests to record in traces.", ("outcome",), metrics.traces.items())
     yield _counter("perimeter_trace_spans", "Spans, by their outcome.", ("outcome",), metrics.spans.items())

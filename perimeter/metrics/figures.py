@@ -31,6 +31,7 @@ _CLIENT_GONE = 499
 
 _REQUESTS: Final = "figures.requests"
 _REFUSALS: Final = "figures.refusals"
+_LIMITED: Final = "figures.limited"
 
 T = TypeVar("T")
 
@@ -39,8 +40,9 @@ T = TypeVar("T")
 class Totals:
     """Requests so far.
 
-    ``requests`` are by class (`CLASSES`), ``refusals`` by reason. ``buckets`` are of the durations of all requests except tunnels
-    and streams of samples, which last until their user closes them. ``sent`` and ``received`` count bytes of bodies.
+    ``requests`` are by class (`CLASSES`), ``refusals`` by reason, those over a limit (``limited``) by route and limit.
+    ``buckets`` are of the durations of all requests except tunnels and streams of samples, which last until their user closes
+    them. ``sent`` and ``received`` count bytes of bodies.
     """
 
     requests: Sequence[int]
@@ -48,18 +50,23 @@ class Totals:
     refusals: Mapping[str, int]
     sent: int = 0
     received: int = 0
+    limited: Mapping[tuple[str, ...], int] = attrs.field(factory=dict)
 
     def counts(self) -> Counts:
         """As counts that can be added up."""
-        refusals = [[[reason], [count]] for reason, count in self.refusals.items()]
-        return {_REQUESTS: [[[], [self.sent, self.received, *self.requests, *self.buckets]]], _REFUSALS: refusals}
+        return {
+            _REQUESTS: [[[], [self.sent, self.received, *self.requests, *self.buckets]]],
+            _REFUSALS: [[[reason], [count]] for reason, count in self.refusals.items()],
+            _LIMITED: [[list(labels), [count]] for labels, count in self.limited.items()],
+        }
 
     @classmethod
     def from_counts(cls, counts: Counts) -> Totals:
         """The totals in the sum of several processes' counts."""
         ((_, (sent, received, *rest)),) = counts.get(_REQUESTS) or [[[], [0] * (2 + len(CLASSES) + len(REQUEST_BOUNDS) + 1)]]
         refusals = {reason: count for (reason,), (count,) in counts.get(_REFUSALS, ())}
-        return cls(rest[: len(CLASSES)], rest[len(CLASSES) :], refusals, sent, received)
+        limited = {tuple(labels): count for labels, (count,) in counts.get(_LIMITED, ())}
+        return cls(rest[: len(CLASSES)], rest[len(CLASSES) :], refusals, sent, received, limited)
 
 
 def totals(metrics: Metrics) -> Totals:
@@ -75,7 +82,7 @@ def totals(metrics: Metrics) -> Totals:
     refusals: dict[str, int] = {}
     for (_, reason), count in metrics.requests.refusals.items():
         refusals[reason] = refusals.get(reason, 0) + count
-    return Totals(requests, buckets, refusals, sent, received)
+    return Totals(requests, buckets, refusals, sent, received, dict(metrics.limited))
 
 
 def _class(status: int) -> int:

@@ -13,6 +13,7 @@ from perimeter.model.identity import (
     Credentials,
     Grant,
     GrantKind,
+    NegotiateCredentials,
     Principal,
     Recollection,
     Restriction,
@@ -21,10 +22,21 @@ from perimeter.model.identity import (
 )
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
-from perimeter.model.wire import ClientConnection, Field, HeaderBlock, RequestHead, ResponseHead, Version, canonical_address
+from perimeter.model.wire import (
+    UNIX_PEER,
+    ClientConnection,
+    Field,
+    HeaderBlock,
+    RequestHead,
+    ResponseHead,
+    Version,
+    canonical_address,
+    network_of,
+)
 
 __all__ = [
     "TOKEN_PREFIX",
+    "UNIX_PEER",
     "AccessRecord",
     "AuthenticationRequest",
     "BasicCredentials",
@@ -37,6 +49,7 @@ __all__ = [
     "Grant",
     "GrantKind",
     "HeaderBlock",
+    "NegotiateCredentials",
     "Principal",
     "Recollection",
     "RequestHead",
@@ -46,4 +59,5 @@ __all__ = [
     "Version",
     "canonical_address",
     "discard_explanation",
+    "network_of",
 ]

@@ -102,6 +102,13 @@ class BearerCredentials:
 
 
 @attrs.frozen(slots=True)
+class NegotiateCredentials:
+    """A token of SPNEGO or Kerberos (RFC 4559). It never shows in a repr."""
+
+    token: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen(slots=True)
 class ConnectionCredentials:
     """There is no Authorization header. An authenticator judges the connection: its certificate, or the headers that a trusted
     peer sets about the user."""
@@ -114,7 +121,7 @@ class Recollection:
     username: str
 
 
-Credentials = BasicCredentials | BearerCredentials | ConnectionCredentials | Recollection
+Credentials = BasicCredentials | BearerCredentials | NegotiateCredentials | ConnectionCredentials | Recollection
 
 
 def discard_explanation(step: str) -> None:

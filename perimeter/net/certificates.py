@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from twisted.logger import Logger
 
+from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
@@ -39,24 +40,56 @@ SOON = timedelta(days=14)
 """A warning is logged for a configured certificate that expires within this time."""
 
 
-def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> ServerIdentity:
-    """Return the certificate and key that the listener serves. ``state_dir`` must exist.
+def load_identities(
+    settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None
+) -> tuple[ServerIdentity, ...]:
+    """Return the certificates and keys that the listener serves, at least one. ``state_dir`` must exist.
 
-    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if there is
-    no usable certificate and key.
+    With ``acme_names``, that is the certificate that the gateway has got, and a self-signed one before it has got one.
+
+    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if one of
+    them cannot be used.
     """
     moment = now() if now is not None else datetime.now(UTC)
     if settings.keystore is not None:
         key, chain = load_keystore(settings.keystore, settings.keystore_password)
-        return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
-    if settings.certificate is not None:
-        key_file = settings.private_key or settings.certificate
-        chain = load_chain(settings.certificate)
-        key = load_key(key_file, settings.private_key_password)
-        return _checked(key, chain, str(settings.certificate), str(key_file), moment)
-    if settings.private_key is not None:
+        return (_checked(key, chain, str(settings.keystore), str(settings.keystore), moment),)
+    if settings.certificate:
+        pairs = zip(settings.certificate, settings.private_key or settings.certificate, strict=True)
+        return tuple(_load_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
+    if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
-    return self_signed_identity(state_dir, moment, settings.name)
+    if settings.acme_names:
+        got = got_identity(certificate_file(state_dir, settings.acme_names), moment)
+        if got is not None:
+            return (got,)
+        return (self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet"),)
+    return (self_signed_identity(state_dir, moment, settings.name),)
+
+
+def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
+    """The certificate from a CA in ``path``, with its key. None if there is none, or none that can be used, which is logged."""
+    if not path.exists():
+        return None
+    try:
+        return _checked(load_key(path, None), load_chain(path), str(path), str(path), now)
+    except StartupError as problem:
+        log.error("the certificate from the CA cannot be used, and is ordered again: {problem}", problem=str(problem))
+        return None
+
+
+def load_client_identity(certificate: Path, key: Path | None) -> ServerIdentity:
+    """The certificate and key that the gateway shows to services, both in ``certificate`` if ``key`` is None.
+
+    Logs a warning about its dates. Raises `StartupError` with one line that names the file.
+    """
+    return _load_pair(certificate, key, None, datetime.now(UTC))
+
+
+def _load_pair(certificate: Path, key: Path | None, password: str | None, moment: datetime) -> ServerIdentity:
+    key_file = key or certificate
+    chain = load_chain(certificate)
+    return _checked(load_key(key_file, password), chain, str(certificate), str(key_file), moment)
 
 
 def _checked(
@@ -95,8 +128,13 @@ def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[Date
     return found
 
 
-def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> ServerIdentity:
-    """Return the self-signed certificate in ``state_dir``. It is made if it is missing, damaged or about to expire."""
+def self_signed_identity(
+    state_dir: Path, now: datetime, listener: str = "", why: str = "no certificate is configured"
+) -> ServerIdentity:
+    """Return the self-signed certificate in ``state_dir``. It is made if it is missing, damaged or about to expire.
+
+    ``why`` it is served is logged.
+    """
     certificate_file = state_dir / "selfsigned.crt"
     key_file = state_dir / "selfsigned.key"
     try:
@@ -107,8 +145,9 @@ def self_signed_identity(state_dir: Path, now: datetime, listener: str = "") -> 
     if not fresh:
         identity = _make(certificate_file, key_file, now)
     log.info(
-        "listener {listener}: no certificate is configured; serving the self-signed {source}, which clients do not trust",
+        "listener {listener}: {why}; serving the self-signed {source}, which clients do not trust",
         listener=listener,
+        why=why,
         source=str(certificate_file),
     )
     return identity
@@ -120,8 +159,8 @@ def _make(certificate_file: Path, key_file: Path, now: datetime) -> ServerIdenti
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         # The certificate is written last: a crash between the two leaves a pair that does not match, which is made again.
-        _replace(key_file, pem, 0o600)
-        _replace(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
+        replace_file(key_file, pem, 0o600)
+        replace_file(certificate_file, certificate.public_bytes(Encoding.PEM), 0o644)
     except OSError as problem:
         reason = system_reason(problem)
         raise StartupError(
@@ -168,8 +207,8 @@ def _self_signed(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certifi
     )
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Write ``path`` completely or not at all. The file never has wider permissions than ``mode``."""
+def replace_file(path: Path, data: bytes, mode: int) -> None:
+    """Write ``path`` completely or not at all. The file never has wider permissions than ``mode``. Blocks; raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -50,6 +50,8 @@ class Scheme(StrEnum):
     BASIC = "basic"
     #: a token that the gateway has not issued
     BEARER = "bearer"
+    #: a token of SPNEGO or Kerberos (`perimeter.model.NegotiateCredentials`)
+    NEGOTIATE = "negotiate"
     #: a client certificate (`perimeter.model.ConnectionCredentials`)
     CERTIFICATE = "certificate"
     #: a header that a trusted peer sets (`perimeter.model.ConnectionCredentials`)

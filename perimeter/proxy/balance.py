@@ -106,6 +106,12 @@ class Balancer(Generic[S]):
         limit = self.limit
         return any(limit is None or server.active < limit for server in self.tier())
 
+    def free(self) -> int:
+        """How many more requests the servers can have at a time. Only with a limit."""
+        limit = self.limit
+        assert limit is not None
+        return sum(max(0, limit - server.active) for server in self.tier())
+
     def _round_robin(self, tier: Sequence[S], key: bytes) -> S:
         return self._in_turn(tier)
 

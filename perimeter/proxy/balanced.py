@@ -8,7 +8,6 @@ request that was not sent, because the gateway could not connect to its server, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from math import inf
 
 from twisted.python.failure import Failure
@@ -16,6 +15,7 @@ from twisted.python.failure import Failure
 from perimeter.config.site.balancing import Balance, HashOf, Method
 from perimeter.errors import Refusal, UpstreamBusy, UpstreamDown
 from perimeter.fair_queue import retry_after
+from perimeter.gate.clients import client_of
 from perimeter.gate.decision import Admitted
 from perimeter.model import Field, RequestHead, ResponseHead
 from perimeter.proxy.forwarding import Forwarding, ProxyTarget
@@ -29,20 +29,15 @@ _HASH = Method.HASH
 
 
 def proxy_target(pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
-    """The target of the routes to ``pool``. Requests to a single server, without options for it, take a shorter way."""
-    return ProxyTarget(pool, rules, Forwarding if pool.plain else BalancedForwarding)
+    """The target of the routes to ``pool``."""
+    return ProxyTarget(pool, rules, forwarding_of(pool))
 
 
-def client_of(decision: Admitted) -> str:
-    """The sender of a request: the user, or else the address; for IPv6 its /64, since a client has all addresses in it."""
-    principal = decision.principal
-    if principal is not None:
-        return f"{principal.realm}/{principal.username}"
-    try:
-        address = ip_address(decision.address)
-    except ValueError:
-        return decision.address  # not an IP address, for example a local socket
-    return str(address) if address.version == 4 else f"{address.packed[:8].hex()}/64"
+def forwarding_of(pool: UpstreamPool) -> type[Forwarding]:
+    """The class of requests to ``pool``. Those to a single server, without options for it, take a shorter way."""
+    if pool.choice.shares is not None:
+        return FairForwarding
+    return Forwarding if pool.plain else BalancedForwarding
 
 
 def hashed(balance: Balance, head: RequestHead, decision: Admitted) -> bytes:
@@ -94,11 +89,14 @@ class BalancedForwarding(Forwarding):
         if server is not None:
             self._occupy(server)
         elif choice.balancer.tier(self._tried):
-            self.client = client_of(self._decision)
-            self._waits = True
-            choice.queue.add(self)
+            self._wait()
         else:
             self._exchange.refuse(self._failure or self._down())
+
+    def _wait(self) -> None:
+        self.client = client_of(self._decision)
+        self._waits = True
+        self._target.pool.choice.queue.add(self)
 
     def _down(self) -> UpstreamDown:
         pool = self._target.pool
@@ -120,6 +118,7 @@ class BalancedForwarding(Forwarding):
     def _not_connected(self, refusal: Refusal) -> None:
         self._tried.append(self._server)
         self._failure = refusal
+        self.deadline = inf
         self._vacate()
         if not self._exchange.ended:
             self._choose()
@@ -236,3 +235,29 @@ class BalancedForwarding(Forwarding):
             self._target.pool.choice.queue.remove(self)
         super().client_gone()
         self._vacate()
+
+
+class FairForwarding(BalancedForwarding):
+    """The same with ``fair = yes``: a client that has its share waits, even if a server has room."""
+
+    __slots__ = ("_sharer", "_shares")
+
+    def _choose(self) -> None:
+        choice = self._target.pool.choice
+        assert choice.shares is not None
+        #: those of the upstream, and whose request this is
+        self._shares, self._sharer = choice.shares, client_of(self._decision)
+        free = choice.balancer.free()
+        if free and not self._shares.may_begin(self._sharer, free):
+            self._wait()
+        else:
+            super()._choose()
+
+    def _occupy(self, server: PooledServer) -> None:
+        self._shares.begin(self._sharer)
+        super()._occupy(server)
+
+    def _vacate(self) -> None:
+        if self._occupied is not None:
+            self._shares.end(self._sharer)
+        super()._vacate()

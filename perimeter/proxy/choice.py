@@ -15,6 +15,7 @@ from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.net.deadlines import Deadlines
 from perimeter.proxy.balance import BalancedServer, Balancer
 from perimeter.proxy.counts import UpstreamCounts
+from perimeter.proxy.fairness import FairShares
 from perimeter.proxy.health import GOOD_STATES, HealthRules
 from perimeter.proxy.retries import RetryBudget
 from perimeter.proxy.waiting import RequestQueue, Waiter
@@ -52,6 +53,8 @@ class ServerChoice(Generic[S]):
         self.queue = RequestQueue(settings.queue, settings.queue_timeout, self.name, deadlines, clock, self._count_wait)
         self.budget = RetryBudget(settings.retry_budget)
         self.counts = counts
+        #: None: a client may have any number of requests
+        self.shares = FairShares() if settings.fair else None
         self._floor = settings.eject_floor
         self._admitting = False
 
@@ -81,11 +84,21 @@ class ServerChoice(Generic[S]):
             return
         self._admitting = True
         try:
-            while self.queue and (self.balancer.has_room() or not self.balancer.tier()):
-                waiter: Waiter = self.queue.next()
+            # each at most once: one that has tried the server with room waits on
+            for _ in range(len(self.queue)):
+                if not self.queue or not (self.balancer.has_room() or not self.balancer.tier()):
+                    break
+                waiter: Waiter = self.queue.next(self._within_share if self.shares is not None else None)
                 waiter.admit()
+        except StopIteration:
+            pass  # those that wait have their share
         finally:
             self._admitting = False
+
+    def _within_share(self, client: str) -> bool:
+        assert self.shares is not None
+        free = self.balancer.free()
+        return not free or self.shares.may_begin(client, free)
 
     def _count_wait(self, how: str) -> None:
         self.counts.queue[self.name, how] += 1

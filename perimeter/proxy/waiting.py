@@ -56,12 +56,15 @@ class RequestQueue:
         return len(self._lines)
 
     def add(self, waiter: Waiter) -> None:
-        """Let ``waiter`` wait. If the queue is full, it or a request of the client with the most requests is turned away."""
+        """Let ``waiter`` wait, until its deadline if it has one.
+
+        If the queue is full, it or a request of the client with the most requests is turned away.
+        """
         turned: Waiter | None = None
         if len(self._lines) >= self._most:
             turned = self._lines.make_room(waiter.client) or waiter
         if turned is not waiter:
-            waiter.deadline = self._clock() + self._timeout
+            waiter.deadline = min(waiter.deadline, self._clock() + self._timeout)
             self._lines.add(waiter)
             self._deadlines.watch(waiter)
         if turned is not None:
@@ -69,9 +72,12 @@ class RequestQueue:
             self._deadlines.forget(turned)
             turned.turn_away(self._refusal(f"{self._most} requests wait already"))
 
-    def next(self) -> Waiter:
-        """Remove and return the request whose turn it is. Raises StopIteration if there is none."""
-        waiter = self._lines.next()
+    def next(self, may: Callable[[str], bool] | None = None) -> Waiter:
+        """Remove and return the request whose turn it is, of the clients for which ``may`` is true.
+
+        Raises StopIteration if there is none.
+        """
+        waiter = self._lines.next(may)
         self._count("waited")
         self._deadlines.forget(waiter)
         return waiter

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from perimeter.errors import Unavailable
 from perimeter.metrics.figures import Totals
 from perimeter.proxy.health import ServerState
-from perimeter.run.overview import requests_so_far
+from perimeter.run.overview import limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Problem, Severity, Subject, problems
 from perimeter.web.endpoints.operator.gateway import Reload
 from perimeter.workers.channel import ChannelClosed, Refused
@@ -91,9 +91,11 @@ def merged_status(own: Mapping[str, Any], found: Gathered) -> dict[str, Any]:
     """The status of all workers: connections are added up, a state is the worst one."""
     several = [own, *(share["status"] for share in found.shares.values())]
     reloads = [one["last_reload"] for one in several if one["last_reload"] is not None]
+    so_far = Totals.from_counts(found.counts)
     return {
         **own,
-        **(requests_so_far(Totals.from_counts(found.counts)) if "requests" in own else {}),
+        **limits_so_far(so_far),
+        **(requests_so_far(so_far) if "requests" in own else {}),
         "last_reload": max(reloads, key=lambda one: str(one["at"]), default=None),
         "uptime": int(found.uptime),
         "sessions": max(one["sessions"] for one in several),

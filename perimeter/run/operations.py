@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any, Final, Protocol
 
 import attrs
+from twisted.internet.defer import TimeoutError
 
 import perimeter
 from perimeter.errors import Unavailable
@@ -15,8 +16,8 @@ from perimeter.metrics.figures import totals
 from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
-from perimeter.run.overview import certificates, last_reload, requests_so_far
-from perimeter.run.problems import Examination, Subject, noticed
+from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
+from perimeter.run.problems import Examination, Subject, noticed, ordered
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.tokens.revoking import Revocation
@@ -26,11 +27,12 @@ from perimeter.workers.place import Place
 
 @attrs.frozen
 class ListenerStatus:
-    """A listener: its name and port, and how many connections it has."""
+    """A listener: its name and port, and how many connections it has. One on the unix socket ``path`` has port 0."""
 
     name: str
     port: int
     connections: int
+    path: str = ""
 
 
 class RunningGateway(Protocol):
@@ -119,13 +121,13 @@ def status(gateway: RunningGateway) -> dict[str, Any]:
 async def brief_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
     """`status` of all worker processes, with the requests so far if they are counted."""
     so_far = totals(examination.runtime.metrics)
-    own = {**status(gateway), **(requests_so_far(so_far) if counts(examination.assembly.config) else {})}
+    own = {**status(gateway), **limits_so_far(so_far), **(requests_so_far(so_far) if counts(examination.assembly.config) else {})}
     place = examination.runtime.place
     return own if place is None else await all_status(place, own, so_far)
 
 
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`brief_status`, with ``problems``, the worst first, and ``certificates``.
+    """`brief_status`, with ``problems``, the worst first, ``certificates``, and ``orders`` of certificates.
 
     Directories and services are checked, which takes at most a few seconds.
     """
@@ -133,11 +135,20 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
     answer = {
         **await brief_status(gateway, examination),
         "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
+        "orders": await _orders(examination),
     }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
         authenticator["fault"] = down.get(authenticator["name"], "")
     return {**answer, "problems": [attrs.asdict(one) for one in found]}
+
+
+async def _orders(examination: Examination) -> list[Mapping[str, object]]:
+    try:
+        found = await ordered(examination.assembly.config, examination.runtime)
+    except (TimeoutError, Unavailable):
+        return []  # `problems` reports what a file system that hangs means for the gateway
+    return [one.members for one in found]
 
 
 def answer_workers(gateway: RunningGateway, place: Place) -> None:

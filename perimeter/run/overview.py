@@ -1,4 +1,4 @@
-"""Further parts of ``perimeter status``: requests so far, certificates, and the last reload."""
+"""Further parts of ``perimeter status``: requests so far, limits, certificates, and the last reload."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ def requests_so_far(totals: Totals) -> dict[str, Any]:
         "received": totals.received,
         "sent": totals.sent,
     }
+
+
+def limits_so_far(totals: Totals) -> dict[str, Any]:
+    """``limited``: how many requests each limit of a route has refused since the start."""
+    return {"limited": [{"route": route, "limit": limit, "refused": count} for (route, limit), count in totals.limited.items()]}
 
 
 def certificates(identities: Mapping[str, Iterable[ServerIdentity]], now: float) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ Directories and services are asked when the operator asks: what no request has u
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
+from perimeter.acme.orders import Order, orders
 from perimeter.auth.chain.asking import GuardedAuthenticator
+from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Refusal
 from perimeter.file_systems import space_at
@@ -82,6 +84,7 @@ async def problems(subject: Examination) -> list[Problem]:
         *(ask_authenticator(one, subject.runtime) for one in assembly.chain.guarded),
         *(ask_upstream(pool, subject.runtime) for pool in assembly.pools),
         _disks(assembly.audit.paths, subject.runtime),
+        _refused_orders(assembly.config, subject.runtime),
     ]
     answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
     found = [problem for success, answer in answers if success for problem in answer]
@@ -193,6 +196,27 @@ async def _disks(paths: Iterable[Path], runtime: Runtime) -> list[Problem]:
     """The file systems of the audit logs. In a thread, because a network file system may hang."""
     found: list[Problem] = await runtime.offload.run(_full, tuple(paths)).addTimeout(TIMEOUT, runtime.reactor)
     return found
+
+
+async def ordered(config: SiteConfig, runtime: Runtime) -> Sequence[Order]:
+    """The certificates that the gateway gets by itself. Read in a thread, for at most `TIMEOUT`. Raises what that raises."""
+    if not config.orders_certificates:
+        return ()
+    found: Sequence[Order] = await runtime.offload.run(orders, config).addTimeout(TIMEOUT, runtime.reactor)
+    return found
+
+
+async def _refused_orders(config: SiteConfig, runtime: Runtime) -> list[Problem]:
+    return [
+        Problem(
+            Severity.WORKS_FOR_NOW if one.there else Severity.SOME_REQUESTS_FAIL,
+            Subject.CERTIFICATE,
+            ", ".join(one.listeners),
+            f"{', '.join(one.names)}: {one.fault}",
+        )
+        for one in await ordered(config, runtime)
+        if one.fault
+    ]
 
 
 def _full(paths: Iterable[Path]) -> list[Problem]:

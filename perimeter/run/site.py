@@ -15,12 +15,13 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
 from perimeter.http.h1.connection import Http1Connection
 from perimeter.http.refusals import RefusalLog
+from perimeter.net.contexts import CHALLENGE_ALPN
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
 
-#: a client that offers no protocol speaks HTTP/1.1
-_HTTP_1_1 = (b"http/1.1", b"")
+#: a client that offers no protocol speaks HTTP/1
+_HTTP_1 = (b"http/1.1", b"http/1.0", b"")
 
 
 @attrs.define(eq=False)
@@ -57,15 +58,18 @@ class ConnectionFactory(Factory):
         self.listener = listener
         self.port = 0
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Connection:
+    def buildProtocol(self, addr: IAddress | None) -> Http1Connection | None:
         """The protocol of a connection without TLS."""
         return self.build(addr, b"")
 
-    def build(self, addr: IAddress | None, alpn: bytes) -> Http1Connection:
+    def build(self, addr: IAddress | None, alpn: bytes) -> Http1Connection | None:
         """The protocol of a connection on which ``alpn`` was agreed upon (RFC 7301).
 
-        Raises ValueError for one that is not served; `perimeter.net.contexts` offers HTTP/1.1 alone.
+        None for a connection of a CA, which has seen in the handshake all that it needs: no request is read from it.
+        Raises ValueError for one that is not served; `perimeter.net.contexts` selects HTTP/1 alone.
         """
-        if alpn not in _HTTP_1_1:
+        if alpn == CHALLENGE_ALPN:
+            return None
+        if alpn not in _HTTP_1:
             raise ValueError(f"the protocol {alpn!r} was agreed upon, and is not served")
         return Http1Connection(self.site, self.listener, self.port)

@@ -1,13 +1,17 @@
-"""Work beside the requests: keys are rotated, changes of the state are followed, and what was revoked is cut."""
+"""Work beside the requests: keys are rotated, certificates are renewed, changes of the state are followed, and what was revoked
+is cut.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from perimeter.acme.renewals import Renewals
 from perimeter.gate.review import Reviewer
 from perimeter.http.connections import withdraw_unless
 from perimeter.http.exchange import Exchange
@@ -33,15 +37,24 @@ _CUT = 0.1
 
 
 class Upkeep:
-    """Looks after the keys and the state of the assembly in force; ``exchanges`` returns those under way."""
+    """Looks after the keys, the certificates and the state of the assembly in force; ``exchanges`` returns those under way.
 
-    def __init__(self, runtime: Runtime, exchanges: Callable[[], Iterable[Exchange]]) -> None:
+    ``renewed`` is called with the certificates that have been renewed.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        exchanges: Callable[[], Iterable[Exchange]],
+        renewed: Callable[[list[Path]], object] = lambda paths: None,
+    ) -> None:
         self._runtime = runtime
         self._exchanges = exchanges
         self._assembly: Assembly | None = None
         self._cutting = False
         self._users_revoked = 0
         self._reviewer = Reviewer(runtime.reactor, exchanges)
+        self._renewals = Renewals(runtime.reactor, runtime.challenges, runtime.place, renewed)
         self._checks = {
             LoopingCall(self._review): _REVIEW,
             LoopingCall(self._rotate_keys): _CHECK,
@@ -58,6 +71,7 @@ class Upkeep:
         """Begin all periodic checks."""
         for check, seconds in self._checks.items():
             check.start(seconds, now=False)
+        self._renewals.start()
 
     def stop(self) -> None:
         """End all periodic checks."""
@@ -65,6 +79,7 @@ class Upkeep:
             if check.running:
                 check.stop()
         self._reviewer.stop()
+        self._renewals.stop()
 
     def look_after(self, assembly: Assembly | None) -> Deferred[None]:
         """Look after ``assembly`` from now on, and stop every state except its own; fires when those have written the rest."""
@@ -78,6 +93,7 @@ class Upkeep:
             assembly.chain.revoked_at = assembly.tokens.revoked_at
             assembly.keys.changed = self._keys_changed
             self._users_revoked = assembly.tokens.users_revoked
+            self._renewals.put_in_force(assembly.config)
             remember = assembly.config.authentication.remember_password
             self._reviewer.put_in_force(assembly.gates, assembly.gate_of_routes, assembly.identifier, remember)
         return self._runtime.states.keep(None if assembly is None else assembly.state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -60,7 +61,8 @@ class Made:
 
 class Worker:
     """Serves clients on ``sockets``. ``limits`` are the first ones. ``user`` writes the files, if it is not the present user.
-    ``place`` is the place among several workers, ``workers`` their number.
+    ``place`` is the place among several workers, ``workers`` their number. ``renewed`` is called with the certificates that this
+    worker has renewed.
 
     First `prepare_now` and `put_in_force`, which bind the listeners, then `start`.
     """
@@ -73,6 +75,7 @@ class Worker:
         user: DaemonUser | None = None,
         place: Place | None = None,
         workers: int = 1,
+        renewed: Callable[[list[Path]], object] = lambda paths: None,
     ) -> None:
         self._reactor = reactor
         self._others = None if place is None else OtherWorkers(place, reactor, self._pause)
@@ -84,7 +87,7 @@ class Worker:
         self._pools = (self._runtime.offload, self._runtime.hashing, self._runtime.blocking)
         self._preparation = Preparation(self._runtime)
         self._listeners = Listeners(self._runtime, limits, sockets)
-        self._upkeep = Upkeep(self._runtime, self._listeners.exchanges)
+        self._upkeep = Upkeep(self._runtime, self._listeners.exchanges, renewed)
         self._assembly: Assembly | None = None
         #: whether `start` was called, and `stop` was not
         self.running = False

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ class GivenSockets:
             one.close()
         self._sockets = dict(sockets)
 
-    def socket_for(self, settings: ListenerSettings) -> socket.socket:
+    def socket_for(self, settings: ListenerSettings, present: Iterable[socket.socket]) -> socket.socket:
         """See `Sockets`."""
         found = self._sockets.pop(settings.name, None)
         if found is None:
@@ -124,7 +124,14 @@ class WorkerProcess:
             from perimeter.run.worker import Worker
 
             config = read()
-            worker = Worker(self._reactor, config.limits, self._sockets, place=self._place, workers=config.perimeter.workers)
+            worker = Worker(
+                self._reactor,
+                config.limits,
+                self._sockets,
+                place=self._place,
+                workers=config.perimeter.workers,
+                renewed=self._renewed,
+            )
             prepared = worker.prepare_now(lambda: config)
         elif worker.running:
             self._preparing = worker.prepare(read)

@@ -22,6 +22,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.errors import (
     BadRequest,
     Challenges,
+    CommandRefused,
     InvalidCredentialsRequest,
     LoginNeeded,
     LoginNeededBehindProxy,
@@ -37,6 +38,7 @@ from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.cookies import others
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.targets.limited import LimitedTarget
 
 #: The path of the endpoint. Envoy appends the path that it asks about.
 ENDPOINT = b"/authenticate"
@@ -134,6 +136,12 @@ class ForwardAuthTarget:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
         exchange.decision = admitted
+        asked = exchange.asked
+        if asked is not None and admitted.route.reads_only(admitted.principal, asked.method, admitted.address):
+            raise CommandRefused("a proxy asks without the body, which names the command")
+        target = admitted.route.target
+        if isinstance(target, LimitedTarget):
+            target.count(admitted)
         lines = admitted.identity
         absent = []
         headers = exchange.head.headers

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from perimeter.audit.escaping import escape, redact
+from perimeter.http.roles import IBodySink
 from perimeter.model import AccessRecord
 from perimeter.traces.context import TraceContext, context_lines
 from perimeter.traces.span import Attributes, Span, SpanKind
@@ -72,6 +73,10 @@ class Trace:
         self._service_id = random_id(8)
         self._forwarded = self._clock()
         return context_lines(context.trace_id, self._service_id, context.sampled, context.state)
+
+    def body_sink(self, sink: IBodySink) -> IBodySink:
+        """See `ExchangeTrace`."""
+        return sink
 
     def answered(self) -> None:
         """See `ExchangeTrace`."""

@@ -3,6 +3,8 @@
 A row for each slot (the place of one worker). A word has one writer and is written whole, so no lock is needed. The numbers are
 only hints: a process that misses one gets the change from the log of the state, or from its connection to the manager. Each slot
 also has an eventfd, by which the others wake its worker. It carries no data.
+
+Behind the rows are the tables of limits (`perimeter.limits`), of which only the parts that are used take memory.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from enum import IntEnum
 from typing import Final
+
+from perimeter.limits.tables import BUCKETS_SIZE, FLIGHTS_SIZE
 
 SLOTS: Final = 128
 """Rows of a page. An upgrade needs two for each worker for a short time, so a gateway has half as many workers at most."""
@@ -28,7 +32,11 @@ LAST: Final = 2**64 - 1
 """The highest value of a word."""
 _ROWS: Final = SLOTS * _WORDS * _WORD
 _SECRET: Final = 32
-_SIZE: Final = _ROWS + _SECRET
+_BUCKETS: Final = 16 * 1024
+"""Where the token buckets begin. What can be cleared alone begins at a page of the system's memory."""
+_FLIGHTS: Final = 2 * 1024 * 1024
+"""Where the tables of requests in flight begin, one for each slot."""
+_SIZE: Final = _FLIGHTS + SLOTS * FLIGHTS_SIZE
 
 
 class SlotState(IntEnum):
@@ -135,12 +143,17 @@ class SharedPage:
     def __init__(self, descriptor: int, wakers: list[int]) -> None:
         self.descriptor = descriptor
         self.wakers = wakers
+        if os.fstat(descriptor).st_size < _SIZE:  # an earlier program made it, and has executed this one
+            os.ftruncate(descriptor, _SIZE)
         self._map = mmap.mmap(descriptor, _SIZE)
         self._words = memoryview(self._map)[:_ROWS].cast("B").cast("Q")
         self._states = self._words[::_WORDS]
         self._held = self._words[_HELD::_WORDS]
         #: 32 random bytes that only the processes of this gateway have, for digests in their messages
-        self.secret = self._map[_ROWS:_SIZE]
+        self.secret = self._map[_ROWS : _ROWS + _SECRET]
+        #: the words of all token buckets, and of the requests in flight of each slot
+        self.buckets = self._part(_BUCKETS, BUCKETS_SIZE)
+        self.flights = tuple(self._part(_FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE) for number in range(SLOTS))
         self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
 
     @classmethod
@@ -156,7 +169,17 @@ class SharedPage:
         start = number * _WORDS
         for word in range(_WORDS):
             self._words[start + word] = 0
+        self._map.madvise(mmap.MADV_REMOVE, _FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE)
         self.slots[number].state = state
+
+    def flights_of_others(self, number: int) -> list[memoryview]:
+        """The words of the requests in flight of all workers, except the one in slot ``number``."""
+        states = self._states.tolist()
+        states[number] = 0
+        return [self.flights[at] for at, state in enumerate(states) if state]
+
+    def _part(self, start: int, size: int) -> memoryview:
+        return memoryview(self._map)[start : start + size].cast("Q")
 
     def serving(self) -> Iterator[Slot]:
         """The slots whose worker serves clients."""
@@ -214,6 +237,8 @@ class SharedPage:
 
     def close(self) -> None:
         """Unmap the page and close its descriptors. Its slots must not be used afterwards."""
+        for part in (self.buckets, *self.flights):
+            part.release()
         self._states.release()
         self._held.release()
         self._words.release()

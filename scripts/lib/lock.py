@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "requirements"
 
-LOCKS = {"ci": ("dev", "docs"), "run": ()}
+LOCKS = {"ci": ("dev", "docs"), "run": (), "kerberos": ("kerberos",)}
 """The lock files, and the extras that each has beside the dependencies of the gateway. The first constrains the others."""
 
 RESOLVE = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "--quiet", "--upgrade")

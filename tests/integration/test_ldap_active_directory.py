@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+import attrs
+
 from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
+from perimeter.auth.kinds.ldap.values import Equal, Search
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import Principal, Recollection
 from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user
@@ -25,7 +28,7 @@ def domain(directory: Path) -> SambaDomain:
         directory,
         [
             ad_user("svc-gateway", "svc-pass"),
-            ad_user("Alice", "wonderland", "userPrincipalName: alice.liddell@example.com"),
+            ad_user("Alice", "wonderland", "userPrincipalName: alice.liddell@example.com", "mail: al@mail.example.com"),
             ad_user("bob", "builder", "userPrincipalName: bob@corp.example.org"),
             ad_user("gone", "gone-pass", disabled=True),
             ad_user("left", "left-pass", "accountExpires: 130000000000000000"),
@@ -37,6 +40,7 @@ def domain(directory: Path) -> SambaDomain:
             ad_group("Middle", "Inner"),
             ad_group("Outer", "Middle"),
             ad_group("Odd, comma", "bob"),
+            ad_group("Big", "gone", "left", "fresh", "clumsy", "svc-gateway"),
         ],
     )
 
@@ -136,6 +140,27 @@ class ActiveDirectoryTests(LdapCase):
     async def test_nested_groups(self) -> None:
         self.assertEqual((await self.found("bob", "builder")).roles, ("Inner", "Middle", "Odd, comma", "Outer"))
         self.assertEqual((await self.found("bob", "builder", nested_groups="no")).roles, ("Inner", "Odd, comma"))
+
+    async def test_a_mail_address_and_attributes(self) -> None:
+        for name in ("alice", "al@mail.example.com", "alice@corp.example.org", "alice.liddell@example.com"):
+            found = await self.found(name, "wonderland", user_id_attribute="sAMAccountName, mail", attributes="mail, cn")
+            self.assertEqual((found.username, found.attributes), ("Alice", {"mail": "al@mail.example.com", "cn": "Alice"}))
+        template = "(&(objectCategory=person)(objectClass=user)(|(sAMAccountName={username})(mail={username})))"
+        for name in ("alice", "al@mail.example.com"):
+            self.assertEqual((await self.found(name, "wonderland", user_filter=template)).roles, ("Gateway Admins",))
+        groups = "(&(objectClass=group)(member={dn}))"
+        self.assertEqual(
+            (await self.found("bob", "builder", role_filter=groups)).roles, ("Inner", "Middle", "Odd, comma", "Outer")
+        )
+
+    async def test_attack_142_values_that_come_in_parts_are_all_of_them(self) -> None:
+        directory = self.authenticator(self.settings())._directory
+        whole = Search(AD_BASE, Equal("cn", "Big"), ("member",), 1)
+        members = (await directory.search(whole)).entries[0].values("member")
+        self.assertEqual(len(members), 5)
+        for first in ("member;range=0-2", "member;range=0-0"):
+            found = await directory.search(attrs.evolve(whole, attributes=(first,)))
+            self.assertEqual(sorted(found.entries[0].values("member")), sorted(members))
 
     async def test_mapping_by_distinguished_name_and_by_name(self) -> None:
         mapping = f"\n  cn=outer, cn=users, {AD_BASE.lower()} -> member\n  inner -> insider\n  Gateway Admins -> admin"

@@ -9,6 +9,7 @@ from typing import ClassVar
 from twisted.internet.defer import Deferred, gatherResults
 
 from perimeter.auth.kinds.ldap import roles
+from perimeter.auth.kinds.ldap.filters import parse_filter
 from perimeter.auth.kinds.ldap.settings import RoleRule
 from perimeter.errors import Rejected, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest, BasicCredentials, Principal, Recollection
@@ -45,8 +46,8 @@ def populated(directory: Path) -> Slapd:
     return Slapd(
         directory,
         [
-            person("john", "secret"),
-            person("jane", "hunter2"),
+            person("john", "secret", "mail: john@example.org", "displayName: John Doe"),
+            person("jane", "hunter2", "mail: john", line("displayName", "Jane\r\nX-Auth-Roles: admin")),
             person("José", "contraseña"),
             person("mallory", "evil"),
             person("bob", "pw"),
@@ -126,7 +127,7 @@ class LoginTests(PopulatedCase):
         self.assertIsNone(await self.login(ldap, "john@evil.org", "secret"))
 
     async def test_another_attribute_than_the_one_in_the_name(self) -> None:
-        ldap = self.authenticator(settings_for(self.server, user_id_attribute="uid"))
+        ldap = self.authenticator(settings_for(self.server, user_id_attribute=("uid",)))
         found = await self.login(ldap, "TWIN", "pw")
         assert found is not None
         self.assertEqual(found.username, "twin")
@@ -182,6 +183,62 @@ class LoginTests(PopulatedCase):
             await ldap.authenticate(BasicCredentials("john", "xyzzy"), request)
         self.assertEqual(told[-1], "wrong_credentials: the directory refused the login (invalidCredentials)")
         self.assertNotIn("xyzzy", "".join(told))
+
+
+class NameTests(PopulatedCase):
+    """Logins by several attributes, and by filters of the operator."""
+
+    async def found(self, username: str, password: str, **options: object) -> Principal | None:
+        return await self.login(self.authenticator(settings_for(self.server, **options)), username, password)
+
+    async def test_login_by_one_of_several_attributes(self) -> None:
+        for name in ("john", "JOHN", "john@example.org"):
+            found = await self.found(name, "secret", user_id_attribute=("cn", "mail"), attributes=("mail", "displayName"))
+            self.assertEqual(found, Principal("john", "staff", ("admin", "ops"), "corp"))
+            assert found is not None
+            self.assertEqual(found.attributes, {"mail": "john@example.org", "displayName": "John Doe"})
+
+    async def test_attack_141_whoever_has_anothers_name_as_mail_address_is_not_that_user(self) -> None:
+        options = {"user_id_attribute": ("cn", "mail"), "attributes": ("mail", "displayName")}
+        with self.assertRaises(Rejected):
+            await self.found("john", "hunter2", **options)
+        self.assertEqual(self.binds(), [f"cn=john,{PEOPLE}"])
+        found = await self.found("jane", "hunter2", **options)
+        assert found is not None
+        self.assertEqual(found.attributes, {"mail": "john"})  # the other one would be two header lines
+
+    async def test_a_filter_of_the_operator(self) -> None:
+        text = "(&(objectClass=inetOrgPerson)(|(cn={username})(mail={username}))(mail=*@example.org)(!(sn=x)))"
+        template = parse_filter(text, ("username",))
+        for name in ("john", "john@example.org"):
+            found = await self.found(name, "secret", user_filter=template)
+            self.assertEqual(found, Principal("john", "staff", ("admin", "ops"), "corp"))
+        for name in ("jane", "bob", "*", "jo*", "john)(cn=*"):
+            self.assertIsNone(await self.found(name, "hunter2", user_filter=template), name)
+        self.assertIn(r"(cn=john\29\28cn=\2A)", self.log)
+
+    async def test_each_kind_of_comparison_is_understood(self) -> None:
+        for text, finds in (
+            ("(&(cn={username})(createTimestamp>=20200101000000Z))", True),
+            ("(&(cn={username})(createTimestamp<=20200101000000Z))", False),
+            ("(&(cn~={username})(mail=*@example.org))", True),
+            ("(cn=j*{username}*)", False),
+            ("(cn={username}*)", True),
+            ("(cn:caseExactMatch:={username})", True),
+            ("(&(:caseExactMatch:={username})(mail=*@example.org))", True),
+            ("(&(cn={username})(ou:dn:=people))", True),
+        ):
+            found = await self.found("john", "secret", user_filter=parse_filter(text, ("username",)), role_base_dn="")
+            self.assertEqual(found is not None, finds, text)
+
+    async def test_a_filter_for_groups(self) -> None:
+        text = "(|(&(objectClass=groupOfUniqueNames)(uniqueMember={dn}))(memberUid={username}))"
+        found = await self.found("john", "secret", role_filter=parse_filter(text, ("dn", "username")))
+        assert found is not None
+        self.assertEqual(found.roles, ("admin", "ops", "unix"))
+        found = await self.found("jane", "hunter2", role_filter=parse_filter(text, ("dn", "username")), nested_groups=True)
+        assert found is not None
+        self.assertEqual(found.roles, ("admin", "leaf", "loop", "middle", "top"))
 
 
 class RecallTests(PopulatedCase):

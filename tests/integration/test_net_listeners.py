@@ -7,21 +7,25 @@ import os
 import socket
 import ssl
 from errno import EACCES, ECONNABORTED, EMFILE
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
+from perimeter.acme.pending import challenge_identity
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import binding
-from perimeter.net.contexts import ServerContexts
-from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
-from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, read_all
+from perimeter.net.connection_limits import ConnectionLimits
+from perimeter.net.contexts import ClientAuthentication, ServerContexts
+from perimeter.net.listeners import PAUSE, listen
+from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, pem, read_all
 
 LOCALHOST = identity("localhost", "127.0.0.1")
 EXACT = identity("exact.example.com")
@@ -415,7 +419,7 @@ class HandshakeTests(NetTestCase):
     async def test_versions_and_alpn(self) -> None:
         serving, port = self.serve(echo, self.contexts())
         for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
-            for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["h2"], None), (None, None)):
+            for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["http/1.0"], "http/1.0"), (None, None)):
                 waiting = serving.next()
                 client = await self.in_thread(self.tls_client, port, "localhost", client_context(offered, version))
                 server = await waiting
@@ -424,6 +428,22 @@ class HandshakeTests(NetTestCase):
                 self.assertEqual(server.transport.tls_version, name)
                 await self.in_thread(client.send, b"x")
                 self.assertEqual(await self.in_thread(client.recv, 10), b"x")
+
+    async def test_attack_117_a_client_of_another_protocol_is_refused(self) -> None:
+        serving, port = self.serve(echo, self.contexts())
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for offered in (["h2"], ["ftp", "smtp"], ["acme-tls/1"]):
+
+                def refused(offered: list[str] = offered, version: ssl.TLSVersion = version) -> str:
+                    try:
+                        client = self.tls_client(port, "localhost", client_context(offered, version))
+                        client.recv(1)
+                    except ssl.SSLError as problem:
+                        return str(problem)
+                    return ""
+
+                self.assertIn("alert no application protocol", await self.in_thread(refused))
+        self.assertEqual(serving.built, [])
 
     async def test_resumption_with_a_ticket(self) -> None:
         _, port = self.serve(echo, self.contexts())
@@ -465,16 +485,84 @@ class HandshakeTests(NetTestCase):
         ):
             self.assertEqual(await served(name), der(expected), name)
 
+    async def test_attack_118_no_name_is_a_way_around_client_certificates(self) -> None:
+        ca = identity("Root", ca=True, common="Root")
+        user = identity("alice", issuer=ca)
+        files = {name: self.mktemp() for name in ("ca", "user")}
+        Path(files["ca"]).write_bytes(pem(*ca.chain))
+        key = user.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        Path(files["user"]).write_bytes(pem(*user.chain) + key)
+        clients = ClientAuthentication(Path(files["ca"]), required=True)
+        serving, port = self.serve(echo, ServerContexts([LOCALHOST, EXACT, WILD], clients))
+
+        def answered(name: str, version: ssl.TLSVersion, shown: bool) -> bytes:
+            context = client_context(version=version)
+            if shown:
+                context.load_cert_chain(files["user"])
+            try:
+                client = self.tls_client(port, name or None, context)
+                client.send(b"x")
+                return client.recv(10)
+            except OSError:
+                return b""
+
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for name in ("localhost", "exact.example.com", "any.example.com", "elsewhere.org", ""):
+                self.assertEqual(await self.in_thread(answered, name, version, False), b"", (name, version))
+                self.assertEqual(serving.built, [])
+            for name in ("localhost", "exact.example.com", "any.example.com"):
+                self.assertEqual(await self.in_thread(answered, name, version, True), b"x", (name, version))
+                self.assertEqual(serving.built.pop().transport.client_certificate, user.chain[0])
+
     async def test_replaced_certificates_leave_open_connections_alone(self) -> None:
-        contexts = ServerContexts([LOCALHOST])
-        _, port = self.serve(echo, contexts)
+        _, port = self.serve(echo, ServerContexts([LOCALHOST]))
         before = await self.in_thread(self.tls_client, port)
-        contexts.replace([EXACT])
+        self.ports[0].contexts = ServerContexts([EXACT])
         after = await self.in_thread(self.tls_client, port)
         self.assertNotEqual(before.getpeercert(binary_form=True), after.getpeercert(binary_form=True))
         for client in (before, after):
             await self.in_thread(client.send, b"x")
             self.assertEqual(await self.in_thread(client.recv, 10), b"x")
+
+    async def test_attack_146_handshake_of_a_ca(self) -> None:
+        pending = {"exact.example.com": (challenge := challenge_identity("exact.example.com", "token.thumb"))}
+        ca = Path(self.mktemp())
+        ca.write_bytes(pem(LOCALHOST.chain[0]))
+        contexts = ServerContexts([LOCALHOST, EXACT], ClientAuthentication(ca, required=True), pending)
+        _, port = self.serve(echo, contexts)
+        build = self.ports[0].build_protocol
+        self.ports[0].build_protocol = lambda peer, alpn: None if alpn == b"acme-tls/1" else build(peer, alpn)
+
+        def seen(
+            name: str, *offered: str, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+        ) -> tuple[str | None, bytes | None, bytes]:
+            """What a client without a certificate gets: the protocol, the certificate, and the answer to what it sends."""
+            client = self.tls_client(port, name, client_context(list(offered), version))
+            found = client.selected_alpn_protocol(), client.getpeercert(binary_form=True)
+            client.settimeout(5)
+            try:
+                client.send(b"GET / HTTP/1.1\r\n\r\n")
+                return *found, client.recv(100)
+            except OSError:
+                return *found, b""
+
+        got = await self.in_thread(seen, "exact.example.com", "acme-tls/1")
+        self.assertEqual(got, ("acme-tls/1", challenge.chain[0].public_bytes(Encoding.DER), b""))
+        for name, offered, version in (
+            ("localhost", "acme-tls/1", ssl.TLSVersion.TLSv1_3),
+            ("exact.example.com", "http/1.1", ssl.TLSVersion.TLSv1_3),
+            ("exact.example.com", "acme-tls/1", ssl.TLSVersion.TLSv1_2),
+        ):
+            try:
+                protocol, certificate, answer = await self.in_thread(partial(seen, name, offered, version=version))
+            except ssl.SSLError:
+                continue
+            self.assertNotEqual(protocol, "acme-tls/1", name)
+            self.assertNotEqual(certificate, challenge.chain[0].public_bytes(Encoding.DER))
+            self.assertEqual(answer, b"", "no service without a certificate")
+        pending.clear()
+        with self.assertRaises((ssl.SSLError, AssertionError)):
+            self.assertEqual((await self.in_thread(seen, "exact.example.com", "acme-tls/1"))[0], "acme-tls/1")
 
     async def test_factory_that_declines_after_the_handshake(self) -> None:
         _, port = self.serve(echo, self.contexts())

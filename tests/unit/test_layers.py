@@ -21,8 +21,8 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems", "interpreter"),
-    ("connection_faults",),
+    ("recent", "repeats", "fair_queue", "strict_json", "json_prefix", "descriptors", "file_systems", "interpreter"),
+    ("connection_faults", "limits"),
     ("offload", "workers"),
     ("config.language",),
     ("web_client",),
@@ -30,6 +30,7 @@ FLOORS = (
     ("config.site",),
     ("net",),
     ("audit",),
+    ("acme",),
     ("http",),
     ("state",),
     ("tokens",),

@@ -10,6 +10,7 @@ def _named(kind: str, maker: str) -> NamedFactory:
 
 certificate = _named("certificate", "certificate.CertificateFactory")
 realm_file = _named("realmfile", "realm_file.RealmFileFactory")
+kerberos = _named("kerberos", "kerberos.authenticator.KerberosFactory")
 ldap = _named("ldap", "ldap.authenticator.LdapFactory")
 login_modules = _named("login-modules", "login_modules.authenticator.LoginModulesFactory")
 trusted_header = _named("trusted-header", "trusted_header.TrustedHeaderFactory")

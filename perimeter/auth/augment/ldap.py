@@ -1,4 +1,4 @@
-"""``[augmenter NAME]`` with ``type = ldap``: roles from the groups that a directory says a user is in.
+"""``[augmenter NAME]`` with ``type = ldap``: roles from the groups that a directory says a user is in, and attributes.
 
 The user's entry names its groups (``memberOf``). Without a filter, the ``cn`` of each group is a role. With ``filter``, only
 groups whose distinguished name contains that fragment count. With ``filters``, the role is the path from a matching fragment
@@ -10,7 +10,7 @@ never as text: a group's name cannot imitate a fragment (attack 15), and a user'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from perimeter.auth.augment.added import added
 from perimeter.auth.chain.flights import Flights
+from perimeter.auth.kinds.ldap.attributes import USER_ATTRIBUTES, attributes_of
 from perimeter.auth.kinds.ldap.names import checked, components
 from perimeter.auth.kinds.ldap.values import And, Equal, Search
 from perimeter.auth.text import unfit_for_name
@@ -85,6 +86,11 @@ class LdapAugmenterSettings(Settings):
         "several such parts, one per line; the role is the path from there (`/TeamA/Admin` for `ou=TeamA`)",
         default="",
     )
+    attributes: tuple[str, ...] = option(
+        USER_ATTRIBUTES,
+        "attributes of a user's entry for rules, services, tokens and `/whoami`, such as `mail, displayName`",
+        default="",
+    )
     cache: float = option(duration(zero=True), "how long the roles of a user are remembered", default="2m")
     timeout: float = option(duration(), "longest time for the directory's answer", default="5s")
 
@@ -133,9 +139,17 @@ def roles_of_group(dn: str, one: Parts, several: Sequence[Parts]) -> list[str]:
     return [name] if not one or _found_at(group, one) >= 0 else []
 
 
+@attrs.frozen
+class Known:
+    """What the directory knows about a user; nothing if it does not have the user."""
+
+    roles: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = attrs.field(factory=dict)
+
+
 @implementer(IAugmenter)
 class LdapAugmenter:
-    """Searches ``directory`` for the groups of users, at most once in ``settings.cache`` seconds for each user."""
+    """Searches ``directory`` for the groups and attributes of users, at most once in ``settings.cache`` seconds for each user."""
 
     def __init__(
         self, name: str, realm: str, settings: LdapAugmenterSettings, directory: LdapDirectory, reactor: IReactorTime
@@ -147,7 +161,7 @@ class LdapAugmenter:
         self._reactor = reactor
         self._one: Parts = components(settings.filter) if settings.filter else ()
         self._several = tuple(components(fragment) for fragment in settings.filters)
-        self._roles: Expiring[str, tuple[str, ...]] = Expiring(CAPACITY, settings.cache, reactor.seconds)
+        self._known: Expiring[str, Known] = Expiring(CAPACITY, settings.cache, reactor.seconds)
         self._flights = Flights()
 
     def stop(self) -> None:
@@ -157,32 +171,36 @@ class LdapAugmenter:
     async def augment(self, principal: Principal, request: AuthenticationRequest) -> Principal:
         """See `IAugmenter`."""
         name = principal.username
-        roles = self._roles.get(name)
-        if roles is None:
-            roles = await self._flights.join(name.encode("utf-8"), lambda: self._look(name))
-        request.explain(f"augmenter {self.name} finds the roles {', '.join(roles) or 'none'}")
-        return added(principal, roles)
+        known = self._known.get(name)
+        if known is None:
+            known = await self._flights.join(name.encode("utf-8"), lambda: self._look(name))
+        request.explain(f"augmenter {self.name} finds the roles {', '.join(known.roles) or 'none'}")
+        return added(principal, known.roles, known.attributes.items())
 
-    async def _look(self, username: str) -> tuple[str, ...]:
+    async def _look(self, username: str) -> Known:
         began = self._reactor.seconds()
         search = Deferred.fromCoroutine(self._search(username))
         search.addTimeout(self._settings.timeout, self._reactor, timed_out(f"the directory of augmenter {self.name}"))
-        roles = await search
-        self._roles.keep(username, roles, since=began)
-        return roles
+        known = await search
+        self._known.keep(username, known, since=began)
+        return known
 
-    async def _search(self, username: str) -> tuple[str, ...]:
+    async def _search(self, username: str) -> Known:
         settings = self._settings
         try:
             name = Equal(settings.user_id_attribute, checked(username))
         except Rejected:
-            return ()  # no directory has an entry of such a name
+            return Known()  # no directory has an entry of such a name
         kind = Equal("objectClass", settings.user_object_class)
-        found = await self._directory.search(Search(settings.search_base, And((kind, name)), (settings.member_of,), 1))
+        wanted = tuple(dict.fromkeys((settings.member_of, *settings.attributes)))
+        found = await self._directory.search(Search(settings.search_base, And((kind, name)), wanted, 1))
         if found.more or len(found.entries) > 1:
             raise Undecided(f"augmenter {self.name}: more than one entry has the name of a user")
-        groups = [data for entry in found.entries for data in entry.values(settings.member_of)]
-        return tuple(dict.fromkeys(self._roles_of(groups)))
+        if not found.entries:
+            return Known()
+        (entry,) = found.entries
+        attributes = attributes_of(entry, settings.attributes, f"Augmenter {self.name}")
+        return Known(tuple(dict.fromkeys(self._roles_of(entry.values(settings.member_of)))), attributes)
 
     def _roles_of(self, groups: Iterable[bytes]) -> Iterable[str]:
         for data in groups:

@@ -31,6 +31,7 @@ from perimeter.model import (
     BearerCredentials,
     ConnectionCredentials,
     Credentials,
+    NegotiateCredentials,
     Principal,
     Recollection,
 )
@@ -84,6 +85,8 @@ class GuardedAuthenticator:
             return Scheme.BASIC in self.schemes
         if isinstance(credentials, BearerCredentials):
             return Scheme.BEARER in self.schemes
+        if isinstance(credentials, NegotiateCredentials):
+            return Scheme.NEGOTIATE in self.schemes
         if isinstance(credentials, Recollection):
             return False  # only the user's authenticator is asked (`AuthenticatorChain.recall`)
         return (Scheme.CERTIFICATE in self.schemes and request.certificate is not None) or Scheme.HEADER in self.schemes

@@ -121,6 +121,8 @@ class AuthenticatorChain:
         schemes = frozenset[str]().union(*(one.schemes for one in self.guarded))
         #: whether an authenticator takes tokens that the gateway has not issued
         self.takes_tokens = Scheme.BEARER in schemes
+        #: whether an authenticator takes tokens of SPNEGO or Kerberos
+        self.takes_negotiate = Scheme.NEGOTIATE in schemes
         #: whether an authenticator needs nothing but the connection
         self.takes_connections = bool(schemes & {Scheme.CERTIFICATE, Scheme.HEADER})
 
@@ -173,7 +175,8 @@ class AuthenticatorChain:
 
     def challenges(self) -> tuple[tuple[str, str], ...]:
         """Scheme and realm of each credential that a client may use, in addition to the gateway's own tokens."""
-        found = {(word, one.realm): None for one in self.guarded for word in (Scheme.BEARER, Scheme.BASIC) if word in one.schemes}
+        words = (Scheme.BEARER, Scheme.BASIC, Scheme.NEGOTIATE)
+        found = {(word, one.realm): None for one in self.guarded for word in words if word in one.schemes}
         return tuple(found)
 
     # -- what is remembered

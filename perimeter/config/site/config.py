@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.document import SectionInForce
+from perimeter.config.site.acme import AcmeSettings
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -49,6 +50,7 @@ class SiteConfig:
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
     traces: TraceSettings = attrs.field(factory=TraceSettings)
     login: LoginSettings = attrs.field(factory=LoginSettings)
+    acme: AcmeSettings = attrs.field(factory=AcmeSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
     warnings: tuple[str, ...] = ()
     sections: tuple[SectionInForce, ...] = attrs.field(default=(), repr=False)
@@ -57,6 +59,11 @@ class SiteConfig:
     def signs_people_in(self) -> bool:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
+
+    @property
+    def orders_certificates(self) -> bool:
+        """Whether the gateway gets certificates from a CA."""
+        return any(listener.acme_names for listener in self.listeners)
 
     def auth_in_words(self, route: RouteSettings) -> str:
         """``auth`` of ``route`` for the operator, such as ``required; sign-in page``; ``off`` if authentication is off."""

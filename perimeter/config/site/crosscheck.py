@@ -12,6 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
+from perimeter.config.site import acme_listeners
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -65,10 +66,14 @@ def _listeners(config: SiteConfig, sections: Sections) -> None:
     for index, listener in enumerate(config.listeners):
         section = sections.listeners[index]
         for earlier in config.listeners[:index]:
-            if listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
+            if listener.socket_path or earlier.socket_path:
+                if listener.socket_path == earlier.socket_path:
+                    section.problem(its.interface, f"[listener {earlier.name}] has the same unix socket")
+            elif listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
                 section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
         if listener.serve is Serve.TOKENS and not config.authenticators:
             section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
+    acme_listeners.check(config, sections.listeners)
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -123,6 +128,7 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     realms = [authenticator.realm for authenticator in config.authenticators]
     _realms_exist(section, its.allow, route.allow or (), realms)
     _realms_exist(section, its.deny, route.deny, realms)
+    _realms_exist(section, its.read_only, route.read_only, realms)
 
 
 def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], realms: Sequence[str]) -> None:
@@ -183,7 +189,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     protected = any(route.auth is not Auth.NONE for route in config.routes) and config.perimeter.enabled
     for listener in config.listeners:
         where = f"[listener {listener.name}]"
-        if listener.tls and listener.certificate is None and listener.keystore is None:
+        if listener.tls and not (listener.certificate or listener.keystore or listener.acme_names):
             found.append(f"{where} has no certificate: a self-signed one is made in state_dir, which clients cannot verify")
         if not listener.tls and listener.serve in (Serve.GATEWAY, Serve.TOKENS) and _reachable(listener):
             accepts = listener.serve is Serve.TOKENS or protected or config.authenticators
@@ -220,6 +226,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += _certificates(config)
     found += _metrics(config)
     found += _sign_in(config)
+    found += acme_listeners.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
         "until they are refused with 508"
@@ -295,7 +302,7 @@ def _odd_methods(config: SiteConfig) -> list[str]:
     """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
     found = []
     for route in config.routes:
-        for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
+        for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
             for rule in (term for one in rules for term in one.terms):
                 if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
                     near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
@@ -344,4 +351,4 @@ def _metrics(config: SiteConfig) -> list[str]:
 
 def _reachable(listener: ListenerSettings) -> bool:
     """Whether other machines can connect."""
-    return not listener.interface or not ip_address(listener.interface).is_loopback
+    return not listener.socket_path and (not listener.interface or not ip_address(listener.interface).is_loopback)

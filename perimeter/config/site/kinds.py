@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perimeter.config.site import (
+    acme,
     audit,
     augmenter,
     authentication,
@@ -26,6 +27,7 @@ KINDS = (
     perimeter.KIND,
     limits.KIND,
     listener.KIND,
+    acme.KIND,
     authenticator.KIND,
     authentication.KIND,
     augmenter.KIND,

@@ -13,6 +13,7 @@ from perimeter.config.language.document import Document
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site import crosscheck
+from perimeter.config.site.acme import AcmeSettings
 from perimeter.config.site.audit import AuditSettings
 from perimeter.config.site.augmenter import read_augmenter
 from perimeter.config.site.authentication import AuthenticationSettings
@@ -101,6 +102,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         traces=_whole(document.one("traces"), TraceSettings),
         login=_whole(document.one("login"), LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
+        acme=_whole(document.one("acme"), AcmeSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,
     )
     _whole(document.one("second_factor"), SecondFactorSettings)  # nothing of it is available yet

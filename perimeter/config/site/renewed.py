@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.option import declared
+from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.config import SiteConfig
 
 Versions = Mapping[Path, tuple[int, ...]]
@@ -29,8 +30,12 @@ def _version(path: Path) -> tuple[int, ...]:
 
 
 def renewed_files(config: SiteConfig) -> frozenset[Path]:
-    """Every file that an option with ``renewed`` names, in built-in sections and in those of plug-ins."""
-    return frozenset(_files(config))
+    """Every file that an option with ``renewed`` names, in built-in sections and in those of plug-ins.
+
+    Also the certificates that the gateway renews by itself, which need not exist yet.
+    """
+    ordered = (certificate_file(config.perimeter.state_dir, one.acme_names) for one in config.listeners if one.acme_names)
+    return frozenset((*_files(config), *ordered))
 
 
 def _files(value: object) -> Iterator[Path]:
@@ -42,5 +47,5 @@ def _files(value: object) -> Iterator[Path]:
             option, held = declared(attribute), getattr(value, attribute.name)
             if option is None:
                 yield from _files(held)
-            elif option.renewed and isinstance(held, Path):
-                yield held
+            elif option.renewed:
+                yield from (one for one in (held if isinstance(held, tuple) else (held,)) if isinstance(one, Path))

@@ -23,9 +23,13 @@ from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.compression import RouteCompression
 from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
+from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
+from perimeter.config.site.maintenance import RouteMaintenance
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_path import PathKind
 from perimeter.config.site.route_target import RouteTarget
@@ -67,7 +71,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders, RouteTarget):
+class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance, RouteTarget):
     """``[route NAME]``. ``identity`` is empty for ``none``; ``max_body`` is in bytes."""
 
     name: str
@@ -196,6 +200,32 @@ class RouteSettings(RouteHeaders, RouteTarget):
         default="no",
     )
     max_body: int | None = option(optional(SIZE), "largest request body; not set: no limit", default="")
+    rate: tuple[Rate, ...] = option(
+        RATES,
+        "how many requests clients may send: `5/s per user burst 20` are 5 a second for each user, and up to 20 at once after a "
+        "pause (without `burst`: as many as the number). `s`, `m`, `h` or `d`; `per user`, `per address` or `per route` (all "
+        "clients together). A client without a user counts by its address, an IPv6 client by its network of 64 bits. One more "
+        "gets 429. Several workers count together",
+        default="",
+    )
+    in_flight: tuple[AtOnce, ...] = option(
+        IN_FLIGHT,
+        "how many requests may be open at a time, tunnels included, such as `10 per user`; one more gets 429. Several workers "
+        "count together",
+        default="",
+    )
+    body_rate: tuple[Rate, ...] = option(
+        BODY_RATES,
+        "how fast clients may send request bodies, all of their requests together, such as `1MiB/s per user burst 4MiB`; the "
+        "gateway reads a faster body more slowly",
+        default="",
+    )
+    request_timeout: float | None = option(
+        optional(duration()),
+        "longest time for a request and its response, from the end of the request's head; after it the answer is 504, or 408 if "
+        "the request's body is not complete; a response that has begun is cut. Not for tunnels. Not set: no limit",
+        default="",
+    )
     audit: Path | None = option(optional(file_path()), "audit log file of this route; not set: `path` of `[audit]`", default="")
     file: str = ""
     line: int = 0
@@ -203,11 +233,12 @@ class RouteSettings(RouteHeaders, RouteTarget):
     def with_realms(self, realms: Collection[str]) -> RouteSettings:
         """The route whose rules know which of ``realms`` they name (`perimeter.config.site.rule.Rule.of_realms`)."""
         allow = None if self.allow is None else tuple(one.of_realms(realms) for one in self.allow)
-        return attrs.evolve(self, allow=allow, deny=tuple(one.of_realms(realms) for one in self.deny))
+        deny, read_only = (tuple(one.of_realms(realms) for one in rules) for rules in (self.deny, self.read_only))
+        return attrs.evolve(self, allow=allow, deny=deny, read_only=read_only)
 
     def compares(self, kind: RuleKind) -> bool:
-        """Whether a term of ``allow`` or ``deny`` is of ``kind``."""
-        return any(term.kind is kind for one in (*(self.allow or ()), *self.deny) for term in one.terms)
+        """Whether a term of ``allow``, ``deny`` or ``read_only`` is of ``kind``."""
+        return any(term.kind is kind for one in (*(self.allow or ()), *self.deny, *self.read_only) for term in one.terms)
 
     @property
     def sends_authorization(self) -> UpstreamAuthorization:
@@ -237,6 +268,16 @@ class RouteSettings(RouteHeaders, RouteTarget):
         """The protocols that clients may switch to, in lower case."""
         return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
 
+    @property
+    def limits_in_words(self) -> tuple[str, ...]:
+        """What limits the clients of the route, for the operator."""
+        return (
+            *(f"rate {one}" for one in self.rate),
+            *(f"in_flight {one}" for one in self.in_flight),
+            *(f"body_rate {one}" for one in self.body_rate),
+            *(() if self.request_timeout is None else (f"request_timeout {self.request_timeout:g}s",)),
+        )
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         super().check(section)
@@ -246,7 +287,7 @@ class RouteSettings(RouteHeaders, RouteTarget):
             (
                 *(its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
             ),
         )
         if self.path.kind is PathKind.REGEX and self.rewrite is not None and self.path_as_sent:
@@ -261,7 +302,9 @@ class RouteSettings(RouteHeaders, RouteTarget):
         if IdentityForm.JWT in self.identity and self.sends_authorization != DROP:
             own = its.authorization if self.authorization != DROP else its.upstream_authorization
             section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
-        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else ())
+        self.check_bodies(section, self.auth is not Auth.REQUIRED)
+        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else (), self.shared)
+        self.check_compression(section)
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
+from perimeter.config.language.datatypes import BadValue
 from perimeter.config.site.identity_headers import DEFAULT
+from perimeter.config.site.route_headers import UPSTREAM_HOST
 from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.header_rules import request_rule, response_rules
 from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, dropped_anyway, fate, value_of
+from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
 from perimeter.importers.nginx.tree import Directive
 
@@ -25,12 +30,23 @@ _UNITS = {"": "", "k": "KiB", "m": "MiB", "g": "GiB"}
 
 
 class Routes(NginxFile):
-    """Writes locations as routes. ``upstreams`` maps names to servers; ``roots`` are directories that all clients may read."""
+    """Writes locations as routes.
 
-    def __init__(self, file: str, draft: Draft, upstreams: Mapping[str, tuple[str, ...]], roots: Collection[str]) -> None:
+    ``upstreams`` maps names to servers; ``roots`` are directories that all clients may read; ``zones`` are those of limits.
+    """
+
+    def __init__(
+        self,
+        file: str,
+        draft: Draft,
+        upstreams: Mapping[str, tuple[str, ...]],
+        roots: Collection[str],
+        zones: Zones,
+    ) -> None:
         super().__init__(file, draft)
         self.upstreams = upstreams
         self.roots = roots
+        self.zones = zones
 
     def add(self, location: Location) -> None:
         """Write ``location``."""
@@ -55,7 +71,10 @@ class Routes(NginxFile):
         self._who(location, section)
         if location.proxied:
             self._identity(location, section)
+        self._answers(location, section)
         self._log(location, section)
+        if not location.standing.closes:
+            self._limits(location, section)
         stripped = stripping(location)
         translated = [*(one for one, _ in location.standing.closes), *([stripped[0]] if stripped else [])]
         translated += [] if location.answer is None else [location.answer[0]]
@@ -89,6 +108,8 @@ class Routes(NginxFile):
             self.draft.put(section, "networks", ", ".join(standing.networks) or NO_CLIENT, self.note(rule))
             if directive.all("internal"):
                 self.draft.remark(self.note(rule, ""), f"{directive.text} is internal: no client reaches it")
+        if standing.denied:
+            self.draft.put(section, "deny", standing.denied, self.note(location.rules()[0]))
         if standing.methods is not None:
             allowed = ", ".join(f"method:{word}" for word in standing.methods)
             self.draft.put(section, "allow", allowed, self.note(directive.all("limit_except")[0]))
@@ -142,6 +163,24 @@ class Routes(NginxFile):
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
 
+    def _limits(self, location: Location, section: DraftSection) -> None:
+        """How many requests clients may send. nginx counts all locations of a zone together, the gateway each route."""
+        for name, option, translated in (
+            ("limit_req", "rate", self.zones.rate),
+            ("limit_conn", "in_flight", self.zones.in_flight),
+        ):
+            values: dict[str, str] = {}
+            for one in location.of(name):
+                value = translated(one)
+                if value is None:
+                    self.left(one, "its zone does not count by address or user")
+                elif values.setdefault(_whose(value), value) != value:
+                    self.left(one, f"the route has another {option} for the same clients")
+                elif name == "limit_req" and "nodelay" not in one.args:
+                    self.draft.remark(self.note(one, ""), f"{one.text}: requests over the burst are refused, none is delayed")
+            if values:
+                self.draft.put(section, option, ", ".join(values.values()), self.note(location.of(name)[0]))
+
     def _upstream(self, name: str, servers: str) -> DraftSection:
         """The section for ``servers``. Another service never gets the requests, even if its section has the same name."""
         number, wanted = 1, name
@@ -179,6 +218,10 @@ class Routes(NginxFile):
             (one, fate(one, location.variables), value_of(one, location.variables)) for one in location.of("proxy_set_header")
         ]
         named = any(IDENTITY.get(value) == USERNAME for _, _, value in headers)
+        rules = [request_rule(one.args[0], value) or "" for one, found, value in headers if found is Fate.RULED]
+        if rules:
+            first = next(one for one, found, _ in headers if found is Fate.RULED)
+            self.draft.put(section, "request_headers", "\n    ".join(("", *rules)), self.note(first))
         for one, found, value in headers:
             if found is Fate.USER and value == ASSERTION:
                 words.append("jwt")
@@ -197,7 +240,9 @@ class Routes(NginxFile):
                 self._dropped(one)
                 if value and not any(one is other for other in closing):
                     self.left(one, "the service does not get it, and no client can send it")
-            elif found is not Fate.SAME and not any(one is other for other in closing):
+            elif one.args[:1] and one.args[0].lower() == "host" and found is not Fate.SAME:
+                self._host(location, section, one, value)
+            elif found not in (Fate.SAME, Fate.RULED) and not any(one is other for other in closing):
                 self.left(one)
         if passes is not None and "jwt" not in words:
             self.draft.put(section, "authorization", "pass", self.note(passes))
@@ -208,6 +253,25 @@ class Routes(NginxFile):
             # the gateway maps addresses of the service to its own, as `default` does
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
+
+    def _host(self, location: Location, section: DraftSection, one: Directive, value: str) -> None:
+        """The Host that the service gets, if it is not the client's."""
+        if value == "$proxy_host":
+            match = PASS.fullmatch(location.directive.all("proxy_pass")[0].args[0])
+            value = f"{match[2]}{match[3] or ''}" if match is not None else ""
+        try:
+            UPSTREAM_HOST.convert(value, Path())
+        except BadValue:
+            self.left(one)
+        else:
+            self.draft.put(section, "upstream_host", value, self.note(one))
+
+    def _answers(self, location: Location, section: DraftSection) -> None:
+        """The headers that clients get."""
+        hidden, added = location.of("proxy_hide_header") if location.proxied else [], location.of("add_header")
+        rules = response_rules(hidden, added, self.left)
+        if rules and not location.standing.closes and (location.proxied or "static" in section.options):
+            self.draft.put(section, "response_headers", "\n    ".join(("", *rules)), self.note((*added, *hidden)[0]))
 
     def _dropped(self, one: Directive) -> None:
         """No client may send the header that ``one`` sets."""
@@ -243,3 +307,9 @@ class Routes(NginxFile):
             elif "path" not in audit.options or audit.options["path"].value != path:
                 audit.options.setdefault("format", Setting("combined"))
                 self.draft.put(section, "audit", path, self.note(one), needs)
+
+
+def _whose(limit: str) -> str:
+    """Whose limit it is, and of which time: of each there is one in a route."""
+    number, per, who = limit.split()[:3]
+    return f"{number.partition('/')[2]} {per} {who}"

@@ -18,6 +18,7 @@ from perimeter.importers.nginx.directives import CONSUMED, done
 from perimeter.importers.nginx.expressions import directory, hidden, may_match, plain_paths, well_known
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.headers import Fate, fate
+from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, Standing, inherit, plain_path, standing
 from perimeter.importers.nginx.places import Placeless, around, beyond, close, settled, without_place
 from perimeter.importers.nginx.routes import Routes
@@ -140,7 +141,14 @@ class Locations(NginxFile):
         judged = _judged(Location("/", False, hosts, one, outer))
         alone = not within and not one.all("location")
         paths = plain_paths(text) if alone and not flags else ()
-        if alone and not paths and well_known(text) and not judged.standing.asks and judged.standing.networks is None:
+        if (
+            alone
+            and not paths
+            and well_known(text)
+            and not judged.standing.asks
+            and judged.standing.networks is None
+            and not judged.standing.denied
+        ):
             paths = (("/.well-known/", False),)
             self.left(one, "here it is only for /.well-known")
         if paths and all(plain_path(path) for path, _ in paths):
@@ -214,7 +222,7 @@ class Locations(NginxFile):
             self._no_servers(location)
         self._who(found)
         roots = {one.root for one in found if one.standing.open and not one.proxied and one.root}
-        routes = Routes(self.file, self.draft, self.upstreams, roots)
+        routes = Routes(self.file, self.draft, self.upstreams, roots, Zones.of(self.common))
         for location in found:
             routes.add(location)
 

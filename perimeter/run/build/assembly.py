@@ -27,6 +27,7 @@ from perimeter.proxy.pool import UpstreamPool
 from perimeter.proxy.upkeep import UpstreamUpkeep
 from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields
+from perimeter.run.build.challenges import ChallengeGate, challenge_gate
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
@@ -72,11 +73,13 @@ class Assembly:
     pools: tuple[UpstreamPool, ...]
     upkeep: tuple[UpstreamUpkeep, ...]
     tracer: Tracer | None
+    challenges: ChallengeGate | None
 
     def dispatch(self, listener: str) -> Callable[[Exchange], None]:
         """The function that takes the requests of a listener. Requests of Prometheus are not traced."""
         serves_users = any(one.name == listener and one.serve in (Serve.GATEWAY, Serve.TOKENS) for one in self.config.listeners)
-        return traced(self.gates[listener], self.tracer if serves_users else None)
+        dispatch = traced(self.gates[listener], self.tracer if serves_users else None)
+        return dispatch if self.challenges is None else self.challenges.before(listener, dispatch)
 
     @property
     def gate_of_routes(self) -> Gate | None:
@@ -108,8 +111,9 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     default_sink = prepared.sinks[None]
     pools = upstream_pools(config, prepared.upstream_tls, runtime)
     directory_realms = prepared.authenticators.services.directory_realms
-    passwords = any(scheme == "basic" for scheme, _ in challenges)
-    shared = RouteParts(directory_realms, passwords, f"{config.login.path}/login".encode("ascii"), reactor.seconds)
+    passwords = any(scheme in ("basic", "negotiate") for scheme, _ in challenges)
+    login = f"{config.login.path}/login".encode("ascii")
+    shared = RouteParts(directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages)
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
@@ -135,6 +139,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         pools=tuple(pools.values()),
         upkeep=tuple(upstream_upkeep(pool, runtime) for pool in pools.values()),
         tracer=tracer_of(config, prepared.collector, runtime),
+        challenges=challenge_gate(config, runtime, gate, default_sink),
     )
 
 

@@ -12,6 +12,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.gate.identify import Identifier
 from perimeter.gate.sources.authorization import Authorization
 from perimeter.gate.sources.connection import Connection
+from perimeter.gate.sources.negotiate import Negotiate
 from perimeter.gate.sources.session import SessionSource
 from perimeter.gate.sources.source import CredentialSource
 from perimeter.run.build.prepared import Prepared
@@ -70,6 +71,8 @@ def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants,
             grants.news,
         )
     ]
+    if chain.takes_negotiate:
+        sources.append(Negotiate(chain, limits.max_authorization))
     if config.signs_people_in:
         proxies = config.perimeter.trusted_proxies
         sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies))

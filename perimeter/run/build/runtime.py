@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import attrs
 
+from perimeter.acme.pending import Pending
 from perimeter.auth.chain.attempts import ALONE, AttemptPeers, IAttemptStore, MemoryAttempts
 from perimeter.http.refusals import RefusalLog
+from perimeter.limits.buckets import Buckets
+from perimeter.limits.flights import Flights
+from perimeter.limits.memory import LimitMemory
 from perimeter.metrics.counts import Metrics
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.handshakes import FailedHandshakes
@@ -39,6 +44,14 @@ def hashing_threads(workers: int) -> int:
     return max(1, HASHING_THREADS // workers)
 
 
+def limit_memory(place: Place | None) -> LimitMemory:
+    """The memory of limits: that of all workers, or of this process alone if it has no ``place`` among them."""
+    if place is None:
+        return LimitMemory.private()
+    page, number = place.page, place.number
+    return LimitMemory(Buckets(page.buckets), Flights(page.flights[number], partial(page.flights_of_others, number)), page.secret)
+
+
 @attrs.frozen(eq=False)
 class Runtime:
     """The reactor, the thread pools, the sweep of deadlines, the turns, the wrong passwords so far, the state, the metrics
@@ -47,7 +60,8 @@ class Runtime:
     ``offload`` is for the gateway's own work, such as reading files. ``hashing`` and ``blocking`` are for logins alone
     (`perimeter.plugin.services.AuthServices`): clients without credentials can fill their queues. ``user`` writes the files of
     the daemon; None for the present user. ``place`` is that of a worker process among the others, None in a single process;
-    ``workers`` is how many there are at the start.
+    ``workers`` is how many there are at the start. Requests over limits of routes are counted in ``limits``. ``challenges`` are
+    what a CA is shown at this moment.
     """
 
     reactor: Any
@@ -74,6 +88,8 @@ class Runtime:
     )
     user: DaemonUser | None = None
     place: Place | None = None
+    limits: LimitMemory = attrs.field(default=attrs.Factory(lambda self: limit_memory(self.place), takes_self=True))
+    challenges: Pending = attrs.field(factory=Pending)
 
     def acting(self) -> AbstractContextManager[None]:
         """A block in which the process acts as ``user``: what it writes belongs to them."""

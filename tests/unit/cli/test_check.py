@@ -93,6 +93,47 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_the_table_shows_rules_and_pages_of_other_sites(self) -> None:
+        more = "allow = role:a and (user:b or not network:10.0.0.0/8),\n  realm:local\ncors = https://app.example, https://b.example\n"
+        text = SITE.replace("path = /\n", f"path = /\n{more}")
+        self.assertEqual(
+            re.split(" {2,}", self.check(text)[1][-1])[4],
+            "allow role:a and (user:b or not network:10.0.0.0/8), realm:local; cors https://app.example, https://b.example",
+        )
+
+    def test_a_rule_about_certificates_that_no_listener_asks_for(self) -> None:
+        text = SITE.replace("path = /\n", "path = /\ndeny = not certificate:cn=x\n")
+        self.assertIn(
+            "warning: [route app] has a rule with certificate:, but no listener has a client_ca: in allow it never matches, and "
+            "in deny it refuses every client",
+            self.check(text)[1],
+        )
+
+    def test_listeners_are_shown_if_one_is_unusual(self) -> None:
+        for name in ("a.crt", "b.crt", "a.key"):
+            (self.directory / name).write_text("x")
+        more = (
+            "[listener socket]\ninterface = unix:/run/gw.sock\nmode = 0606\nproxy_protocol = 10.0.0.0/8, unix:\n"
+            "[listener both]\nport = 9444\ntls = yes\ncertificate = a.crt\n  b.crt\nprivate_key = a.key\n  a.key\n"
+            "unknown_name = refuse\nclient_ca = a.crt\n"
+        )
+        _, lines = self.check(SITE + more, files=False)
+        cells = [re.split(" {2,}", line) for line in lines[2:7]]
+        self.assertEqual(
+            cells,
+            [
+                ["LISTENER", "PLACE", "CLIENTS", "CERTIFICATES"],
+                ["https", "127.0.0.1:9443", "all", "self-signed"],
+                ["socket", "unix:/run/gw.sock, mode 0606", "PROXY protocol from 10.0.0.0/8, unix:", "no TLS"],
+                ["both", "*:9444", "all; certificate optional", "a.crt, b.crt; other names refused"],
+                [""],
+            ],
+        )
+        for options in ("proxy_protocol = 10.0.0.0/8\n", "unknown_name = refuse\n"):
+            text = SITE.replace("tls = yes\n", f"tls = yes\n{options}")
+            self.assertEqual(self.check(text)[1][2].split()[0], "LISTENER")
+        self.assertEqual(self.check(SITE)[1][2].split()[0], "HOST")
+
     def test_the_table_says_which_routes_have_the_sign_in_page(self) -> None:
         text = SITE.replace("path = /\n", "path = /\nbrowser_login = yes\n")
         self.assertEqual(re.split(" {2,}", self.check(text)[1][-1])[3], "required; sign-in page")
@@ -189,7 +230,9 @@ class ExampleTests(SiteCase):
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
         static = f"path = /50x.html\nstatic = {self.directory / 'html'}\nbrowser_login = yes\n"
         pages = f"[route pages]\n{static}[listener m]\nport = 1\nserve = metrics\n"
-        self.site.write_text("\n".join([*parts, pages]))
+        ordered = "[listener ordered]\nport = 2\ntls = yes\nacme_names = gw.example.com\n"
+        ordered += "[listener plain]\nport = 80\nserve = redirect\nredirect_to = 2\n"
+        self.site.write_text("\n".join([*parts, pages, ordered]))
         config = load_site(self.site, environ={}, kinds=installed_kinds())
         self.assertEqual(len(parts), len(KINDS))
         self.assertEqual(config.warnings, ())

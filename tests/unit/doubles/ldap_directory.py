@@ -10,7 +10,20 @@ from twisted.internet.task import Clock
 from perimeter.auth.kinds.ldap.names import same_dn
 from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED
 from perimeter.auth.kinds.ldap.roles import IN_CHAIN
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, Found, LdapEntry, Matching, Not, Or, Result, Search
+from perimeter.auth.kinds.ldap.values import (
+    And,
+    Equal,
+    Filter,
+    Found,
+    LdapEntry,
+    Matching,
+    Not,
+    Or,
+    Present,
+    Result,
+    Search,
+    Substrings,
+)
 from perimeter.errors import Rejected
 
 
@@ -77,7 +90,14 @@ class MemoryDirectory:
             return self._defined(filter.part) and not self._matches(found, filter.part)
         if isinstance(filter, Equal) and filter.attribute == "entryDN":
             return self.knows_entry_dn and same_dn(found.dn, filter.value)
+        assert isinstance(filter, Equal | Matching | Present | Substrings)
         values = [value.decode("utf-8", "replace") for value in found.values(filter.attribute)]
+        if isinstance(filter, Present):
+            return bool(values)
+        if isinstance(filter, Substrings):
+            assert len(filter.parts) == 2
+            first, last = filter.parts
+            return any(value.startswith(first) and value.endswith(last) for value in values)
         if isinstance(filter, Matching):
             assert filter.rule == IN_CHAIN
             return any(same_dn(value, filter.value) or self._contains(value, filter) for value in values)

@@ -98,6 +98,28 @@ class EmitTests(TestCase):
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
 
+    def test_what_a_proxy_leaves_out_of_rules_and_cors(self) -> None:
+        more = (
+            "[route c]\npath = /c\nupstream = secure\nallow = role:a and not certificate:cn=x\ncors = pass\n"
+            "[route o]\npath = /o\nupstream = secure\nallow = role:a and network:10.0.0.0/8\ncors = https://app.example\n"
+        )
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            notes = [line for line in self.warnings.splitlines() if "certificate:" in line or "cors" in line]
+            self.assertEqual(
+                [note.partition(",")[0] for note in notes],
+                [
+                    "warning: [route c] has a rule with certificate:",
+                    "warning: [route o] cors: the gateway cannot answer preflights of which the proxy asks",
+                ],
+            )
+
+    def test_certificates_that_the_gateway_orders(self) -> None:
+        more = "[listener ordered]\nport = 443\ntls = yes\nacme_names = gw.example.com\n[acme]\nterms_agreed = yes\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            self.assertIn("[listener ordered] acme_names: the proxy needs certificates of its own", self.warnings)
+
     def test_what_only_the_gateway_does(self) -> None:
         more = (
             "[route ruled]\npath = /ruled\nupstream = service\nupstream_host = app.internal\nsecurity_headers = strict\n"
@@ -165,6 +187,20 @@ class EmitTests(TestCase):
     def test_without_trusted_proxies_it_warns(self) -> None:
         self.emit("nginx", trusted="")
         self.assertIn("trusted_proxies is empty", self.warnings)
+
+    def test_limits_that_need_the_request_itself(self) -> None:
+        limits = "[route limited]\npath = /limited\nupstream = service\nrate = 5/s per user\n"
+        more = "in_flight = 5 per user\nbody_rate = 1MiB/s per user\nrequest_timeout = 5s\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=limits)
+            self.assertNotIn("limited", self.warnings)
+            self.emit(proxy, more=limits + more)
+            self.assertIn(
+                f"[route limited] in_flight, body_rate, request_timeout does not limit what {proxy} forwards: limit it there",
+                self.warnings,
+            )
+        self.emit("nginx", more=limits, trusted="")
+        self.assertIn("[route limited] rate does not limit", self.warnings)
 
     def test_where_the_proxy_listens_and_for_whom(self) -> None:
         options = ("--listen", "10.0.0.1:8080", "--listen", "[fd00::1]:8080", "--server-name", "GW.example.com")
@@ -256,7 +292,16 @@ class EmitTests(TestCase):
         tls = "[listener https]\nport = 10443\ntls = yes\n"
         self.assertIn('"https://127.0.0.1:10443/', self.emit("haproxy-lua", listeners=tls + tokens, more=LOGIN))
         self.emit("nginx", listeners=tokens, more=LOGIN, status=1)
-        self.assertIn("expected one with serve = gateway\n", self.warnings)
+        self.assertIn("expected one with serve = gateway, on a port and without proxy_protocol\n", self.warnings)
+
+    def test_a_listener_that_other_proxies_cannot_ask(self) -> None:
+        socket = "[listener socket]\ninterface = unix:/run/gw.sock\n"
+        balanced = "[listener balanced]\nport = 10009\ninterface = 127.0.0.1\nproxy_protocol = 127.0.0.1\n"
+        for proxy in PROXIES:
+            self.emit(proxy, listeners=socket + balanced, status=1)
+            self.assertIn("expected one with serve = gateway or tokens, on a port and without proxy_protocol\n", self.warnings)
+        plain = "[listener plain]\nport = 10008\ninterface = 127.0.0.1\n"
+        self.assertIn("127.0.0.1:10008", self.emit("nginx", listeners=socket + balanced + plain))
 
     def test_the_sign_in_page_behind_nginx(self) -> None:
         text = self.signing_in("nginx")

@@ -19,12 +19,14 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     NoRoute,
+    Page,
     Refusal,
     Rejected,
+    RouteMaintenance,
     Unavailable,
     UpstreamUnreachable,
 )
-from perimeter.http.answers import Answers, Page, prefers_html, prefers_json, quoted
+from perimeter.http.answers import Answers, prefers_html, prefers_json, quoted
 from perimeter.http.grammar import parse_block
 from tests.unit.doubles.http_rig import Client, Holding, Response, Site, error_page
 
@@ -140,6 +142,29 @@ class AnswersTests(unittest.TestCase):
             in_one = self.challenged(Rejected(), challenges, *further, one_line=True)
             self.assertEqual(in_one, [b", ".join(expected)], (further, challenges))
 
+    def test_challenges_for_kerberos_come_last(self) -> None:
+        own, gateway, weather = b'Bearer realm="R"', b'Basic realm="R", charset="UTF-8"', b'Bearer realm="weather"'
+        people = b'Basic realm="people", charset="UTF-8"'
+        alone = (("negotiate", "people"), ("negotiate", "others"))
+        beside = (("negotiate", "people"), ("basic", "people"))
+        tokens = (("negotiate", "people"), ("bearer", "weather"))
+        for further, challenges, expected in (
+            (alone, Challenges.BEARER, [own]),
+            (alone, Challenges.BASIC, [gateway]),
+            (alone, Challenges.BOTH, [own, b"Negotiate"]),
+            (alone, Challenges.FIRST_HAND, [b"Negotiate"]),
+            (beside, Challenges.BEARER, [own]),
+            (beside, Challenges.BOTH, [own, gateway, b"Negotiate"]),
+            (beside, Challenges.FIRST_HAND, [gateway, b"Negotiate"]),
+            (tokens, Challenges.BOTH, [own, weather, b"Negotiate"]),
+            (tokens, Challenges.FIRST_HAND, [weather, b"Negotiate"]),
+            ((*tokens, ("basic", "people")), Challenges.BOTH, [own, weather, people, b"Negotiate"]),
+        ):
+            self.assertEqual(self.challenged(Rejected(), challenges, *further), expected, (further, challenges))
+        in_one = self.challenged(Rejected(), Challenges.BOTH, *beside, one_line=True)
+        self.assertEqual(in_one, [b", ".join((own, people, b"Negotiate"))])
+        self.assertEqual(self.challenged(Rejected(), Challenges.BOTH, *alone, one_line=True), [own + b", Negotiate"])
+
     def test_a_challenge_for_bearer_alone_never_asks_for_a_password(self) -> None:
         """A browser would open its own dialog, for a script's request too."""
         refusals = (MissingCredentials, Rejected, InvalidToken, ExpiredToken, InvalidCredentialsRequest, InsufficientScope)
@@ -218,6 +243,18 @@ class AnswersTests(unittest.TestCase):
             response = self.answered(Maintenance(), BROWSER, pages=pages)
             self.assertEqual(response.status, 503)
             self.assertEqual(json.loads(response.body)["error"], "maintenance")
+
+    def test_maintenance_of_a_route_has_a_page(self) -> None:
+        own = Page(b"Content-Type: text/html\r\nX: own\r\n", b"<p>own")
+        pages = {503: Page(b"Content-Type: text/html\r\n", b"<p>down")}
+        for refusal, expected in ((RouteMaintenance(page=own), b"<p>own"), (RouteMaintenance(), b"<p>down")):
+            for accept in (BROWSER, "Accept: */*"):
+                self.assertEqual(self.answered(refusal, accept, pages=pages).body, expected)
+            response = self.answered(refusal, "Accept: application/json", pages=pages)
+            self.assertEqual(json.loads(response.body)["error"], "maintenance")
+        response = self.answered(RouteMaintenance(page=own, retry_after=60), BROWSER)
+        self.assertEqual((response.get(b"x"), response.get(b"retry-after")), (b"own", b"60"))
+        self.assertIn(b"<h1>503", self.answered(RouteMaintenance(), BROWSER).body)
 
     def test_operators_page(self) -> None:
         pages = {401: Page(b"Content-Type: text/html\r\n", b"<p>mine"), 502: Page(b"Content-Type: text/html\r\n", b"<p>mine")}

@@ -11,9 +11,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.balancing import Balance, HashOf, Method
 from perimeter.gate.decision import Admitted
-from perimeter.gate.routes import Route
 from perimeter.model import Principal
-from perimeter.proxy.balanced import client_of
 from perimeter.proxy.health import ServerState
 from perimeter.proxy.pool import ServerView
 from perimeter.proxy.retries import RESERVE
@@ -196,18 +194,6 @@ class HashTests(BalancedCase):
             found.setdefault(user, set()).add(host)
         self.assertEqual({len(hosts) for hosts in found.values()}, {1})
         self.assertEqual(set.union(*found.values()), {"one", "two", "three"})
-
-    def test_whose_requests_count_together(self) -> None:
-        route = Route(name="a", prefix=b"", target=None, audit=None)  # type: ignore[arg-type]
-
-        def client(address: str, principal: Principal | None = None) -> str:
-            return client_of(Admitted(route, principal, b"/", b"", address))
-
-        self.assertEqual(client("192.0.2.1", Principal("ann", "realm")), "realm/ann")
-        self.assertEqual(client("192.0.2.1"), "192.0.2.1")
-        self.assertEqual(client("2001:db8::1"), client("2001:db8::ffff:1"))
-        self.assertNotEqual(client("2001:db8::1"), client("2001:db8:0:1::1"))
-        self.assertEqual(client(""), "")
 
 
 class ConnectTests(BalancedCase):
@@ -522,6 +508,88 @@ class ReloadTests(BalancedCase):
         self.assertEqual((later.response().body, self.active()), (b"ok", [0]))
 
 
+class FairTests(BalancedCase):
+    """``fair = yes``."""
+
+    def fair(self, places: int, **settings: Any) -> Gateway:
+        return self.gateway("one", max_requests=places, fair=True, queue_timeout=5.0, **settings)
+
+    def begin(self, *peers: str) -> list[str]:
+        """Requests of these clients. Returns those that began at once."""
+        return [peer for peer in peers if self.send_more(peer)]
+
+    def send_more(self, peer: str) -> bool:
+        before = len(self.busy())
+        Client(self.site, peer=peer).request("GET", "/")
+        return len(self.busy()) > before
+
+    def busy(self) -> list[Peer]:
+        for attempt in self.site.attempts[self.accepted :]:
+            self.peers.append(attempt.accept())
+        self.accepted = len(self.site.attempts)
+        self.under_way = [*getattr(self, "under_way", []), *(peer for peer in self.peers if peer.request())]
+        return self.under_way
+
+    def test_attack_138_one_client_gets_half_of_the_places_and_others_the_rest(self) -> None:
+        self.fair(4)
+        self.assertEqual(self.begin("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.1"), ["192.0.2.1"] * 2)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 2))
+        self.assertEqual(self.begin("192.0.2.2"), ["192.0.2.2"])
+        self.assertEqual(self.begin("192.0.2.2", "192.0.2.3"), ["192.0.2.3"])
+        self.assertEqual(self.begin("192.0.2.4"), [])
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([4], 4))
+
+    def test_a_waiting_request_begins_when_its_client_has_its_share_again(self) -> None:
+        self.fair(4)
+        self.begin("192.0.2.1", "192.0.2.1", "192.0.2.1")
+        first = self.under_way[0]
+        first.reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 0))
+        self.busy()[-1].reply(OK)
+        self.under_way[1].reply(OK)
+        self.assertEqual((self.active(), self.site.pool.choice.shares._held), ([0], {}))  # type: ignore[union-attr]
+
+    def test_those_that_wait_for_their_share_delay_no_other(self) -> None:
+        self.fair(2)
+        self.begin("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 2))
+        self.under_way[1].reply(OK)  # that of the second client
+        self.assertEqual(len(self.busy()), 3, "the third client is served before the first client's second request")
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 1))
+
+    def test_a_place_stays_free_if_all_that_wait_have_their_share(self) -> None:
+        self.fair(4)
+        self.begin("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2")
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([3], 1))
+        self.under_way[2].reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 1))
+        self.under_way[0].reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 0))
+
+    def test_all_that_wait_are_refused_when_no_server_is_left(self) -> None:
+        self.fair(4, health_fall=1)
+        self.begin(*["192.0.2.1"] * 4)
+        self.site.pool.choice.checked(self.site.pool.servers[0], "no answer")
+        self.assertEqual(len(self.site.pool.choice.queue), 0)
+        self.assertEqual([record.reason for record in self.site.audit.records], ["upstream_down"] * 2)
+
+    def test_a_reload_keeps_the_shares(self) -> None:
+        before = self.fair(4)
+        self.begin("192.0.2.1", "192.0.2.1")
+        peers = self.under_way
+        after = self.fair(4)
+        after.pool.adopt(before.pool)
+        self.accepted = 0
+        self.assertEqual(self.begin("192.0.2.1", "192.0.2.2"), ["192.0.2.2"])
+        peers[0].reply(OK)
+        peers[1].reply(OK)
+        self.assertEqual((self.active(), len(after.pool.choice.queue)), ([2], 0))
+
+    def test_without_it_a_client_may_have_all_places(self) -> None:
+        self.gateway("one", max_requests=4)
+        self.assertEqual(len(self.begin(*["192.0.2.1"] * 5)), 4)
+
+
 class ReportTests(BalancedCase):
     """One line in the log for each change of a server's state."""
 
@@ -559,6 +627,46 @@ class ReportTests(BalancedCase):
 
 
 class FaultTests(BalancedCase):
+    def test_a_request_that_has_tried_the_only_server_with_room_waits_for_another(self) -> None:
+        """It is not offered to that server again and again."""
+        self.gateway("one", "two", max_requests=1)
+        client = self.site.client()
+        client.request("GET", "/")
+        other = self.site.client()
+        other.request("GET", "/")
+        busy = self.site.attempts[1].accept()
+        self.site.attempts[0].fail(ConnectionRefusedError())
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([0, 1], 1))
+        turns = []
+        following = self.site.pool.choice.queue.next
+
+        def counted(*arguments: Any) -> Any:
+            turns.append(1)
+            self.assertLess(len(turns), 50)
+            return following(*arguments)
+
+        self.patch(self.site.pool.choice.queue, "next", counted)
+        self.site.pool.choice.reached(self.site.pool.servers[0])
+        self.assertEqual(len(self.site.pool.choice.queue), 1)
+        busy.reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([0, 1], 0))
+
+    def test_a_request_that_was_offered_a_server_in_vain_does_not_wait_longer(self) -> None:
+        self.gateway("one", "two", max_requests=1, queue_timeout=5.0)
+        client = self.site.client()
+        client.request("GET", "/")
+        self.site.client().request("GET", "/")
+        self.site.attempts[1].accept()
+        client.wait(3)
+        self.site.attempts[0].fail(ConnectionRefusedError())
+        client.wait(3)
+        self.site.pool.choice.reached(self.site.pool.servers[0])
+        self.assertEqual(len(self.site.pool.choice.queue), 1)
+        client.wait(1.5)
+        self.assertFalse(client.records)
+        client.wait(1)
+        self.assertEqual(self.reasons(client), ["upstream_busy"])
+
     def test_a_bug_with_a_request_that_waited_spoils_no_other(self) -> None:
         self.gateway("one", max_requests=1)
         client, _ = self.send()

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from perimeter.acme.record import Record, write_record
 from perimeter.config.site.server import ServerScheme
 from perimeter.errors import Unavailable
 from perimeter.plugin.authenticator import IProbe
@@ -59,6 +60,8 @@ class ProblemsTests(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.guarded: list[Any] = []
+        self.listeners: list[Any] = []
+        self.directory = Path("/var")
         self.pools: list[Any] = []
         self.upkeep: list[Any] = []
         self.audit: list[str] = []
@@ -74,8 +77,10 @@ class ProblemsTests(TestCase):
             audit=SimpleNamespace(problems=lambda: self.audit, paths=self.paths),
             config=SimpleNamespace(
                 audit=SimpleNamespace(strict=self.strict),
-                perimeter=SimpleNamespace(state_dir=Path("/var")),
+                perimeter=SimpleNamespace(state_dir=self.directory),
                 file=Path("/site.ini"),
+                orders_certificates=bool(self.listeners),
+                listeners=self.listeners,
             ),
             state=SimpleNamespace(problem=lambda: self.state),
         )
@@ -185,3 +190,16 @@ class ProblemsTests(TestCase):
         self.assertEqual(self.found(), [])
         self.patch(os, "geteuid", lambda: 1000)
         self.assertEqual([one[0] for one in self.found()], [Severity.NOTHING_IS_SERVED])
+
+    def test_certificates_that_the_ca_does_not_issue(self) -> None:
+        self.directory = Path(self.mktemp())
+        (self.directory / "acme").mkdir(parents=True)
+        self.listeners = [SimpleNamespace(name="https", acme_names=("gw.example", "www.example"))]
+        self.assertEqual(self.found(), [])
+        record = self.directory / "acme" / "gw.example.json"
+        write_record(record, Record(failures=1, fault="refused", try_at=1_800_000_000.0))
+        later = "refused; the next try is at 2027-01-15 08:00:00 UTC"
+        text = f"gw.example, www.example: there is no certificate from the CA yet: {later}"
+        self.assertEqual(self.found(), [(1, "certificate", "https", text)])
+        record.with_suffix(".pem").write_text("")
+        self.assertEqual(self.found(), [(2, "certificate", "https", f"gw.example, www.example: it was not renewed: {later}")])

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
+from perimeter.acme.pending import Pending
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.model import Principal
 from perimeter.offload import Offload
@@ -49,6 +50,7 @@ class UpkeepTests(WorkersCase):
                 place=None,
                 offload=Offload(self.clock, 1, pool=ImmediateThreads()),
                 states=SimpleNamespace(keep=lambda state: succeed(None)),
+                challenges=Pending(),
             )
             upkeep = Upkeep(runtime, lambda: ())
             self.upkeeps.append(upkeep)
@@ -67,7 +69,7 @@ class UpkeepTests(WorkersCase):
             chain=AuthenticatorChain((), 5.0, 60.0, self.clock),
             keys=Keys(),
             keys_changed=keys_changed,
-            config=SimpleNamespace(authentication=SimpleNamespace(remember_password=60.0)),
+            config=SimpleNamespace(authentication=SimpleNamespace(remember_password=60.0), listeners=()),
             gates={},
             gate_of_routes=None,
             identifier=None,

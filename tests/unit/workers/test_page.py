@@ -53,6 +53,44 @@ class PageTests(SynchronousTestCase):
         self.assertEqual([self.page.slots[at].held for at in (4, 6, SLOTS - 1)], [9, 9, 9])
         self.assertEqual([self.page.slots[at].applied for at in (4, 6)], [9, 9])
 
+    def test_requests_in_flight_of_a_slot_are_cleared_with_it(self) -> None:
+        for number in (4, 5, 6):
+            self.page.flights[number][0] = self.page.flights[number][-1] = 7
+            self.page.slots[number].state = SlotState.SERVING
+        self.page.buckets[0] = self.page.buckets[-1] = 9
+        self.page.clear(5, SlotState.EMPTY)
+        found = [(self.page.flights[at][0], self.page.flights[at][-1]) for at in (4, 5, 6)]
+        self.assertEqual(found, [(7, 7), (0, 0), (7, 7)])
+        self.assertEqual((self.page.buckets[0], self.page.buckets[-1]), (9, 9))
+
+    def test_requests_in_flight_of_the_other_workers(self) -> None:
+        for number, state in ((1, SlotState.SERVING), (2, SlotState.DRAINING), (4, SlotState.STARTING), (9, SlotState.SERVING)):
+            self.page.slots[number].state = state
+            self.page.flights[number][0] = 100 + number
+        self.assertEqual([one[0] for one in self.page.flights_of_others(9)], [101, 102, 104])
+
+    def test_the_parts_of_the_page_do_not_overlap(self) -> None:
+        self.page.buckets[0] = self.page.buckets[-1] = 2**64 - 1
+        for part in self.page.flights:
+            part[0] = part[-1] = 2**64 - 1
+        self.assertEqual([slot.generation for slot in self.page.slots], [0] * SLOTS)
+        self.assertEqual(self.page.secret, os.pread(self.page.descriptor, 32, SLOTS * 64))
+        other = SharedPage(os.dup(self.page.descriptor), [])
+        self.addCleanup(other.close)
+        self.assertEqual((other.buckets[-1], other.flights[0][0], other.flights[-1][-1]), (2**64 - 1,) * 3)
+        self.assertEqual((other.buckets[1], other.flights[0][1]), (0, 0))
+
+    def test_the_page_of_an_earlier_program_grows(self) -> None:
+        """An upgrade keeps the memory, and the rows in it."""
+        small = os.memfd_create("perimeter-workers")
+        os.ftruncate(small, SLOTS * 64 + 32)
+        os.pwrite(small, b"\2", 64 * 3)
+        page = SharedPage(small, [])
+        self.addCleanup(page.close)
+        self.assertIs(page.slots[3].state, SlotState.SERVING)
+        page.flights[-1][-1] = 3
+        self.assertEqual(page.flights[-1][-1], 3)
+
     def test_several_wakes_are_one(self) -> None:
         self.page.wake(0)
         self.page.wake(0)

@@ -18,14 +18,13 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import names
-from perimeter.auth.kinds.ldap.roles import GID_NUMBER, Roles, wants_primary
+from perimeter.auth.kinds.ldap.roles import Roles
 from perimeter.auth.kinds.ldap.settings import LdapSettings, Tls
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Search
-from perimeter.auth.text import folded, unfit_for_name
+from perimeter.auth.kinds.ldap.users import Explain, User, Users
 from perimeter.config.language.option import options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
-from perimeter.errors import Rejected, Unavailable, Undecided
+from perimeter.errors import Rejected, Unavailable
 from perimeter.fair_queue import timed_out
 from perimeter.model import AuthenticationRequest, BasicCredentials, Credentials, Principal, Recollection
 from perimeter.net.contexts import ClientTLS
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-Explain = Callable[[str], None]
-
 REMEMBERED_COSTS = 64
 """Refused binds whose durations are kept, so that unknown users take the same time."""
 
@@ -64,12 +61,8 @@ class LdapAuthenticator:
         self._settings = settings
         self._reactor = reactor
         self._directory = directory
+        self._users = Users(settings, directory, f"Authenticator {name}")
         self._roles = Roles(settings, directory.search)
-        self._attributes: tuple[str, ...] = (settings.user_id_attribute,)
-        if settings.active_directory:
-            self._attributes += names.ACCOUNT
-        if wants_primary(settings):
-            self._attributes += (GID_NUMBER,)
         #: seconds that the last binds with a wrong password took
         self._costs: deque[float] = deque(maxlen=REMEMBERED_COSTS)
 
@@ -110,8 +103,7 @@ class LdapAuthenticator:
 
     def canonical_name(self, username: str) -> str:
         """The one spelling by which wrong passwords are counted; see `ICanonicalNames`."""
-        settings = self._settings
-        return names.canonical(username, settings.domain, settings.netbios_domain)
+        return self._users.canonical_name(username)
 
     def _logged(self, inner: Explain) -> Explain:
         """Like ``inner``, and logs each step."""
@@ -125,57 +117,37 @@ class LdapAuthenticator:
     # -- the four steps
 
     async def _login(self, username: str, password: str, explain: Explain) -> Principal | None:
-        settings = self._settings
-        wanted = names.login_filter(
-            username, settings.user_id_attribute, settings.domain, settings.netbios_domain, settings.active_directory
-        )
-        if wanted is None:
+        login = self._users.login_name(username)
+        if login is None:
             explain("the name is of another domain")
             return None
-        entry = await self._find(wanted, explain)
-        if entry is None:
+        user = await self._users.by_login(login, explain)
+        if user is None:
             await self._pretend(explain)
             return None
         began = self._reactor.seconds()
-        explain(f"bind as {entry.dn}")
+        explain(f"bind as {user.entry.dn}")
         try:
-            await self._directory.check_password(entry.dn, password)
+            await self._directory.check_password(user.entry.dn, password)
         except Rejected:
             self._costs.append(self._reactor.seconds() - began)
             raise
-        name = await self._canonical(entry, username, explain)
-        roles = await self._roles.of(entry, name, explain)
-        explain(f"{name} is in, with roles: {', '.join(roles) or 'none'}")
-        return Principal(name, self.realm, roles, self.name)
+        principal = await self._principal(user, explain)
+        explain(f"{principal.username} is in, with roles: {', '.join(principal.roles) or 'none'}")
+        return principal
 
-    async def _recall(self, name: str, explain: Explain) -> Principal | None:
-        """The user called ``name`` in the directory's spelling: the result of a login, without its bind."""
-        entry = await self._find(Equal(self._settings.user_id_attribute, name), explain)
-        if entry is None or (self._settings.active_directory and names.account_closed(entry, self._reactor.seconds())):
+    async def _recall(self, username: str, explain: Explain) -> Principal | None:
+        """The user called ``username`` in the directory's spelling: the result of a login, without its bind."""
+        user = await self._users.by_name(username, explain)
+        if user is None or (self._settings.active_directory and names.account_closed(user.entry, self._reactor.seconds())):
             return None
-        if await self._canonical(entry, name, explain) != name:
-            return None
-        return Principal(name, self.realm, await self._roles.of(entry, name, explain), self.name)
+        principal = await self._principal(user, explain)
+        return principal if principal.username == username else None
 
-    async def _find(self, wanted: Filter, explain: Explain) -> LdapEntry | None:
-        """The entry of a user, or None. Raises `Rejected` if there are several."""
-        settings = self._settings
-        kind: tuple[Filter, ...] = (Equal("objectClass", settings.user_object_class),)
-        if settings.active_directory:
-            kind += (Equal("objectCategory", "person"),)  # the class user includes computers
-        filter = And((*kind, wanted))
-        explain(f"search for the user below {settings.user_base_dn}: {filter}")
-        found = await self._directory.search(Search(settings.user_base_dn, filter, self._attributes, 1))
-        if not found.entries:
-            explain("no such user")
-            return None
-        if found.more or len(found.entries) != 1:
-            _log.warn("Authenticator {name}: more than one entry has the name of a user; the login is refused", name=self.name)
-            raise Rejected("more than one entry has this name")
-        entry = found.entries[0]
-        if not entry.dn:
-            raise Undecided("the directory returned an entry without a name")
-        return entry
+    async def _principal(self, user: User, explain: Explain) -> Principal:
+        username = await self._users.name_of(user, explain)
+        roles = await self._roles.of(user.entry, username, explain)
+        return Principal(username, self.realm, roles, self.name, self._users.attributes_of(user))
 
     async def _pretend(self, explain: Explain) -> None:
         """Spend for an unknown user what a wrong password costs: a bind, and the time that one took recently (attack 29)."""
@@ -195,34 +167,6 @@ class LdapAuthenticator:
             missing = secrets.choice(self._costs) - (self._reactor.seconds() - began)
             if missing > 0:
                 await deferLater(self._reactor, missing)
-
-    async def _canonical(self, entry: LdapEntry, username: str, explain: Explain) -> str:
-        """The user's name as the directory spells it, one for each entry: JOHN and john are the same principal (attack 30).
-
-        Where the attribute has several values, the one in the entry's distinguished name counts, else the first of the
-        alphabet: who logs in by another of them is no other person. It must find the same entry, or two people would share it.
-        """
-        attribute = self._settings.user_id_attribute
-        try:
-            values = sorted(value.decode("utf-8") for value in entry.values(attribute))
-        except UnicodeDecodeError:
-            raise Rejected(f"{attribute} is not UTF-8") from None
-        if not values:
-            raise Undecided(f"the directory lets the gateway search by {attribute} and not read it")
-        name = values[0]
-        if len(values) > 1:
-            try:
-                own = folded(names.first_rdn(entry.dn).get(attribute.lower(), ""))
-            except ValueError:
-                own = ""
-            name = next((value for value in values if folded(value) == own), name)
-            if folded(name) != folded(username):
-                again = await self._find(Equal(attribute, name), explain)
-                if again is None or again.dn != entry.dn:
-                    raise Rejected(f"the first {attribute} of this entry is another one's too")
-        if unfit_for_name(name) or not name.strip():
-            raise Rejected(f"{attribute} holds control characters")  # attack 15
-        return name
 
 
 def _share(name: str, option: str, limit: int, services: AuthServices) -> int:

@@ -23,7 +23,23 @@ from typing import Any
 
 from ldaptor.protocols import pureber, pureldap
 
-from perimeter.auth.kinds.ldap.values import And, Equal, Filter, LdapEntry, Matching, Message, Not, Or, Reference, Result
+from perimeter.auth.kinds.ldap.values import (
+    And,
+    AtLeast,
+    AtMost,
+    Equal,
+    Filter,
+    LdapEntry,
+    Matching,
+    Message,
+    Not,
+    Or,
+    Present,
+    Reference,
+    Result,
+    Similar,
+    Substrings,
+)
 from perimeter.errors import PerimeterError
 
 MAX_MESSAGE = 8 << 20
@@ -181,6 +197,14 @@ def _message(number: int, operation: Any, controls: Any = None) -> bytes:
     return bytes(pureldap.LDAPMessage(operation, controls=controls, id=number).toWire())
 
 
+_COMPARISONS = {
+    Equal: pureldap.LDAPFilter_equalityMatch,
+    AtLeast: pureldap.LDAPFilter_greaterOrEqual,
+    AtMost: pureldap.LDAPFilter_lessOrEqual,
+    Similar: pureldap.LDAPFilter_approxMatch,
+}
+
+
 def _filter(filter: Filter) -> Any:
     match filter:
         case And(parts):
@@ -189,12 +213,30 @@ def _filter(filter: Filter) -> Any:
             return pureldap.LDAPFilter_or([_filter(part) for part in parts])
         case Not(part):
             return pureldap.LDAPFilter_not(_filter(part))
-        case Equal(attribute, value):
-            return pureldap.LDAPFilter_equalityMatch(
+        case Equal(attribute, value) | AtLeast(attribute, value) | AtMost(attribute, value) | Similar(attribute, value):
+            return _COMPARISONS[type(filter)](
                 attributeDesc=pureldap.LDAPAttributeDescription(attribute.encode()),
-                assertionValue=pureldap.LDAPAssertionValue(value.encode()),
+                assertionValue=pureldap.LDAPAssertionValue(_value(value)),
             )
-        case Matching(attribute, rule, value):
+        case Present(attribute):
+            return pureldap.LDAPFilter_present(attribute.encode())
+        case Substrings(attribute, parts):
+            return pureldap.LDAPFilter_substrings(type=attribute.encode(), substrings=_substrings(parts))
+        case Matching(attribute, rule, value, in_name):
             return pureldap.LDAPFilter_extensibleMatch(
-                matchingRule=rule.encode(), type=attribute.encode(), matchValue=value.encode()
+                matchingRule=rule.encode() or None,
+                type=attribute.encode() or None,
+                matchValue=_value(value),
+                dnAttributes=True if in_name else None,
             )
+
+
+def _substrings(parts: tuple[str, ...]) -> list[Any]:
+    first, *between, last = map(_value, parts)
+    found = [pureldap.LDAPFilter_substrings_initial(first)] if first else []
+    found += map(pureldap.LDAPFilter_substrings_any, between)
+    return [*found, pureldap.LDAPFilter_substrings_final(last)] if last else found
+
+
+def _value(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

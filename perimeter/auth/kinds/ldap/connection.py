@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from perimeter.auth.kinds.ldap import compat
+from perimeter.auth.kinds.ldap.ranges import completed
 from perimeter.auth.kinds.ldap.results import SIZE_LIMIT_EXCEEDED, SUCCESS, describe, judge_search
 from perimeter.auth.kinds.ldap.values import Found, LdapEntry, Result, Search, ServerFailure
 from perimeter.connection_faults import Options, begins_tls_alert, handshake_fault, reason_of
@@ -202,7 +203,13 @@ class LdapConnection(Protocol):
         return self._begin(lambda number: compat.bind_request(number, dn, password), timeout)[1]
 
     async def search(self, search: Search, timeout: float) -> Found:
-        """Run ``search`` with all its pages; ``timeout`` is for each page. Raises `Unavailable` if the server refuses."""
+        """Run ``search`` with all its pages, and get the rest of attributes that come in parts (`ranges`).
+
+        ``timeout`` is for each page. Raises `Unavailable` if the server refuses.
+        """
+        return await completed(await self._pages(search, timeout), lambda part: self._pages(part, timeout))
+
+    async def _pages(self, search: Search, timeout: float) -> Found:
         seconds = math.ceil(timeout)
         entries: list[LdapEntry] = []
         cookie = b""

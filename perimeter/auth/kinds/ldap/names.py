@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
+
+import attrs
 
 from perimeter.auth.kinds.ldap.values import Equal, Filter, LdapEntry, Or
 from perimeter.auth.text import folded, unfit_for_name
@@ -45,24 +48,82 @@ def checked(username: str) -> str:
     return username
 
 
-def login_filter(username: str, attribute: str, domain: str, netbios_domain: str, principal_names: bool) -> Filter | None:
-    """The filter that finds the user ``username``; None if the name is of another domain.
+PRINCIPAL_NAME = "userPrincipalName"
+"""The attribute of Active Directory with a name like ``user@domain``, which users may log in by."""
 
-    ``DOMAIN\\user`` is understood where a domain is configured; ``user@domain`` is then the user of that plain name. With
-    ``principal_names`` (Active Directory) a name with an @ is looked up as userPrincipalName too, whatever its suffix.
+
+@attrs.frozen
+class LoginName:
+    """A name that a user logs in by. ``typed`` has no ``DOMAIN\\``; ``plain`` has no domain of ours at all."""
+
+    typed: str
+    plain: str
+
+    @property
+    def spellings(self) -> frozenset[str]:
+        """Both, `folded`."""
+        return frozenset((folded(self.typed), folded(self.plain)))
+
+
+def login_name(username: str, domain: str, netbios_domain: str, principal_names: bool) -> LoginName | None:
+    """What ``username`` says; None if the name is of another domain.
+
+    ``DOMAIN\\user`` is understood where a domain is configured or with ``principal_names`` (Active Directory).
     """
     prefix, backslash, rest = username.partition("\\")
     if backslash and (domain or netbios_domain or principal_names):
         ours = {folded(name) for name in (domain, netbios_domain) if name}
-        return Equal(attribute, rest) if folded(prefix) in ours and rest and "@" not in rest else None
+        return LoginName(rest, rest) if folded(prefix) in ours and rest and "@" not in rest else None
     local, at, suffix = username.partition("@")
-    if not at:
-        return Equal(attribute, username)
-    plain = Equal(attribute, local) if domain and folded(suffix) == folded(domain) and local else None
-    if not principal_names:
-        return plain or Equal(attribute, username)
-    principal = Equal("userPrincipalName", username)
-    return Or((principal, plain)) if plain else principal
+    return LoginName(username, local if at and domain and folded(suffix) == folded(domain) and local else username)
+
+
+def login_filter(name: LoginName, attributes: Sequence[str], principal_names: bool) -> Filter:
+    """The filter that finds the user called ``name``: the first of ``attributes`` has the plain name, the others the typed one.
+
+    With ``principal_names`` (Active Directory) a name with an @ is looked up as userPrincipalName too, whatever its suffix.
+    """
+    first, *others = attributes
+    found: list[Filter] = []
+    if principal_names and "@" in name.typed:
+        found.append(Equal(PRINCIPAL_NAME, name.typed))
+    if not found or name.plain != name.typed:
+        found.append(Equal(first, name.plain))
+    found += [Equal(other, name.typed) for other in others]
+    return found[0] if len(found) == 1 else Or(tuple(found))
+
+
+def preferred(entries: Sequence[LdapEntry], attributes: Sequence[str], spellings: Collection[str]) -> LdapEntry | None:
+    """Which of ``entries`` is meant by a name with these ``spellings``: the one that has it in the earliest of ``attributes``.
+
+    Users who may change their own mail address cannot shut out another one by giving themselves that user's name. None if two
+    entries have it in the same attribute, or none has it.
+    """
+    for attribute in attributes:
+        having = [
+            one
+            for one in entries
+            if any(folded(value.decode("utf-8", "surrogateescape")) in spellings for value in one.values(attribute))
+        ]
+        if having:
+            return having[0] if len(having) == 1 else None
+    return None
+
+
+def own_name(entry: LdapEntry, attribute: str) -> str:
+    """The value of ``attribute`` that is the user's name; "" without one. Raises `UnicodeDecodeError`.
+
+    Of several values it is the one in the entry's distinguished name, else the first of the alphabet: who logs in by another of
+    them is no other person.
+    """
+    values = sorted(value.decode("utf-8") for value in entry.values(attribute))
+    if len(values) < 2:
+        return values[0] if values else ""
+    try:
+        own = folded(first_rdn(entry.dn).get(attribute.lower(), ""))
+    except ValueError:
+        own = ""
+    return next((value for value in values if folded(value) == own), values[0])
 
 
 def canonical(username: str, domain: str, netbios_domain: str) -> str:

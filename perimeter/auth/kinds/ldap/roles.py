@@ -56,9 +56,8 @@ class Roles:
         settings = self._settings
         if not settings.role_base_dn:
             return ()
-        member = username if settings.role_member_value is MemberValue.USERNAME else user.dn
-        groups = await self._groups((self._membership(member), *self._primary(user)), explain)
-        if settings.nested_groups and not settings.active_directory:
+        groups = await self._groups(tuple(self._memberships(user, username)), explain)
+        if settings.nested_groups and (settings.role_filter is not None or not settings.active_directory):
             groups = await self._nested(groups, explain)
         roles: set[str] = set()
         for group in groups.values():
@@ -74,7 +73,8 @@ class Roles:
             names = [group.dn for group in latest.values()]
             latest = {}
             for start in range(0, len(names), AT_ONCE):
-                latest |= await self._groups(tuple(map(self._membership, names[start : start + AT_ONCE])), explain)
+                filters = map(self._membership, names[start : start + AT_ONCE])
+                latest |= await self._groups(tuple(one for one in filters if one is not None), explain)
             latest = {dn: group for dn, group in latest.items() if dn not in groups}
             if not latest:
                 return groups
@@ -84,8 +84,12 @@ class Roles:
         raise Undecided(f"groups are nested more than {MAX_DEPTH} deep")
 
     async def _groups(self, is_member: tuple[Filter, ...], explain: Callable[[str], None]) -> dict[str, LdapEntry]:
+        if not is_member:
+            return {}
         settings = self._settings
-        filter = And((Equal("objectClass", settings.role_object_class), is_member[0] if len(is_member) == 1 else Or(is_member)))
+        filter: Filter = is_member[0] if len(is_member) == 1 else Or(is_member)
+        if settings.role_filter is None:
+            filter = And((Equal("objectClass", settings.role_object_class), filter))
         explain(f"search for groups below {settings.role_base_dn}: {filter}")
         found = await self._search(self._one_search(filter, MAX_GROUPS))
         groups = {folded(entry.dn): entry for entry in found.entries}
@@ -124,7 +128,23 @@ class Roles:
         numbers = {data.decode("ascii", "replace") for data in user.values(GID_NUMBER)}
         yield from (Equal(GID_NUMBER, number) for number in sorted(numbers) if _NUMBER.fullmatch(number))
 
-    def _membership(self, member: str) -> Filter:
+    def _memberships(self, user: LdapEntry, username: str) -> Iterable[Filter]:
+        """The filters of which a group of the user matches one."""
+        settings = self._settings
+        if settings.role_filter is not None:
+            found = settings.role_filter.filled({"dn": user.dn, "username": username})
+            return () if found is None else (found,)
+        member = username if settings.role_member_value is MemberValue.USERNAME else user.dn
+        return (self._membership_of(member), *self._primary(user))
+
+    def _membership(self, group: str) -> Filter | None:
+        """The filter for the groups that have ``group`` as a member; None if ``role_filter`` does not ask for such."""
+        settings = self._settings
+        if settings.role_filter is not None:
+            return settings.role_filter.filled({"dn": group})
+        return self._membership_of(group)
+
+    def _membership_of(self, member: str) -> Filter:
         settings = self._settings
         if settings.active_directory and settings.nested_groups:
             return Matching(settings.role_member_attribute, IN_CHAIN, member)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import attrs
 
+from perimeter.auth.kinds.ldap.attributes import ATTRIBUTE_NAME, USER_ATTRIBUTES
+from perimeter.auth.kinds.ldap.filters import FilterError, FilterTemplate, parse_filter
 from perimeter.auth.kinds.ldap.names import parse_dn
 from perimeter.config.language.datatypes import (
     BOOLEAN,
@@ -55,7 +57,6 @@ class MemberValue(StrEnum):
     USERNAME = "username"
 
 
-_ATTRIBUTE = re.compile(r"[A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)+")
 _HOST = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _ARROW = re.compile(r"(.+?)\s*->\s*(\S.*)", re.DOTALL)
 
@@ -90,12 +91,6 @@ def _dn(text: str, base: Path) -> str:
     return text
 
 
-def _attribute(text: str, base: Path) -> str:
-    if not _ATTRIBUTE.fullmatch(text):
-        raise BadValue("expected the name of an attribute or object class, such as uid")
-    return text
-
-
 def _role_rule(text: str, base: Path) -> RoleRule:
     match = _ARROW.fullmatch(text)
     if match is None:
@@ -103,14 +98,31 @@ def _role_rule(text: str, base: Path) -> RoleRule:
     return RoleRule(match[1], match[2])
 
 
+def filter_with(*places: str) -> Datatype[FilterTemplate | None]:
+    """The type of a filter with these places, of which one must be in each alternative: none matches whoever logs in."""
+    shown = " or ".join(f"{{{place}}}" for place in places)
+
+    def convert(text: str, base: Path) -> FilterTemplate:
+        try:
+            found = parse_filter(text, places)
+        except FilterError as error:
+            raise BadValue(f"column {error.column}: {error.message}", complete=True) from None
+        if found.negates():
+            raise BadValue(f"{shown} below a ! would exclude entries instead of finding them", complete=True)
+        if not found.needs(places):
+            raise BadValue(f"{shown} must be in each alternative: an entry would match whoever logs in", complete=True)
+        return found
+
+    return Datatype("filter", convert, None)
+
+
 _DN: Datatype[str] = Datatype("distinguished name", _dn, "")
-_ATTRIBUTE_NAME: Datatype[str] = Datatype("attribute", _attribute, "")
 _HOST_AND_PORT: Datatype[tuple[str, int]] = Datatype("host", _host, ("", 0))
 _ROLE_RULE: Datatype[RoleRule] = Datatype("mapping", _role_rule, RoleRule("", ""))
 
-_BY_FLAVOUR = {
+_BY_FLAVOUR: dict[str, tuple[object, object]] = {
     "user_object_class": ("inetOrgPerson", "user"),
-    "user_id_attribute": ("cn", "sAMAccountName"),
+    "user_id_attribute": (("cn",), ("sAMAccountName",)),
     "role_object_class": ("groupOfUniqueNames", "group"),
     "role_member_attribute": ("uniqueMember", "member"),
 }
@@ -139,28 +151,48 @@ class LdapSettings(Settings):
     bind_dn: str = option(TEXT, "the gateway's own account, for searches; not set: anonymous", default="")
     bind_password: str = option(SECRET, "password of `bind_dn`", default="")
     user_object_class: str = option(
-        _ATTRIBUTE_NAME, "object class of users; not set: `inetOrgPerson`, in Active Directory `user`", default=""
+        ATTRIBUTE_NAME, "object class of users; not set: `inetOrgPerson`, in Active Directory `user`", default=""
     )
-    user_id_attribute: str = option(
-        _ATTRIBUTE_NAME, "attribute with the login name; not set: `cn`, in Active Directory `sAMAccountName`", default=""
+    user_id_attribute: tuple[str, ...] = option(
+        list_of(ATTRIBUTE_NAME),
+        "attributes by which users log in, such as `uid, mail`; the first has the user's name; not set: `cn`, in Active "
+        "Directory `sAMAccountName`",
+        default="",
     )
-    user_rdn_attribute: str = option(_ATTRIBUTE_NAME, "first attribute in the distinguished names of users", default="cn")
+    user_filter: FilterTemplate | None = option(
+        filter_with("username"),
+        "finds the user instead of `user_object_class` and `user_id_attribute`: a filter with `{username}`, such as "
+        "`(&(objectClass=person)(|(uid={username})(mail={username}))(accountStatus=active))`",
+        default="",
+    )
+    attributes: tuple[str, ...] = option(
+        USER_ATTRIBUTES,
+        "attributes of a user's entry for rules, services, tokens and `/whoami`, such as `mail, displayName`",
+        default="",
+    )
+    user_rdn_attribute: str = option(ATTRIBUTE_NAME, "first attribute in the distinguished names of users", default="cn")
     user_password_attribute: str = option(
-        _ATTRIBUTE_NAME, "accepted because Reactor has it; passwords are tried, never read", default="userPassword"
+        ATTRIBUTE_NAME, "accepted because Reactor has it; passwords are tried, never read", default="userPassword"
     )
     role_base_dn: str = option(_DN, "where the groups are; not set: no roles", default="")
     role_object_class: str = option(
-        _ATTRIBUTE_NAME, "object class of groups; not set: `groupOfUniqueNames`, in Active Directory `group`", default=""
+        ATTRIBUTE_NAME, "object class of groups; not set: `groupOfUniqueNames`, in Active Directory `group`", default=""
     )
     role_member_attribute: str = option(
-        _ATTRIBUTE_NAME,
+        ATTRIBUTE_NAME,
         "attribute with the members of groups; not set: `uniqueMember`, in Active Directory `member`",
         default="",
     )
     role_member_value: MemberValue = option(
         one_of(MemberValue), "what that attribute holds; `username` for the memberUid of posixGroup", default="dn"
     )
-    role_name_attribute: str = option(_ATTRIBUTE_NAME, "attribute of a group that gives the role", default="cn")
+    role_filter: FilterTemplate | None = option(
+        filter_with("dn", "username"),
+        "finds a user's groups instead of `role_object_class` and `role_member_attribute`: a filter with `{dn}` (of the user's "
+        "entry) or `{username}`",
+        default="",
+    )
+    role_name_attribute: str = option(ATTRIBUTE_NAME, "attribute of a group that gives the role", default="cn")
     role_mapping: tuple[RoleRule, ...] = option(
         list_of(_ROLE_RULE, "\n"),
         "`GROUP -> role`, one per line; the group by its DN or its `role_name_attribute`; other groups then give no role",
@@ -201,6 +233,11 @@ class LdapSettings(Settings):
         return self.flavour is Flavour.ACTIVE_DIRECTORY
 
     @property
+    def name_attribute(self) -> str:
+        """The attribute with a user's name."""
+        return self.user_id_attribute[0]
+
+    @property
     def servers(self) -> tuple[tuple[str, int], ...]:
         """Host and port of each server, in the order of preference."""
         port = self.port or (636 if self.tls is Tls.LDAPS else 389)
@@ -216,16 +253,24 @@ class LdapSettings(Settings):
             section.problem("bind_password", "needs bind_dn")
         if self.active_directory and not self.bind_dn:
             section.problem("", "Active Directory answers no anonymous search: bind_dn and bind_password are required")
-        if not self.role_base_dn and not section.faulty("role_base_dn"):
-            section.refuse(_NEED_ROLE_BASE, "has no effect without role_base_dn")
-        if self.nested_groups and self.role_member_value is MemberValue.USERNAME:
-            section.problem("nested_groups", "needs role_member_value = dn: a group that is a member has no user name")
+        if self.user_filter is not None:
+            section.refuse(("user_object_class",), "has no effect with user_filter")
+        self._check_roles(section)
         for name, value in (("domain", self.domain), ("netbios_domain", self.netbios_domain)):
             if "@" in value or "\\" in value:
                 section.problem(name, "expected a domain", closest(value.strip("@\\"), (value.strip("@\\"),)))
 
+    def _check_roles(self, section: Section) -> None:
+        if not self.role_base_dn and not section.faulty("role_base_dn"):
+            section.refuse(_NEED_ROLE_BASE, "has no effect without role_base_dn")
+        if self.nested_groups and self.role_member_value is MemberValue.USERNAME:
+            section.problem("nested_groups", "needs role_member_value = dn: a group that is a member has no user name")
+        if self.role_filter is not None:
+            section.refuse(_REPLACED_BY_ROLE_FILTER, "has no effect with role_filter")
+            if section.given("nested_groups") and self.nested_groups and not self.role_filter.has("dn"):
+                section.problem("nested_groups", "needs {dn} in role_filter: a group that is a member has no user name")
 
-_NEED_ROLE_BASE = (
-    *("role_mapping", "nested_groups", "role_object_class", "role_member_attribute"),
-    *("role_member_value", "role_name_attribute"),
-)
+
+_REPLACED_BY_ROLE_FILTER = ("role_object_class", "role_member_attribute", "role_member_value")
+
+_NEED_ROLE_BASE = (*("role_mapping", "nested_groups", "role_name_attribute", "role_filter"), *_REPLACED_BY_ROLE_FILTER)

@@ -8,6 +8,9 @@ import attrs
 
 from perimeter.errors import PerimeterError
 
+ENTRY = 0
+"""Search scope: the base object alone."""
+
 SUBTREE = 2
 """Search scope: the base object and everything below it."""
 
@@ -76,15 +79,78 @@ class Equal:
 
 
 @attrs.frozen
+class AtLeast:
+    """The attribute has a value that is not below this one (RFC 4511, section 4.5.1.7.3)."""
+
+    attribute: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}>={escaped(self.value)})"
+
+
+@attrs.frozen
+class AtMost:
+    """The attribute has a value that is not above this one (RFC 4511, section 4.5.1.7.4)."""
+
+    attribute: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}<={escaped(self.value)})"
+
+
+@attrs.frozen
+class Similar:
+    """The attribute has a value that the server considers close to this one (RFC 4511, section 4.5.1.7.6)."""
+
+    attribute: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}~={escaped(self.value)})"
+
+
+@attrs.frozen
+class Present:
+    """The attribute has a value (RFC 4511, section 4.5.1.7.5)."""
+
+    attribute: str
+
+    def __str__(self) -> str:
+        return f"({self.attribute}=*)"
+
+
+@attrs.frozen
+class Substrings:
+    """The attribute has a value with ``parts`` in this order (RFC 4511, section 4.5.1.7.2): two of them at least.
+
+    The first one is at the beginning of the value and the last one at its end; "" for any beginning or end.
+    """
+
+    attribute: str
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"({self.attribute}={'*'.join(map(escaped, self.parts))})"
+
+
+@attrs.frozen
 class Matching:
-    """The attribute has this value as the matching rule ``rule`` (an OID) compares (RFC 4511, section 4.5.1.7.7)."""
+    """The attribute has this value as the matching rule ``rule`` (an OID) compares (RFC 4511, section 4.5.1.7.7).
+
+    ``attribute`` or ``rule`` may be "": any attribute, or the attribute's own rule. With ``in_name`` the attributes in the
+    entry's distinguished name count too.
+    """
 
     attribute: str
     rule: str
     value: str
+    in_name: bool = False
 
     def __str__(self) -> str:
-        return f"({self.attribute}:{self.rule}:={escaped(self.value)})"
+        rule = f":{self.rule}" if self.rule else ""
+        return f"({self.attribute}{':dn' if self.in_name else ''}{rule}:={escaped(self.value)})"
 
 
 @attrs.frozen
@@ -117,8 +183,11 @@ class Not:
         return f"(!{self.part})"
 
 
-Filter = Equal | Matching | And | Or | Not
-"""A search filter, built from objects: text of a client is never parsed as a filter (attack 31). ``str()`` is for messages."""
+Filter = Equal | AtLeast | AtMost | Similar | Present | Substrings | Matching | And | Or | Not
+"""A search filter, built from objects: text of a client is never parsed as a filter (attack 31). ``str()`` is for messages.
+
+Values are text; bytes that are no UTF-8 are lone surrogates in it ("surrogateescape").
+"""
 
 _SPECIAL = frozenset("*()\\\0")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.proxy.health import ServerState
 from perimeter.web.endpoints.operator.section import Asked, Section, duration
 
@@ -33,6 +34,7 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                     if server.upstream == pool.name
                 ],
                 "balance": str(pool.settings.balance) if len(pool.servers) > 1 else "",
+                "places": _places(pool.settings),
                 "waiting": figures.now.waiting.get(pool.name, 0),
                 "timeouts": [
                     ("connect_timeout", duration(pool.settings.connect_timeout)),
@@ -48,6 +50,12 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
 def state_word(state: str) -> str:
     """The state of a server (`ServerState`) as the pages show it."""
     return "unreachable" if state == ServerState.RESTING else str(state)
+
+
+def _places(settings: UpstreamSettings) -> str:
+    if settings.max_requests is None:
+        return ""
+    return f"A server gets at most {settings.max_requests} requests at a time{', shared by the clients' if settings.fair else ''}"
 
 
 def _fault(found: list[Any], name: str, url: str) -> str:

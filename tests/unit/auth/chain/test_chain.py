@@ -22,6 +22,7 @@ from perimeter.model import (
     BasicCredentials,
     BearerCredentials,
     Credentials,
+    NegotiateCredentials,
     Principal,
     Recollection,
 )
@@ -203,6 +204,17 @@ class SchemeTests(ChainCase):
         self.assertEqual((len(passwords.asked), len(tokens.asked), len(both.asked)), (1, 1, 2))
         self.assertIsInstance(passwords.asked[0], BasicCredentials)
         self.assertIsInstance(tokens.asked[0], BearerCredentials)
+
+    def test_a_ticket_is_shown_to_those_that_take_tickets(self) -> None:
+        tickets, tokens, passwords = Scheming(("negotiate",), principal()), Scheming(("bearer",), None), Fake(principal())
+        chain = self.chain(passwords, tokens, tickets)
+        self.assertTrue(chain.takes_negotiate)
+        self.assertFalse(self.chain(passwords, tokens).takes_negotiate)
+        self.successResultOf(ensureDeferred(chain.authenticate(NegotiateCredentials(b"token"), REQUEST)))
+        self.assertEqual((len(passwords.asked), len(tokens.asked), len(tickets.asked)), (0, 0, 1))
+        self.assertEqual(chain.challenges(), (("basic", "r"), ("bearer", "r"), ("negotiate", "r")))
+        nobody = ensureDeferred(self.chain(passwords, tokens).authenticate(NegotiateCredentials(b"token"), REQUEST))
+        self.failureResultOf(nobody, Rejected)
 
     def test_a_connection_is_shown_to_those_who_go_by_it(self) -> None:
         certificate, header, passwords = Scheming(("certificate",), None), Scheming(("header",), principal()), Fake(principal())

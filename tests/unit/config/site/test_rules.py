@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from perimeter.config.site.authorization import UPSTREAM_AUTHORIZATION
+from perimeter.config.site.listener import UnknownName
 from perimeter.config.site.methods import REGISTERED_METHODS
+from perimeter.workers.plan import Address
 from tests.unit.doubles.site import SITE, SiteCase
 
 LABEL = UPSTREAM_AUTHORIZATION.label
@@ -42,6 +44,42 @@ class ListenerTests(SiteCase):
         found = self.listener("tls = yes\ncertificate = a.crt\nprivate_key = a.key\n")
         self.assertEqual(found, ["certificate: there is no file a.crt", "private_key: there is no file a.key"])
         self.assertEqual(self.listener("tls = yes\nkeystore = a.jks\n"), ["keystore: there is no file a.jks"])
+
+    def test_several_certificates(self) -> None:
+        two = "tls = yes\ncertificate = gw.crt\n  gw.crt\n"
+        self.assertEqual(
+            self.listener(f"{two}private_key = gw.key\n"), ["private_key: expected one file for each certificate: 2, not 1"]
+        )
+        text = SITE.replace("tls = yes\n", f"{two}private_key = gw.key\n gw.key\nunknown_name = refuse\n")
+        (listener,) = self.load(text).listeners
+        self.assertEqual([path.name for path in listener.certificate], ["gw.crt", "gw.crt"])
+        self.assertEqual([path.name for path in listener.private_key], ["gw.key", "gw.key"])
+        self.assertIs(listener.unknown_name, UnknownName.REFUSE)
+        self.assertEqual(self.listener("unknown_name = refuse\n"), ["unknown_name: is only allowed with tls = yes"])
+
+    def test_unix_sockets(self) -> None:
+        listener = "[listener s]\ninterface = unix:/run/gw.sock\n"
+        found = self.load(f"{SITE}{listener}mode = 0600\nproxy_protocol = unix:, 10.0.0.0/8\n").listeners[1]
+        self.assertEqual((found.socket_path, found.mode, found.port), ("/run/gw.sock", 0o600, 0))
+        self.assertEqual(found.address, Address("s", "unix:/run/gw.sock", 0))
+        self.assertEqual(list(map(str, found.proxy_protocol)), ["unix:", "10.0.0.0/8"])
+        self.assertEqual(self.load(SITE + listener).listeners[1].mode, 0o660)
+        self.assertEqual(self.load(SITE).listeners[0].socket_path, "")
+        for body, problem in (
+            (f"{listener}port = 80\n", "port: is not allowed with a unix socket"),
+            ("[listener s]\ninterface = ::1\n", "port: is required (port)"),
+            ("[listener s]\nport = 80\nmode = 0600\n", "mode: is only allowed with interface = unix:PATH"),
+            (f"{listener}[listener t]{listener[12:]}", "interface: [listener s] has the same unix socket"),
+            (f"{listener}mode = 600x\n", "mode: expected the permissions of a file in octal, such as 0660, not '600x'"),
+            (f"{listener}proxy_protocol = yes\n", "proxy_protocol: expected a network such as 10.0.0.0/8 or fd00::/8, not 'yes'"),
+            (f"{listener}proxy_protocol = 10.0.0.0/8\n", "proxy_protocol: refuses all connections: its clients are in unix:"),
+            (
+                "[listener s]\nport = 80\nproxy_protocol = unix:\n",
+                "proxy_protocol: refuses all connections: no client of a port is in unix:",
+            ),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual([one.partition("] ")[2] for one in self.problems(SITE + body)], [problem])
 
     def test_redirect(self) -> None:
         self.assertEqual(
@@ -253,6 +291,50 @@ class RouteTests(SiteCase):
             ],
         )
 
+    def test_rules_that_match_without_a_user(self) -> None:
+        base = "path = /\nupstream = app\nauth = none\n"
+        for rule in ("network:10.0.0.0/8", "time:Mon", "certificate:cn=x", "not method:PUT and network:10.0.0.0/8"):
+            config = self.load(SITE.replace("path = /\nupstream = app\n", f"{base}allow = {rule}\n"))
+            self.assertEqual([str(one) for one in config.routes[0].allow or ()], [rule])
+        for term in ("attribute:a=b", "scope:x", "realm:local"):
+            for rule in (term, f"not {term}", f"method:GET and (network:10.0.0.0/8 or {term})"):
+                (found,) = self.route(f"{base}deny = {rule}\n")
+                self.assertIn(f"deny: '{term}' can never match", found, rule)
+
+    def test_pages_of_other_sites(self) -> None:
+        base = "path = /\nupstream = app\n"
+        for value, told in (
+            ("https://a.example, *", "cors: pass and * cannot be combined with other values"),
+            ("pass, https://a.example", "cors: pass and * cannot be combined with other values"),
+            ("https://a.example, HTTPS://A.example:443", "cors: the same origin is listed twice"),
+            ("null", "cors: expected the origin of a site: each sandboxed page has the origin null, not 'null'"),
+            ("a.example", "cors: expected pass, * or an origin such as https://app.example.com, not 'a.example'"),
+            ("https://*.example", "cors: expected pass, * or an origin such as https://app.example.com, not 'https://*.example'"),
+            ("https://a.example/x", "cors: expected an origin, without a path, not 'https://a.example/x', did you mean"),
+        ):
+            (found,) = self.route(f"{base}cors = {value}\n")
+            self.assertTrue(found.startswith(told), (value, found))
+        for option, value, told in (
+            ("cors_credentials", "yes", "is not allowed with cors = *: list the origins that may act as the user"),
+            ("cors_methods", "get", "expected a method in capitals, not 'get', did you mean GET?"),
+            ("cors_methods", "TRACE", "expected a method that pages may send, not 'TRACE'"),
+            ("cors_headers", "*", "expected the names of headers: * would not include Authorization, not '*'"),
+            ("cors_expose", "a b", "expected the name of a header, not 'a b'"),
+        ):
+            self.assertEqual(self.route(f"{base}cors = *\n{option} = {value}\n"), [f"{option}: {told}"])
+        for option, value in (
+            *(("cors_methods", "PUT"), ("cors_headers", "X-A"), ("cors_expose", "X-A")),
+            *(("cors_credentials", "yes"), ("cors_max_age", "5")),
+        ):
+            for given in ("", "cors = pass\n"):
+                told = f"{option}: needs cors with the origins of pages"
+                self.assertEqual(self.route(f"{base}{given}{option} = {value}\n"), [told])
+        self.assertEqual(
+            self.route("path = /\nstatic = html\ncors = pass\n"), ["cors: expected origins: pass is only allowed with upstream"]
+        )
+        config = self.load(SITE.replace("path = /\nupstream = app\n", "path = /\nstatic = html\ncors = *\n"))
+        self.assertEqual((config.routes[0].cors, config.routes[0].shared), (("*",), True))
+
     def test_challenge(self) -> None:
         base = "path = /\nupstream = app\n"
         for word in ("bearer", "basic", "both"):
@@ -303,6 +385,13 @@ class RouteTests(SiteCase):
             ("user:root", "user:root"),
             ("user:staff/root, role:admin, user:bob", "role:admin, user:bob"),
             ("user:staff/root, realm:local, method:GET", ""),
+            ("role:admin and network:10.0.0.0/8, user:bob", "role:admin, user:bob"),
+            ("role:admin and realm:local", ""),
+            ("role:admin and (realm:local or user:staff/root)", ""),
+            ("role:admin and (realm:local or method:GET)", "role:admin"),
+            ("role:admin and not realm:local", "role:admin"),
+            ("role:admin and (realm:local and method:GET or user:staff/root)", ""),
+            ("network:10.0.0.0/8 and not role:admin", ""),
         ):
             for text, several in (
                 (self.TWO, True),

@@ -12,7 +12,22 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.ldap import compat
 from perimeter.auth.kinds.ldap.compat import Malformed, decode, frame
-from perimeter.auth.kinds.ldap.values import And, Equal, LdapEntry, Matching, Message, Or, Reference, Result
+from perimeter.auth.kinds.ldap.values import (
+    And,
+    AtLeast,
+    AtMost,
+    Equal,
+    LdapEntry,
+    Matching,
+    Message,
+    Not,
+    Or,
+    Present,
+    Reference,
+    Result,
+    Similar,
+    Substrings,
+)
 from tests.unit.doubles.properties import reached, reaches
 
 # RFC 4511, section 4.2.2: message 1, a bind response with success
@@ -169,6 +184,22 @@ class EncodeTests(TestCase):
     def test_a_matching_rule(self) -> None:
         data = compat.search_request(1, "dc=x", 2, Matching("member", "1.2.3", "cn=*"), ("cn",), 2, 5)
         self.assertIn(b"\xa9\x15\x81\x051.2.3\x82\x06member\x83\x04cn=*", data)
+
+    def test_attack_31_each_kind_of_filter_byte_by_byte(self) -> None:
+        for filter, expected in (
+            (AtLeast("a", "7"), b"\xa5\x06\x04\x01a\x04\x017"),
+            (AtMost("a", "7"), b"\xa6\x06\x04\x01a\x04\x017"),
+            (Similar("a", "*"), b"\xa8\x06\x04\x01a\x04\x01*"),
+            (Present("mail"), b"\x87\x04mail"),
+            (Not(Present("b")), b"\xa2\x03\x87\x01b"),
+            (Substrings("a", ("b*", "c", "", "d")), b"\xa4\x11\x04\x01a\x30\x0c\x80\x02b*\x81\x01c\x81\x00\x82\x01d"),
+            (Substrings("a", ("b", "")), b"\xa4\x08\x04\x01a\x30\x03\x80\x01b"),
+            (Substrings("a", ("", "b")), b"\xa4\x08\x04\x01a\x30\x03\x82\x01b"),
+            (Matching("ou", "", "x", True), b"\xa9\x0a\x82\x02ou\x83\x01x\x84\x01\xff"),
+            (Matching("", "2.4", "x"), b"\xa9\x08\x81\x032.4\x83\x01x"),
+            (Equal("a", "\udcff"), b"\xa3\x06\x04\x01a\x04\x01\xff"),
+        ):
+            self.assertIn(expected, compat.search_request(1, "dc=x", 2, filter, ("cn",), 2, 5), filter)
 
     def test_a_page(self) -> None:
         data = compat.search_request(1, "dc=x", 2, Equal("a", "b"), ("cn",), 0, 5, page=500, cookie=b"next")

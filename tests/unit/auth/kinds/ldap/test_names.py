@@ -13,6 +13,7 @@ from perimeter.auth.kinds.ldap.names import (
     first_rdn,
     folded,
     login_filter,
+    login_name,
     parse_dn,
     same_dn,
 )
@@ -40,10 +41,12 @@ class CheckedTests(TestCase):
 
 class LoginFilterTests(TestCase):
     def active(self, username: str) -> object:
-        return login_filter(username, "sAMAccountName", *DOMAIN, True)
+        name = login_name(username, *DOMAIN, True)
+        return None if name is None else login_filter(name, ("sAMAccountName",), True)
 
     def generic(self, username: str, domain: str = "", netbios: str = "") -> object:
-        return login_filter(username, "uid", domain, netbios, False)
+        name = login_name(username, domain, netbios, False)
+        return None if name is None else login_filter(name, ("uid",), False)
 
     def test_plain_names(self) -> None:
         self.assertEqual(self.active("alice"), Equal("sAMAccountName", "alice"))
@@ -56,7 +59,7 @@ class LoginFilterTests(TestCase):
         for name in ("OTHER\\alice", "\\alice", "CORP\\", "CORP\\a@corp.example.org"):
             self.assertIsNone(self.active(name), name)
             self.assertIsNone(self.generic(name, *DOMAIN), name)
-        self.assertIsNone(login_filter("CORP\\alice", "sAMAccountName", "", "", True))
+        self.assertIsNone(login_name("CORP\\alice", "", "", True))
         # without a configured domain, a directory may have such a name
         self.assertEqual(self.generic("CORP\\alice"), Equal("uid", "CORP\\alice"))
 

@@ -54,6 +54,43 @@ class RolesTests(TestCase):
         person = entry(f"cn=x,{BASE}", objectClass="person", cn="x", uniqueMember=USER)
         self.assertEqual(self.found(elsewhere, person), ())
 
+    def test_a_filter_for_groups(self) -> None:
+        member = entry(f"cn=ops,{BASE}", objectClass="team", cn="ops", member=USER, active="yes")
+        by_name = entry(f"cn=dev,{BASE}", objectClass="team", cn="dev", memberUid="alice", active="yes")
+        closed = entry(f"cn=old,{BASE}", objectClass="team", cn="old", member=USER)
+        text = "(&(active=yes)(|(member={dn})(memberUid={username})))"
+        self.assertEqual(self.found(member, by_name, closed, role_filter=text), ("dev", "ops"))
+        self.assertEqual(str(self.directory.asked[0].filter), text.format(dn=USER, username="alice"))
+        self.assertEqual(len(self.directory.asked), 1)
+
+    def test_a_filter_for_groups_in_groups(self) -> None:
+        """A group that is a member has no user name, so that part of the filter concerns the user alone."""
+        inner = entry(f"cn=inner,{BASE}", cn="inner", memberUid="alice")
+        outer = entry(f"cn=outer,{BASE}", cn="outer", member=f"cn=inner,{BASE}")
+        other = entry(f"cn=other,{BASE}", cn="other", member="cn=x")
+        text = "(|(member={dn})(memberUid={username}))"
+        self.assertEqual(self.found(inner, outer, other, role_filter=text, nested_groups="yes"), ("inner", "outer"))
+        self.assertEqual(str(self.directory.asked[1].filter), f"(member=cn=inner,{BASE})")
+        active = {"flavour": "active-directory", "bind_dn": "cn=gw", "bind_password": "pw"}
+        self.assertEqual(self.found(inner, outer, other, role_filter=text, **active), ("inner", "outer"))
+
+    def test_a_filter_by_the_user_name_alone_follows_no_groups(self) -> None:
+        active = {"flavour": "active-directory", "bind_dn": "cn=gw", "bind_password": "pw"}
+        found = self.found(entry(f"cn=a,{BASE}", cn="a", memberUid="alice"), role_filter="(memberUid={username})", **active)
+        self.assertEqual((found, len(self.directory.asked)), (("a",), 1))
+
+    def test_attack_31_a_distinguished_name_is_never_read_as_a_filter(self) -> None:
+        asked: list[Search] = []
+
+        async def search(search: Search) -> Found:
+            asked.append(search)
+            return Found((), Result(0))
+
+        settings = parsed(**MINIMAL, role_base_dn=BASE, role_filter="(member={dn})")
+        user = entry(r"cn=a\2a)(cn=\28*,dc=x")
+        self.successResultOf(Deferred.fromCoroutine(Roles(settings, search).of(user, "a", lambda step: None)))
+        self.assertEqual(str(asked[0].filter), r"(member=cn=a\5c2a\29\28cn=\5c28\2a,dc=x)")
+
     def limited(self, ends_at: int, *, knows_entry_dn: bool = True, groups: int = 10) -> Deferred[tuple[str, ...]]:
         directory = MemoryDirectory(Clock(), *(group(f"g{number:02}", USER) for number in range(groups)), group("none", "cn=bob"))
         directory.ends_at, directory.knows_entry_dn = ends_at, knows_entry_dn

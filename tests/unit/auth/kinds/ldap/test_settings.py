@@ -28,11 +28,13 @@ class DefaultTests(TestCase):
         self.assertTrue(found.nested_groups)
         self.assertEqual(
             (found.user_object_class, found.user_id_attribute, found.role_object_class, found.role_member_attribute),
-            ("user", "sAMAccountName", "group", "member"),
+            ("user", ("sAMAccountName",), "group", "member"),
         )
         self.assertEqual(found.servers, (("ldap.example.org", 636),))
         told = parsed(**MINIMAL, **SERVICE, flavour="active-directory", user_id_attribute="mail")
-        self.assertEqual(told.user_id_attribute, "mail")
+        self.assertEqual((told.user_id_attribute, told.name_attribute), (("mail",), "mail"))
+        several = parsed(**MINIMAL, user_id_attribute="uid, mail")
+        self.assertEqual((several.user_id_attribute, several.name_attribute), (("uid", "mail"), "uid"))
 
     def test_all_of_reactors_options(self) -> None:
         found = parsed(
@@ -60,7 +62,7 @@ class DefaultTests(TestCase):
             user_object_class="person",
             bind_dn="cn=b",
             bind_password="pw",
-            user_id_attribute="mail",
+            user_id_attribute=("mail",),
             role_base_dn="ou=g",
             role_name_attribute="ou",
             role_member_attribute="member",
@@ -127,6 +129,13 @@ class FaultTests(TestCase):
             ("hostname", "::1", "expected host or host:port (IPv6 in brackets)"),
             ("user_base_dn", "people", "expected a distinguished name such as ou=people,dc=example,dc=com"),
             ("user_id_attribute", "uid)(cn", "expected the name of an attribute or object class, such as uid"),
+            ("user_filter", "(uid=x", "column 7: expected )"),
+            ("user_filter", "(uid={user})", "column 6: {user} is not known here, only {username}; a brace is \\7b or \\7d"),
+            ("user_filter", "(uid={dn})", "column 6: {dn} is not known here"),
+            ("user_filter", "(uid=x)", "{username} must be in each alternative: an entry would match whoever logs in"),
+            ("user_filter", "(&(uid={username})(!(mail={username})))", "{username} below a ! would exclude entries"),
+            ("role_filter", "(a={x})", "column 4: {x} is not known here, only {dn} or {username}; a brace is"),
+            ("role_filter", "(|(member={dn})(a=b))", "{dn} or {username} must be in each alternative"),
             ("tls", "tls", "expected none, starttls or ldaps"),
             ("flavour", "ad", "expected generic or active-directory"),
             ("role_mapping", "admin", "expected GROUP -> ROLE"),
@@ -152,6 +161,20 @@ class FaultTests(TestCase):
             ({"role_mapping": "a -> b"}, "role_mapping: has no effect without role_base_dn"),
             ({"server_name": "h"}, "server_name: has no effect with tls = none"),
             ({"role_base_dn": "dc=x", "nested_groups": "yes", "role_member_value": "username"}, "nested_groups: needs"),
+            ({"user_filter": "(uid={username})", "user_object_class": "x"}, "user_object_class: has no effect with user_filter"),
+            ({"role_filter": "(member={dn})"}, "role_filter: has no effect without role_base_dn"),
+            (
+                {"role_base_dn": "dc=x", "role_filter": "(member={dn})", "role_object_class": "group"},
+                "role_object_class: has no effect with role_filter",
+            ),
+            (
+                {"role_base_dn": "dc=x", "role_filter": "(member={dn})", "role_member_attribute": "member"},
+                "role_member_attribute: has no effect with role_filter",
+            ),
+            (
+                {"role_base_dn": "dc=x", "role_filter": "(memberUid={username})", "nested_groups": "yes"},
+                "nested_groups: needs {dn} in role_filter",
+            ),
         ):
             found = self.problems(**MINIMAL | options)
             self.assertEqual(len(found), 1, found)
