@@ -14,6 +14,7 @@ import attrs
 from perimeter.config.site.route_conditions import Condition
 from perimeter.config.site.route_requests import RouteRequests
 from perimeter.errors import BadRequest, BadTarget
+from perimeter.gate.cors import is_preflight
 from perimeter.gate.overrides import folded
 from perimeter.gate.paths import split_target
 from perimeter.gate.policy import UNKNOWN_METHOD
@@ -26,11 +27,15 @@ _SEPARATORS = re.compile(rb"[&;]")
 
 @attrs.frozen
 class Conditions:
-    """What a request has to have, besides host and path. ``methods`` are in capital letters; empty for all."""
+    """What a request has to have, besides host and path. ``methods`` are in capital letters; empty for all.
+
+    ``preflights``: a preflight belongs to the route if the method that it asks for does (`perimeter.gate.cors`).
+    """
 
     methods: frozenset[bytes] = frozenset()
     headers: tuple[Condition, ...] = ()
     query: tuple[Condition, ...] = ()
+    preflights: bool = False
 
     def met(self, head: RequestHead, asked: bool = False) -> bool:
         """Whether the request ``head`` belongs to the route.
@@ -38,9 +43,12 @@ class Conditions:
         ``asked``: a proxy asks about it, whose question need not have the client's headers and method. Raises `BadRequest` if the
         answer depends on how the request is read, or on what the question does not say.
         """
+        method = head.method
+        if self.preflights and is_preflight(head):
+            method = head.headers.get(b"access-control-request-method") or method
         # a server may take "post" for POST, so it must not pass by the route for POST
-        if self.methods and head.method.upper() not in self.methods:
-            if head.method == _UNKNOWN:
+        if self.methods and method.upper() not in self.methods:
+            if method == _UNKNOWN:
                 raise BadTarget("the route depends on the method, which the question does not have")
             return False
         if self.headers and asked:
@@ -50,12 +58,12 @@ class Conditions:
         return not self.query or _has_parameters(self.query, split_target(head.target)[1][1:])
 
 
-def conditions_of(requests: RouteRequests) -> Conditions | None:
-    """The conditions that a route is configured with; None if it has none."""
+def conditions_of(requests: RouteRequests, preflights: bool = False) -> Conditions | None:
+    """The conditions that a route is configured with; None if it has none. For ``preflights`` see `Conditions`."""
     if not requests.conditional:
         return None
     methods = frozenset(method.encode("ascii") for method in requests.methods)
-    return Conditions(methods, requests.headers, requests.query)
+    return Conditions(methods, requests.headers, requests.query, preflights)
 
 
 def _has_header(condition: Condition, headers: HeaderBlock) -> bool:

@@ -94,7 +94,7 @@ def _route_of(
         prefix=(path.text if path.kind is PathKind.EXACT else path.place).encode("ascii"),
         exact=path.kind is PathKind.EXACT,
         pattern=path.expression,
-        conditions=conditions_of(settings),
+        conditions=conditions_of(settings, bool(settings.cors)),
         target=target,
         audit=sink,
         hosts=settings.hosts,

@@ -43,6 +43,16 @@ class MethodTests(TestCase):
         self.assertTrue(of.met(head("post /")))
         self.assertFalse(of.met(head("pos /")))
 
+    def test_a_preflight_belongs_to_the_route_of_the_method_that_it_asks_for(self) -> None:
+        lines = ("Origin: https://a.example", "Access-Control-Request-Method: PUT")
+        of = Conditions(frozenset((b"PUT",)), preflights=True)
+        self.assertTrue(of.met(head("OPTIONS /", *lines)))
+        for others in (lines[:1], lines[1:], (*lines, "Cookie: a=b"), (*lines, lines[1])):
+            self.assertFalse(of.met(head("OPTIONS /", *others)), others)
+        self.assertFalse(Conditions(frozenset((b"GET",)), preflights=True).met(head("OPTIONS /", *lines)))
+        self.assertFalse(Conditions(frozenset((b"PUT",))).met(head("OPTIONS /", *lines)))
+        self.assertTrue(Conditions(frozenset((b"OPTIONS",))).met(head("OPTIONS /", *lines)))
+
     def test_attack_129_a_question_without_the_method(self) -> None:
         self.assertRaises(BadTarget, Conditions(frozenset((b"GET",))).met, head("- /"), True)
         self.assertTrue(Conditions(query=(parameter("a=1"),)).met(head("- /?a=1"), True))
@@ -142,5 +152,6 @@ class SettingsTests(TestCase):
         methods = METHODS.convert("GET", Path("/"))
         made = RouteRequests(path=plain("/"), methods=methods, headers=(header("A: regex:x+"),), query=(parameter("b=*"),))
         self.assertEqual(conditions_of(made), Conditions(frozenset((b"GET",)), made.headers, made.query))
+        self.assertTrue((conditions_of(made, True) or Conditions()).preflights)
         self.assertEqual(made.conditions, ("method GET", "header a: regex:x+", "query b=*"))
         self.assertEqual(made.requests, "/ if method GET, header a: regex:x+, query b=*")
