@@ -21,26 +21,35 @@ class BodyFrontCase(unittest.TestCase):
 class WatchedTests(BodyFrontCase):
     def test_it_passes_and_is_seen(self) -> None:
         client, exchange = self.begun("Content-Length: 10", body=b"abc")
-        seen: list[bytes] = []
-        exchange.front = WatchedBody(4, seen.append)
+        seen: list[tuple[bytes, bool]] = []
+        exchange.front = WatchedBody(4, lambda *what: seen.append(what))
         body = Body()
         exchange.receive(body)
-        self.assertEqual((body.data, seen, exchange.front), (b"abc", [b"abc"], None))
+        self.assertEqual((body.data, seen, exchange.front), (b"abc", [(b"abc", False)], None))
         client.send(b"de")
-        self.assertEqual((body.data, seen), (b"abcde", [b"abc", b"abcd"]))
+        self.assertEqual((body.data, seen), (b"abcde", [(b"abc", False), (b"abcd", False)]))
         client.send(b"fghij")
-        self.assertEqual((body.data, body.ended, seen), (b"abcdefghij", True, [b"abc", b"abcd"]))
+        self.assertEqual((body.data, body.ended, len(seen)), (b"abcdefghij", True, 2))
+
+    def test_exactly_as_much_as_is_looked_at(self) -> None:
+        for size, last in ((4, (b"aaaa", True)), (5, (b"aaaa", False))):
+            _, exchange = self.begun(f"Content-Length: {size}", body=b"a" * size)
+            seen: list[tuple[bytes, bool]] = []
+            exchange.front = WatchedBody(4, lambda *what, seen=seen: seen.append(what))  # type: ignore[misc]
+            exchange.receive(Body())
+            self.assertEqual(seen[-1], last)
 
     def test_a_short_body_is_seen_at_its_end(self) -> None:
         client, exchange = self.begun("Content-Length: 4", body=b"ab")
-        seen: list[bytes] = []
-        exchange.front = WatchedBody(100, seen.append)
+        seen: list[tuple[bytes, bool]] = []
+        exchange.front = WatchedBody(100, lambda *what: seen.append(what))
         body = Body()
         exchange.receive(body)
         client.send(b"c")  # not twice as much yet
-        self.assertEqual(seen, [b"ab"])
+        self.assertEqual(seen, [(b"ab", False)])
         client.send(b"d")
-        self.assertEqual((body.data, body.ended, seen), (b"abcd", True, [b"ab", b"abcd", b"abcd"]))
+        self.assertEqual((body.data, body.ended), (b"abcd", True))
+        self.assertEqual(seen, [(b"ab", False), (b"abcd", False), (b"abcd", True)])
 
 
 class HeldTests(BodyFrontCase):
