@@ -136,6 +136,27 @@ class ExplainTests(SiteCase):
             (403, "network:10.0.0.0/8 does not match; for a client with the address 127.0.0.1, because none is given"),
         )
 
+    def test_header_rules_and_users_who_may_only_read(self) -> None:
+        (self.directory / "key").write_text("hidden")
+        self.site.write_text(
+            f"{SITE}[route r]\npath = /r\nupstream = app\nrequest_headers = set X-A %{{user}}\n  set X-Key file:key\n"
+            "response_headers = remove Server\nupstream_host = app.internal\nsecurity_headers = strict\n"
+            "audit_body = json:/a\nread_only = role:admin\nread_only_commands = Ping\n"
+        )
+        found = self.ask("GET", "/r", ALICE)
+        self.assertEqual(found.status, 0)
+        for name, texts in (
+            ("request header", ["set X-A %{user}", "set X-Key (secret)"]),
+            ("response header", ["remove Server"]),
+            ("host", ["the service gets app.internal in Host"]),
+            ("security headers", ["added to responses that lack them"]),
+            ("read-only", ["only requests with one of read_only_commands are forwarded; others get 403 command_refused"]),
+        ):
+            self.assertEqual(self.steps(found, name), texts)
+        self.assertEqual(self.steps(self.ask("GET", "/r", BOB), "read-only"), [])
+        plain = {step.name for step in self.ask("GET", "/x", ALICE).steps}
+        self.assertFalse(plain & {"request header", "response header", "host", "security headers", "read-only"})
+
     def test_the_steps_in_their_order(self) -> None:
         found = self.ask("GET", "/admin//x?y", ALICE)
         self.assertEqual(
