@@ -46,6 +46,9 @@ class Waiting(Protocol):
     def make_room(self) -> bool:
         """Close the connection for another one, and return True, unless it has sent something."""
 
+    def close_now(self) -> None:
+        """Close the connection."""
+
 
 class Accepting(Protocol):
     """The port that accepted a connection, as a server transport uses it (`perimeter.net.listeners.ListeningPort`)."""
