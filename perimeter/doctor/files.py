@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from perimeter.auth.kinds.kerberos.settings import KerberosSettings
 from perimeter.auth.kinds.realm_file import RealmFileSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
@@ -31,7 +32,9 @@ def secrets(subject: Subject) -> Iterator[Finding]:
     found: list[tuple[Path | None, str]] = []
     for listener in config.listeners:
         found += [(path, "a private key") for path in (*listener.private_key, listener.keystore)]
-    found += [(secret.file, "a secret") for secret in subject.document.secrets()]
+    found += [(one.file, "a secret") for one in subject.document.secrets()]
+    tickets = [one.settings for one in config.authenticators if isinstance(one.settings, KerberosSettings)]
+    found += [(one.keytab, "the gateway's Kerberos key: whoever has it is every user") for one in tickets]
     if any(not one.origin for one in subject.document.secrets()):
         found.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
     for named, what in dict.fromkeys(found):

@@ -21,6 +21,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of, specificity
+from perimeter.config.site.rule import RuleKind
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
 from perimeter.gate.overrides import METHOD_OVERRIDES
@@ -103,7 +104,8 @@ class Plan:
     because a service could take them for the user's identity (``NAME*``: all that begin with ``NAME``). ``judges``: the gateway
     applies the rules of routes to the proxy's queries. ``unserved`` are routes that no other proxy can serve. ``pages`` is the
     path of the gateway's own pages if people sign in on them, "" otherwise: the proxy sends what is below it to the gateway, and
-    to services the cookies of the gateway's answer. ``remarks`` are about options that only the gateway itself applies.
+    to services the cookies of the gateway's answer. ``remarks`` are about options that work in another way
+    behind a proxy, or not at all.
     """
 
     gateway: GatewayAddress
@@ -163,7 +165,7 @@ def make_plan(
         pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(route.name for route in config.routes if route.name not in served),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
-        remarks=tuple(_remark(route) for route in config.routes if route.name in served and _applied_here(route)),
+        remarks=tuple(remark for route in config.routes if route.name in served for remark in _remarks(route)),
     )
     parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
@@ -181,7 +183,7 @@ def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
 
 
 #: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
-_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host")
+_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only")
 
 
 def _applied_here(route: RouteSettings) -> list[str]:
@@ -190,9 +192,22 @@ def _applied_here(route: RouteSettings) -> list[str]:
     return [name for name in _APPLIED_HERE if getattr(route, name) != default[name].default]
 
 
-def _remark(route: RouteSettings) -> str:
-    names = ", ".join(_applied_here(route))
-    return f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well"
+def _remarks(route: RouteSettings) -> list[str]:
+    """What works in another way if a proxy asks the gateway about the requests of ``route``."""
+    remarks = []
+    if names := ", ".join(_applied_here(route)):
+        remarks.append(f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well")
+    if route.compares(RuleKind.CERTIFICATE):
+        remarks.append(
+            f"[route {route.name}] has a rule with certificate:, but the proxy shows no certificate of the client: in allow it "
+            "never matches, and in deny it refuses every client"
+        )
+    if route.shared:
+        remarks.append(
+            f"[route {route.name}] cors: the gateway cannot answer preflights of which the proxy asks, and adds "
+            "nothing to responses: let the service do so, with cors = pass"
+        )
+    return remarks
 
 
 def beyond(route: RouteSettings, *, judged: bool) -> str:

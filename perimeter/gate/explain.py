@@ -13,9 +13,11 @@ from ipaddress import ip_address
 import attrs
 
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.cors import ANY_PAGE
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_headers import AS_SENT, SecurityHeaders
 from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
+from perimeter.config.site.rule import RuleKind
 from perimeter.errors import InvalidToken, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
@@ -110,7 +112,7 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
     yield from _authentication(config, route, access, question.principal)
     connection = ClientConnection(address, 0, question.listener, 0, "")
-    yield from _rules(config, route, access, question.principal, head, connection)
+    yield from _rules(config, route, access, question.principal, head, connection, question.address)
     if question.name and question.principal is None and access.asks is not Asks.NONE and _judges_users(config, route):
         raise _NotKnown(", because no authenticator can look up the user")
     yield from _limits(config, route)
@@ -118,6 +120,7 @@ def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[S
     if not isinstance(admitted, Admitted):  # an assumed user is known at once
         raise TypeError("the judgement waits for an authenticator")
     yield from _headers(admitted)
+    yield from _cors(config, route)
     yield from _header_rules(settings_of(config, route))
     yield Step("result", f"admitted, {_forwarded(config, route, target)}")
 
@@ -249,6 +252,9 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         yield Step("authentication", "off, because of [perimeter] enabled = no")
         return
     settings = settings_of(config, route)
+    if settings is not None and settings.maintenance:
+        excepted = ", ".join(map(str, settings.maintenance_allow))
+        yield Step("maintenance", f"maintenance = yes: 503{f', except for clients in {excepted}' if excepted else ''}")
     yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
     if principal is not None:
         roles = ", ".join(principal.roles) or "none"
@@ -263,12 +269,19 @@ def _rules(
     principal: Principal | None,
     head: RequestHead,
     connection: ClientConnection,
+    given: str,
 ) -> Iterator[Step]:
     if not _judges_users(config, route):
         return
     who = None if access.asks is Asks.NONE else principal
     if who is not None or access.asks in (Asks.NONE, Asks.OPTIONAL):
-        yield Step("rules", route.policy.explanation(who, head.method.decode("ascii"), connection.address, connection))
+        text = route.policy.explanation(who, head.method.decode("ascii"), connection.address, connection)
+        settings = settings_of(config, route)
+        if not given and settings is not None and settings.compares(RuleKind.NETWORK):
+            text += f"; for a client with the address {connection.address}, because none is given"
+        yield Step("rules", text)
+    if route.reads_only(who, head.method, connection.address, connection):
+        yield Step("read-only", "only requests with one of read_only_commands are forwarded; others get 403 command_refused")
     restriction = None if who is None or who.grant is None else who.grant.restriction
     if restriction is not None:
         parts = (
@@ -288,6 +301,16 @@ def _headers(admitted: Admitted) -> Iterator[Step]:
         if name.lower() == "authorization":
             value = f"Bearer (an assertion, {_UNSIGNED})" if value == f"Bearer {_UNSIGNED}" else SECRET
         yield Step("header", f"{name}: {value}")
+
+
+def _cors(config: SiteConfig, route: Route) -> Iterator[Step]:
+    """What pages of other sites get."""
+    settings = settings_of(config, route)
+    if settings is not None and settings.shared:
+        pages = "pages of all sites" if ANY_PAGE in settings.cors else f"pages of {', '.join(settings.cors)}"
+        yield Step("cors", f"{pages} may read the response; the gateway answers their preflights without credentials")
+    elif settings is not None and settings.cors:
+        yield Step("cors", "the service decides which pages may read the response, and gets preflights without credentials")
 
 
 def _header_rules(settings: RouteSettings | None) -> Iterator[Step]:

@@ -176,7 +176,7 @@ def _network(wanted: Network) -> Test:
         if address == UNIX_PEER:  # nor is it known whose requests another program sends to a unix socket
             return None
         try:
-            return in_networks(address, networks)
+            return None if address.startswith("unix:") else in_networks(address, networks)
         except ValueError:  # not an IP address
             return None
 

@@ -29,7 +29,7 @@ CLOSED_UPSTREAM = "http://127.0.0.1:9"
 _REFERENCE = re.compile(r"(?:env|file|credential):")
 #: the order of sections in the text
 _ORDER = (
-    *("perimeter", "limits", "listener", "authenticator", "authentication", "augmenter"),
+    *("perimeter", "limits", "listener", "acme", "authenticator", "authentication", "augmenter"),
     *("token", "upstream", "route", "audit", "logging", "metrics", "errors"),
 )
 
@@ -268,11 +268,17 @@ class Draft:
             if section.about:
                 lines.append(f"; {_CONTROL.sub('?', section.about)}")
             lines.append(f"{';' if dead else ''}[{section.header}]")
-            lines += [f"{name} = {setting.value}".replace("= \n", "=\n") for name, setting in section.options.items()]
+            lines += [_line(name, setting.value) for name, setting in section.options.items()]
             lines.append("")
         if self.remainder:
             lines += ["; Not translated:", *(f"; {note}" for note in self.remainder), ""]
         return "\n".join(lines)
+
+
+def _line(name: str, value: str) -> str:
+    """An option, or a comment of as many lines if its name begins with a semicolon."""
+    text = f"{name} = {value}".replace("= \n", "=\n")
+    return text.replace("\n    ", "\n;    ") if name.startswith(";") else text
 
 
 def _place(section: DraftSection) -> int:

@@ -56,7 +56,7 @@ def load_identities(
         return (_checked(key, chain, str(settings.keystore), str(settings.keystore), moment),)
     if settings.certificate:
         pairs = zip(settings.certificate, settings.private_key or settings.certificate, strict=True)
-        return tuple(_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
+        return tuple(_load_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
     if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
     if settings.acme_names:
@@ -65,11 +65,6 @@ def load_identities(
             return (got,)
         return (self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet"),)
     return (self_signed_identity(state_dir, moment, settings.name),)
-
-
-def _pair(file: Path, key_file: Path, password: str | None, now: datetime) -> ServerIdentity:
-    chain = load_chain(file)
-    return _checked(load_key(key_file, password), chain, str(file), str(key_file), now)
 
 
 def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
@@ -81,6 +76,20 @@ def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
     except StartupError as problem:
         log.error("the certificate from the CA cannot be used, and is ordered again: {problem}", problem=str(problem))
         return None
+
+
+def load_client_identity(certificate: Path, key: Path | None) -> ServerIdentity:
+    """The certificate and key that the gateway shows to services, both in ``certificate`` if ``key`` is None.
+
+    Logs a warning about its dates. Raises `StartupError` with one line that names the file.
+    """
+    return _load_pair(certificate, key, None, datetime.now(UTC))
+
+
+def _load_pair(certificate: Path, key: Path | None, password: str | None, moment: datetime) -> ServerIdentity:
+    key_file = key or certificate
+    chain = load_chain(certificate)
+    return _checked(load_key(key_file, password), chain, str(certificate), str(key_file), moment)
 
 
 def _checked(

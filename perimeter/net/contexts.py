@@ -6,10 +6,11 @@ Only TLS 1.2 and 1.3, only with forward secrecy and authenticated encryption, wi
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +18,11 @@ import attrs
 import service_identity
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 from service_identity import pyopenssl
 
+from perimeter.config.site.dialling import Pin
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.tls_records import FastConnection, PortableConnection
@@ -146,6 +148,7 @@ def _certified(identities: Iterable[ServerIdentity]) -> SSL.Context:
 
 
 def _use(context: SSL.Context, identity: ServerIdentity) -> None:
+    """Let ``context`` show the certificate of ``identity``. Raises `StartupError`."""
     chain = b"".join(one.public_bytes(Encoding.PEM) for one in identity.chain)
     # Only this function of OpenSSL that pyOpenSSL has gives each certificate a chain of its own, and it reads a file.
     descriptor = os.memfd_create("perimeter-chain", os.MFD_CLOEXEC)
@@ -275,11 +278,21 @@ class ClientTLS:
     """TLS of connections to an upstream. The certificate is verified for ``server_name`` (a DNS name or an IP address).
 
     The trusted CAs are those in ``ca_certificate`` (PEM), or those of the system if it is None. ``alpn`` lists the application
-    protocols to offer (RFC 7301). Raises `StartupError` if the file cannot be read.
+    protocols to offer (RFC 7301). ``identity`` is shown to a server that asks for a certificate. The certificate of the server
+    must also have one of the public keys ``pins``, unless there are none. Raises `StartupError` if the file cannot be read, or
+    the identity cannot be used.
     """
 
-    def __init__(self, server_name: str, ca_certificate: Path | None = None, alpn: Sequence[bytes] = (ALPN,)) -> None:
+    def __init__(
+        self,
+        server_name: str,
+        ca_certificate: Path | None = None,
+        alpn: Sequence[bytes] = (ALPN,),
+        identity: ServerIdentity | None = None,
+        pins: Collection[Pin] = (),
+    ) -> None:
         self.server_name = server_name
+        self.pins = frozenset(pins)
         self._address = _is_address(server_name)
         self._context = _common(SSL.TLS_CLIENT_METHOD)
         if ca_certificate is None:
@@ -289,6 +302,8 @@ class ClientTLS:
         self._context.set_verify(SSL.VERIFY_PEER, _note_fault)
         if alpn:
             self._context.set_alpn_protos(list(alpn))
+        if identity is not None:
+            _use(self._context, identity)
 
     def connection(self, sock: socket.socket | None) -> PortableConnection:
         """Return a TLS connection on a connected socket (None: on memory buffers). The handshake has not begun."""
@@ -306,7 +321,18 @@ class ClientTLS:
             check(connection, self.server_name)
         except (service_identity.VerificationError, service_identity.CertificateError):
             return f"the certificate is not for {self.server_name}"
+        if self.pins:
+            certificate = connection.get_peer_certificate(as_cryptography=True)
+            found = None if certificate is None else public_key_pin(certificate)
+            if found not in self.pins:
+                return f"no pinned key: the server has {found}"
         return ""
+
+
+def public_key_pin(certificate: x509.Certificate) -> Pin:
+    """The pin of the public key of ``certificate`` (RFC 7469, section 2.4)."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Pin(hashlib.sha256(key).digest())
 
 
 def _is_address(name: str) -> bool:

@@ -122,3 +122,6 @@ class AcceptedTransport(Transport, Protocol):
 
     def getPeer(self) -> Peer:
         """The client's address, in canonical form."""
+
+    def local_address(self) -> str:
+        """The address that the client connected to, in canonical form."""

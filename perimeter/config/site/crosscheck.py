@@ -123,6 +123,7 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     realms = [authenticator.realm for authenticator in config.authenticators]
     _realms_exist(section, its.allow, route.allow or (), realms)
     _realms_exist(section, its.deny, route.deny, realms)
+    _realms_exist(section, its.read_only, route.read_only, realms)
 
 
 def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], realms: Sequence[str]) -> None:
@@ -289,7 +290,7 @@ def _odd_methods(config: SiteConfig) -> list[str]:
     """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
     found = []
     for route in config.routes:
-        for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
+        for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
             for rule in (term for one in rules for term in one.terms):
                 if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
                     near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()

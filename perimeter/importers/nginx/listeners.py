@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perimeter.importers.draft import DraftSection
+from perimeter.importers.nginx.acme import NginxAcme
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.servers import ANY, Place, Server
 from perimeter.importers.nginx.tree import Directive
@@ -56,10 +57,14 @@ class NginxListeners(NginxFile):
     def _of(self, server: Server, name: str) -> list[Directive]:
         return server.directive.all(name) or [one for one in self.common if one.name == name]
 
+    def _files(self, server: Server, name: str) -> list[Directive]:
+        """The directives that name a file, not a variable of the module that orders certificates."""
+        return [one for one in self._of(server, name) if not one.args[:1] or not one.args[0].startswith("$acme_")]
+
     def _certificate(self, section: DraftSection, servers: Sequence[Server]) -> None:
         pairs: dict[tuple[str, str], Directive] = {}
         for server in servers:
-            certificates, keys = (self._of(server, name) for name in ("ssl_certificate", "ssl_certificate_key"))
+            certificates, keys = (self._files(server, name) for name in ("ssl_certificate", "ssl_certificate_key"))
             for one in (*certificates[len(keys) :], *keys[len(certificates) :]):
                 self.left(one, "a certificate and its key go together")
             for certificate, key in zip(certificates, keys, strict=False):
@@ -70,6 +75,10 @@ class NginxListeners(NginxFile):
             note = self.note(next(iter(pairs.values())))
             for option, paths in zip(("certificate", "private_key"), zip(*pairs, strict=True), strict=True):
                 self.draft.put(section, option, "\n    ".join(paths), note, "file")
+        orders = NginxAcme(self.file, self.draft)
+        orders.common = self.common
+        if "certificate" not in section.options:
+            orders.order(section, servers)
         asking: list[Directive] = []
         for server in servers:
             asking += [one for one in self._of(server, "ssl_verify_client")[-1:] if one.args != ("off",)]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv6Network, ip_network
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import attrs
@@ -34,13 +36,15 @@ class Standing:
 
     ``closes`` are the directives that cannot be translated, each with a reason: with any, the location is closed to all clients.
     ``asks``: nginx wants credentials. ``networks`` are the only ones that may come; None for any, () for none. ``methods``
-    are the only ones that may be used; None for any.
+    are the only ones that may be used; None for any. ``denied`` is an expression of ``deny``: the addresses that may not
+    come, if no list of networks says who may.
     """
 
     closes: tuple[tuple[Directive, str], ...] = ()
     asks: bool = False
     networks: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
+    denied: str = ""
 
     @property
     def anonymous(self) -> bool:
@@ -50,7 +54,7 @@ class Standing:
     @property
     def open(self) -> bool:
         """Whether all clients are admitted without credentials."""
-        return self.anonymous and self.networks is None and self.methods is None
+        return self.anonymous and self.networks is None and self.methods is None and not self.denied
 
     def covers(self, other: Standing) -> bool:
         """Whether each client that gets in here gets in at ``other``, too."""
@@ -59,6 +63,8 @@ class Standing:
         if other.closes or (other.asks and not self.asks):
             return False
         if other.methods is not None and not (self.methods is not None and set(self.methods) <= set(other.methods)):
+            return False
+        if other.denied and self.denied != other.denied:
             return False
         return other.networks is None or self.networks == other.networks
 
@@ -157,12 +163,12 @@ def standing(location: Location) -> Standing:
                 closes.append((one, missing))
     closes += _target(location)
     # with `satisfy any`, credentials are enough in nginx; here they are required from every network
-    networks, fault = (None, None) if either(location) else _networks(location.rules())
+    networks, denied, fault = (None, "", None) if either(location) else _networks(location.rules())
     if fault is not None:
-        closes.append((fault, "the option networks lists who may come"))
+        closes.append((fault, "expected addresses and networks"))
     if location.directive.all("internal"):
         networks = ()
-    return Standing(tuple(closes), wants, networks, methods)
+    return Standing(tuple(closes), wants, networks, methods, denied)
 
 
 def either(location: Location) -> bool:
@@ -250,17 +256,57 @@ def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
     return uri.rstrip("/") or "/", ""
 
 
-def _networks(rules: Sequence[Directive]) -> tuple[tuple[str, ...] | None, Directive | None]:
-    """The networks that ``rules`` allow (None for any), or the rule to report if no list of networks says the same."""
-    if not rules or (rules[0].name == "allow" and rules[0].args == ("all",)):
-        return None, None
-    *allowed, last = rules
-    if last.name != "deny" or last.args != ("all",) or any(one.name != "allow" or len(one.args) != 1 for one in allowed):
-        return (), rules[0]
+def _networks(rules: Sequence[Directive]) -> tuple[tuple[str, ...] | None, str, Directive | None]:
+    """The networks that ``rules`` allow (None for any), what is denied, and the rule to report if this cannot be said."""
+    decisive: list[tuple[bool, str]] = []
+    for rule in rules:
+        named = _network(rule.args[0]) if len(rule.args) == 1 else None
+        if named is None:
+            return (), "", rules[0]
+        decisive.append((rule.name == "allow", named))
+        if named == _ALL:  # those after it are never reached
+            break
+    if not decisive or decisive[0] == (True, _ALL):
+        return None, "", None
+    *before, (allows, last) = decisive
+    if not allows and last == _ALL and all(allowed for allowed, _ in before):
+        return tuple(named for _, named in before), "", None
+    denied = _denied(decisive)
+    return ((), "", None) if denied == _ALL else (None, denied, rules[0] if len(decisive) > _MOST_RULES else None)
+
+
+_ALL = "all"
+#: Rules whose expression may have brackets within each other.
+_MOST_RULES = 40
+
+
+def _network(word: str) -> str | None:
+    """A network as the gateway writes it, `_ALL`, or None for another word."""
+    if word == _ALL:
+        return _ALL
     try:
-        found = [ip_network(one.args[0], strict=False) for one in allowed]
+        found = ip_network(word, strict=False)
     except ValueError:
-        return (), rules[0]
-    if any(isinstance(one, IPv6Network) and one.network_address.ipv4_mapped is not None for one in found):
-        return (), rules[0]
-    return tuple(str(one.network_address) if one.num_addresses == 1 else str(one) for one in found), None
+        return None
+    if isinstance(found, IPv6Network) and found.network_address.ipv4_mapped is not None:
+        return None
+    return str(found.network_address) if found.num_addresses == 1 else str(found)
+
+
+def _denied(rules: Sequence[tuple[bool, str]]) -> str:
+    """An expression for the addresses whose first match among ``rules`` denies; `_ALL` for all of them, "" for none.
+
+    nginx allows addresses that no rule matches.
+    """
+    denied = ""
+    for allows, group in reversed([(allows, [named for _, named in same]) for allows, same in groupby(rules, itemgetter(0))]):
+        if _ALL in group:
+            denied = "" if allows else _ALL
+            continue
+        named = " or ".join(f"network:{one}" for one in group)
+        if not allows:
+            denied = named if not denied else denied if denied == _ALL else f"{named} or {denied}"
+        elif denied:
+            others = f"not ({named})" if len(group) > 1 else f"not {named}"
+            denied = others if denied == _ALL else f"{others} and ({denied})"
+    return denied

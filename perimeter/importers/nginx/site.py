@@ -135,7 +135,14 @@ class Locations(NginxFile):
         judged = _judged(Location("/", False, hosts, one, outer))
         alone = not within and not one.all("location")
         paths = plain_paths(text) if alone and not flags else ()
-        if alone and not paths and well_known(text) and not judged.standing.asks and judged.standing.networks is None:
+        if (
+            alone
+            and not paths
+            and well_known(text)
+            and not judged.standing.asks
+            and judged.standing.networks is None
+            and not judged.standing.denied
+        ):
             paths = (("/.well-known/", False),)
             self.left(one, "here it is only for /.well-known")
         if paths and all(plain_path(path) for path, _ in paths):

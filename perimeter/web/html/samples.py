@@ -121,6 +121,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             {
                 "name": "https",
                 "source": "site.pem",
+                "ordered": "certificate of gw.example (listener https): to be ordered",
                 "chain": ({"subject": "s", "issuer": "i", "since": "a", "until": "b", "state": "good", "left": "9 d"},),
             },
         ),
@@ -185,6 +186,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
                 "allow": "role:a",
                 "deny": "user:b",
                 "networks": "192.0.2.0/24",
+                "cors": "https://app.example.com",
                 "limits": "rate 5/s per user",
                 "identity": "headers",
             },

@@ -93,6 +93,22 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_the_table_shows_rules_and_pages_of_other_sites(self) -> None:
+        more = "allow = role:a and (user:b or not network:10.0.0.0/8),\n  realm:local\ncors = https://app.example, https://b.example\n"
+        text = SITE.replace("path = /\n", f"path = /\n{more}")
+        self.assertEqual(
+            re.split(" {2,}", self.check(text)[1][-1])[4],
+            "allow role:a and (user:b or not network:10.0.0.0/8), realm:local; cors https://app.example, https://b.example",
+        )
+
+    def test_a_rule_about_certificates_that_no_listener_asks_for(self) -> None:
+        text = SITE.replace("path = /\n", "path = /\ndeny = not certificate:cn=x\n")
+        self.assertIn(
+            "warning: [route app] has a rule with certificate:, but no listener has a client_ca: in allow it never matches, and "
+            "in deny it refuses every client",
+            self.check(text)[1],
+        )
+
     def test_listeners_are_shown_if_one_is_unusual(self) -> None:
         for name in ("a.crt", "b.crt", "a.key"):
             (self.directory / name).write_text("x")

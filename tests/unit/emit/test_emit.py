@@ -94,6 +94,28 @@ class EmitTests(TestCase):
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
 
+    def test_what_a_proxy_leaves_out_of_rules_and_cors(self) -> None:
+        more = (
+            "[route c]\npath = /c\nupstream = secure\nallow = role:a and not certificate:cn=x\ncors = pass\n"
+            "[route o]\npath = /o\nupstream = secure\nallow = role:a and network:10.0.0.0/8\ncors = https://app.example\n"
+        )
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            notes = [line for line in self.warnings.splitlines() if "certificate:" in line or "cors" in line]
+            self.assertEqual(
+                [note.partition(",")[0] for note in notes],
+                [
+                    "warning: [route c] has a rule with certificate:",
+                    "warning: [route o] cors: the gateway cannot answer preflights of which the proxy asks",
+                ],
+            )
+
+    def test_certificates_that_the_gateway_orders(self) -> None:
+        more = "[listener ordered]\nport = 443\ntls = yes\nacme_names = gw.example.com\n[acme]\nterms_agreed = yes\n"
+        for proxy in PROXIES:
+            self.emit(proxy, more=more)
+            self.assertIn("[listener ordered] acme_names: the proxy needs certificates of its own", self.warnings)
+
     def test_what_only_the_gateway_does(self) -> None:
         more = (
             "[route ruled]\npath = /ruled\nupstream = service\nupstream_host = app.internal\nsecurity_headers = strict\n"

@@ -9,10 +9,11 @@ import attrs
 from twisted.trial import unittest
 
 from perimeter.config.site.rule import Rule
-from perimeter.errors import MissingCredentials
+from perimeter.errors import MissingCredentials, NetworkRefused
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.cors import Cors, is_preflight
 from perimeter.gate.identity_lines import IdentityProfile
+from perimeter.gate.judged import Judged
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.http.grammar import parse_block, parse_request
@@ -189,6 +190,21 @@ class GateTests(GateTestCase):
         self.assertEqual((decision.principal, decision.identity, decision.route.name), (None, b"", "r"))
         for lines in ((EVIL,), (EVIL, ASKS, "X-HTTP-Method-Override: DELETE"), (EVIL, ASKS, "Content-Length: 1")):
             self.refused(401, "OPTIONS /x", *lines, gate=gate)
+
+    def test_attack_132_preflights_are_counted(self) -> None:
+        counted = []
+
+        def count(exchange: Judged, head: RequestHead, address: str) -> None:
+            counted.append(address)
+            if len(counted) > 1:
+                raise NetworkRefused
+
+        for route in (self.shared(counting=(count,)), self.passed(counting=(count,))):
+            del counted[:]
+            gate = self.gate(route)
+            self.ask("OPTIONS /x", PAGE, ASKS, gate=gate)
+            self.refused(403, "OPTIONS /x", PAGE, ASKS, gate=gate)
+            self.assertEqual(counted, ["192.0.2.7"] * 2)
 
     def test_attack_132_networks_hold_for_preflights_too(self) -> None:
         networks = (ip_network("10.0.0.0/8"),)

@@ -116,6 +116,26 @@ class ExplainTests(SiteCase):
     def steps(self, found: Explanation, name: str) -> list[str]:
         return [step.text for step in found.steps if step.name == name]
 
+    def test_rules_with_networks_and_pages_of_other_sites(self) -> None:
+        more = "allow = role:admin and network:10.0.0.0/8\n"
+        for cors, told in (
+            ("cors = https://a, https://b\n", ["pages of https://a, https://b may read the response"]),
+            ("cors = *\n", ["pages of all sites may read the response"]),
+            ("cors = pass\n", ["the service decides which pages may read the response"]),
+            ("", []),
+        ):
+            self.site.write_text(SITE + f"[route r]\npath = /r\nupstream = app\n{more}{cors}")
+            found = self.ask("GET", "/r", ALICE, address="10.1.2.3")
+            matches = "allow = role:admin and network:10.0.0.0/8 matches: role:admin matches; network:10.0.0.0/8 matches"
+            self.assertEqual((found.status, self.steps(found, "rules")), (0, [matches]))
+            self.assertEqual([one.partition(";")[0].partition(", and gets")[0] for one in self.steps(found, "cors")], told)
+        found = self.ask("GET", "/r", ALICE)
+        (rules,) = self.steps(found, "rules")
+        self.assertEqual(
+            (found.status, rules.partition("matches: ")[2]),
+            (403, "network:10.0.0.0/8 does not match; for a client with the address 127.0.0.1, because none is given"),
+        )
+
     def test_the_steps_in_their_order(self) -> None:
         found = self.ask("GET", "/admin//x?y", ALICE)
         self.assertEqual(

@@ -10,11 +10,13 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
+from perimeter.config.site.expression import parse_expression
 from perimeter.config.site.rule import Rule
 from perimeter.errors import ExpiredToken, InvalidToken, Rejected, TooManyAttempts, TooManyInFlight, Unavailable
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
+from perimeter.gate.judged import Judged
 from perimeter.gate.policy import Policy
 from perimeter.gate.review import INTERVAL, RETRY, YOUNG, Reviewer
 from perimeter.gate.routes import Route, RouteTable
@@ -100,11 +102,46 @@ class ReviewCase(unittest.TestCase):
         return client.records[-1].reason if client.records and client.transport.aborted else ""
 
 
+class TimeTests(ReviewCase):
+    """START is a Friday, 08:00 UTC."""
+
+    def timed(self, text: str, **options: Any) -> Route:
+        return self.route(policy=Policy((parse_expression(text),), clock=self.clock.seconds), **options)
+
+    def test_what_is_open_is_cut_when_the_time_of_a_rule_ends(self) -> None:
+        for lines, options in (((), {}), (("X: y",), {"access": ANYBODY})):
+            self.clock.advance(-(self.clock.seconds() - START))
+            self.put_in_force(self.timed("time:Fri 08:00-08:03", **options))
+            client = self.open(*lines)
+            self.identifier.end = inf
+            self.wait(179)
+            self.assertEqual(self.reason(client), "")
+            self.wait(2)
+            self.assertEqual(self.reason(client), "insufficient_scope", lines)
+
+    def test_without_a_time_a_client_without_credentials_is_not_judged_again(self) -> None:
+        judged = []
+        policy = Policy((parse_expression("network:0.0.0.0/0"),))
+        self.put_in_force(self.route(policy=policy, access=ANYBODY))
+        client = self.open("X: y")
+        self.wait(2)
+        judged.append(self.target.exchanges[-1].review)
+        self.assertEqual((judged, self.reason(client)), ([inf], ""))
+
+    def test_a_response_goes_on_while_the_rule_holds(self) -> None:
+        self.put_in_force(self.timed("time:Fri 08:00-20:00"))
+        client = self.open()
+        self.identifier.end = inf
+        self.wait(130)
+        self.assertEqual(self.reason(client), "")
+        self.assertEqual(self.target.exchanges[-1].review, START + 180)
+
+
 class CountingTests(ReviewCase):
     def test_a_request_that_is_judged_again_is_not_counted_again(self) -> None:
         counted = []
 
-        def once(head: RequestHead, address: str) -> None:
+        def once(exchange: Judged, head: RequestHead, address: str) -> None:
             counted.append(address)
             if len(counted) > 1:
                 raise TooManyInFlight

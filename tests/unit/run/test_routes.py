@@ -13,14 +13,22 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
 from perimeter.errors import Challenges
+from perimeter.gate.cors import Cors
 from perimeter.gate.routes import Route
+from perimeter.http.grammar import parse_block
+from perimeter.model import Principal
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
+from perimeter.proxy.forwarding import ProxyTarget
+from perimeter.proxy.headers import HeaderRules
+from perimeter.proxy.ruled_headers import RuledHeaders
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstream_tls import client_contexts
 from perimeter.run.build.upstreams import upstream_pools
+from perimeter.targets.commands import CommandTarget
+from perimeter.targets.preflight import PreflightTarget
 from perimeter.targets.slash import SlashTarget
 
 SITE = """\
@@ -75,6 +83,68 @@ class BuiltRouteTests(unittest.TestCase):
             ("path = /\nrewrite = /\n", False),
         ):
             self.assertEqual(isinstance(self.built(options).target, SlashTarget), expected, options)
+
+    def test_header_rules_are_those_of_the_route(self) -> None:
+        plain = self.built("path = /\n").target
+        assert isinstance(plain, ProxyTarget)
+        self.assertIs(type(plain.rules), HeaderRules)
+        for options, host in (
+            ("request_headers = set X-A a", b""),
+            ("response_headers = set X-A a", b""),
+            ("security_headers = strict", b""),
+            ("upstream_host = upstream", b"127.0.0.1:8081"),
+            ("upstream_host = App.internal", b"app.internal"),
+        ):
+            target = self.built(f"path = /\n{options}\n").target
+            assert isinstance(target, ProxyTarget)
+            self.assertIs(type(target.rules), RuledHeaders, options)
+            self.assertEqual(target.rules.host, host)
+            self.assertEqual(host in target.authorities, bool(host))
+
+    def test_a_header_that_is_filled_with_the_user_is_reserved(self) -> None:
+        for value, reserved in (("%{user}", True), ("x %{attribute:mail}", True), ("%{address}", False), ("x", False)):
+            target = self.built(f"path = /\nrequest_headers = set X-Mine {value}\n").target
+            assert isinstance(target, ProxyTarget)
+            self.assertIs(target.rules.reserved(b"x_mine"), reserved, value)
+
+    def test_commands(self) -> None:
+        self.assertIsNone(self.built("path = /\n").read_only)
+        route = self.built("path = /app\nrewrite = /\naudit_body = json:/a\nread_only = role:viewer\nread_only_commands = Ping\n")
+        assert isinstance(route.target, SlashTarget)
+        self.assertIsInstance(route.target._inner, CommandTarget)
+        self.assertTrue(route.reads_only(Principal("a", "local", ("viewer", "admin")), b"GET"))
+        self.assertFalse(route.reads_only(Principal("a", "local", ("admin",)), b"GET"))
+        self.assertFalse(route.reads_only(None, b"GET"))
+
+    def test_pages_of_other_sites(self) -> None:
+        route = self.built("path = /\n")
+        self.assertEqual((route.cors, route.preflights, route.cross_site, route.entry), (None, None, frozenset(), ()))
+        more = "cors_methods = PUT\ncors_headers = X-A\ncors_expose = X-B\ncors_max_age = 1m\n"
+        route = self.built(f"path = /\ncors = https://App.example:443, http://b:8080\n{more}")
+        origins = frozenset((b"https://app.example", b"http://b:8080"))
+        self.assertEqual(route.cors, Cors(origins, ("PUT",), ("X-A",), ("X-B",), False, 60))
+        self.assertIsInstance(route.preflights.target, PreflightTarget)  # type: ignore[union-attr]
+        self.assertEqual((route.cross_site, len(route.entry)), (frozenset(), 2))
+        lines = parse_block(b"Access-Control-Allow-Origin: *\r\nAccess-Control-Max-Age: 5\r\nX-A: b\r\n", 9)
+        self.assertEqual(route.target.rules.response_lines(lines, None), b"X-A: b\r\n")  # type: ignore[attr-defined]
+
+    def test_pages_that_may_act_as_the_user(self) -> None:
+        options = "path = /\ncors = https://a.example\ncors_credentials = yes\n"
+        route = self.built(options)
+        self.assertTrue(route.cors is not None and route.cors.credentials)
+        self.assertEqual(route.cross_site, {b"https://a.example"})
+        self.assertEqual(self.built(f"{options}cross_site = https://c\n").cross_site, {b"https://a.example", b"https://c"})
+        self.assertIsNone(self.built(f"{options}cross_site = allow\n").cross_site)
+
+    def test_preflights_that_the_service_answers(self) -> None:
+        route = self.built("path = /app\nrewrite = /\ncors = pass\n")
+        self.assertIsNone(route.cors)
+        assert route.preflights is not None
+        self.assertIs(route.preflights.target, route.target)
+        self.assertEqual(len(route.entry), 1)
+        lines = parse_block(b"Access-Control-Allow-Origin: *\r\n", 9)
+        target = self.built("path = /\ncors = pass\n").target
+        self.assertEqual(target.rules.response_lines(lines, None), b"Access-Control-Allow-Origin: *\r\n")  # type: ignore[attr-defined]
 
     def test_paths_as_they_are_sent(self) -> None:
         self.assertTrue(self.built("path = /\npath_as_sent = yes\n").path_as_sent)

@@ -36,6 +36,7 @@ def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
         "allow": ", ".join(map(str, route.allow)) if route.allow is not None else "",
         "deny": ", ".join(map(str, route.deny)),
         "networks": ", ".join(map(str, route.networks)),
+        "cors": ", ".join(route.cors),
         "limits": ", ".join(route.limits_in_words),
         "identity": route.identity_in_words,
     }

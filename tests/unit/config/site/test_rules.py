@@ -289,6 +289,50 @@ class RouteTests(SiteCase):
             ],
         )
 
+    def test_rules_that_match_without_a_user(self) -> None:
+        base = "path = /\nupstream = app\nauth = none\n"
+        for rule in ("network:10.0.0.0/8", "time:Mon", "certificate:cn=x", "not method:PUT and network:10.0.0.0/8"):
+            config = self.load(SITE.replace("path = /\nupstream = app\n", f"{base}allow = {rule}\n"))
+            self.assertEqual([str(one) for one in config.routes[0].allow or ()], [rule])
+        for term in ("attribute:a=b", "scope:x", "realm:local"):
+            for rule in (term, f"not {term}", f"method:GET and (network:10.0.0.0/8 or {term})"):
+                (found,) = self.route(f"{base}deny = {rule}\n")
+                self.assertIn(f"deny: '{term}' can never match", found, rule)
+
+    def test_pages_of_other_sites(self) -> None:
+        base = "path = /\nupstream = app\n"
+        for value, told in (
+            ("https://a.example, *", "cors: pass and * cannot be combined with other values"),
+            ("pass, https://a.example", "cors: pass and * cannot be combined with other values"),
+            ("https://a.example, HTTPS://A.example:443", "cors: the same origin is listed twice"),
+            ("null", "cors: expected the origin of a site: each sandboxed page has the origin null, not 'null'"),
+            ("a.example", "cors: expected pass, * or an origin such as https://app.example.com, not 'a.example'"),
+            ("https://*.example", "cors: expected pass, * or an origin such as https://app.example.com, not 'https://*.example'"),
+            ("https://a.example/x", "cors: expected an origin, without a path, not 'https://a.example/x', did you mean"),
+        ):
+            (found,) = self.route(f"{base}cors = {value}\n")
+            self.assertTrue(found.startswith(told), (value, found))
+        for option, value, told in (
+            ("cors_credentials", "yes", "is not allowed with cors = *: list the origins that may act as the user"),
+            ("cors_methods", "get", "expected a method in capitals, not 'get', did you mean GET?"),
+            ("cors_methods", "TRACE", "expected a method that pages may send, not 'TRACE'"),
+            ("cors_headers", "*", "expected the names of headers: * would not include Authorization, not '*'"),
+            ("cors_expose", "a b", "expected the name of a header, not 'a b'"),
+        ):
+            self.assertEqual(self.route(f"{base}cors = *\n{option} = {value}\n"), [f"{option}: {told}"])
+        for option, value in (
+            *(("cors_methods", "PUT"), ("cors_headers", "X-A"), ("cors_expose", "X-A")),
+            *(("cors_credentials", "yes"), ("cors_max_age", "5")),
+        ):
+            for given in ("", "cors = pass\n"):
+                told = f"{option}: needs cors with the origins of pages"
+                self.assertEqual(self.route(f"{base}{given}{option} = {value}\n"), [told])
+        self.assertEqual(
+            self.route("path = /\nstatic = html\ncors = pass\n"), ["cors: expected origins: pass is only allowed with upstream"]
+        )
+        config = self.load(SITE.replace("path = /\nupstream = app\n", "path = /\nstatic = html\ncors = *\n"))
+        self.assertEqual((config.routes[0].cors, config.routes[0].shared), (("*",), True))
+
     def test_challenge(self) -> None:
         base = "path = /\nupstream = app\n"
         for word in ("bearer", "basic", "both"):
@@ -339,6 +383,13 @@ class RouteTests(SiteCase):
             ("user:root", "user:root"),
             ("user:staff/root, role:admin, user:bob", "role:admin, user:bob"),
             ("user:staff/root, realm:local, method:GET", ""),
+            ("role:admin and network:10.0.0.0/8, user:bob", "role:admin, user:bob"),
+            ("role:admin and realm:local", ""),
+            ("role:admin and (realm:local or user:staff/root)", ""),
+            ("role:admin and (realm:local or method:GET)", "role:admin"),
+            ("role:admin and not realm:local", "role:admin"),
+            ("role:admin and (realm:local and method:GET or user:staff/root)", ""),
+            ("network:10.0.0.0/8 and not role:admin", ""),
         ):
             for text, several in (
                 (self.TWO, True),

@@ -21,7 +21,7 @@ def standing(draft: Draft, route: str) -> str:
         return "closed"
     if section.get("auth") != "none":
         return "asks"
-    return "networks" if "networks" in section else "open"
+    return "networks" if "networks" in section or "deny" in section else "open"
 
 
 def every(draft: Draft) -> dict[str, str]:
@@ -44,13 +44,13 @@ class RestrictionTests(TestCase):
     """The restriction at each level where nginx allows it."""
 
     ASKS = ("auth_basic x;", "auth_request /q;")
-    NETWORKS = ("allow 10.0.0.0/8; deny all;",)
+    NETWORKS = ("allow 10.0.0.0/8; deny all;", "deny 192.0.2.1; allow all;", "deny 10.0.0.1; allow 10.0.0.0/8; deny all;")
     CLOSED = (
-        *("deny all;", "deny 192.0.2.1; allow all;", "auth_jwt x;", "access_by_lua_file x.lua;"),
+        *("deny all;", "deny 192.0.2.1; deny all;", "deny unix:; allow all;", "auth_jwt x;", "access_by_lua_file x.lua;"),
         *("access_by_lua_block { if x then y('}') end -- don't }\n }", "valid_referers none;", "secure_link $x;"),
         *("if ($x) { return 403; }", "return 403;", "return 444;", "rewrite ^ /x;", "modsecurity on;", "include missing.conf;"),
         *("set_real_ip_from 10.0.0.0/8;", "mirror /m;", "js_access x;", "unknown_to_everybody on;", "disable_symlinks on;"),
-        *("proxy_method GET;", "proxy_set_header X-User guest;", "proxy_set_header Cookie '';", "sub_filter a b;"),
+        *("proxy_method GET;", "proxy_set_header X-User $arg_user;", "proxy_set_header X_User $arg_user;", "sub_filter a b;"),
     )
 
     def levels(self, words: str) -> list[tuple[str, Draft]]:
@@ -397,9 +397,7 @@ class ServerTests(TestCase):
 
 class IncludeTests(TestCase):
     def test_included_locations_have_the_place_of_their_own_file(self) -> None:
-        draft = included(
-            "server { listen 80; include in.conf; }", {"in.conf": f"# first\nlocation /a {{ deny 1.2.3.4; {PASS} }}"}
-        )
+        draft = included("server { listen 80; include in.conf; }", {"in.conf": f"# first\nlocation /a {{ deny unix:; {PASS} }}"})
         self.assertEqual(standing(draft, "a"), "closed")
         self.assertEqual((draft.remainder[0].file, draft.remainder[0].line), ("in.conf", 2))
 
