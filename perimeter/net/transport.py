@@ -127,8 +127,8 @@ class ServerTransport(WriteThrough, tcp.Server):
         return self._peer
 
     def local_address(self) -> str:
-        """The address that the client connected to, in canonical form."""
-        return canonical_address(str(self.socket.getsockname()[0]))
+        """The address that the client connected to, in canonical form; `UNIX_PEER` for a unix socket."""
+        return socket_address(self.socket.getsockname()).host
 
     def _postLoseConnection(self) -> Exception | None:
         if self._read_closed or not self._linger():
