@@ -228,8 +228,8 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += _sign_in(config)
     found += acme_listeners.warnings(config)
     found += [
-        f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
-        "until they are refused with 508"
+        f"[upstream {upstream.name}] {server.url if server.path else server.authority} is [listener {listener.name}] of this "
+        "gateway: requests would go round until they are refused with 508"
         for upstream in config.upstreams
         for server in upstream.servers
         for listener in config.listeners
@@ -313,6 +313,8 @@ def _odd_methods(config: SiteConfig) -> list[str]:
 
 def _is_served_at(listener: ListenerSettings, server: ServerSettings) -> bool:
     """Whether a connection to ``server`` reaches ``listener``, as far as the configuration shows: names are not looked up."""
+    if server.path or listener.socket_path:
+        return server.path == listener.socket_path
     if server.port != listener.port or not server.port:
         return False
     try:

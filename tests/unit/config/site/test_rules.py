@@ -583,6 +583,13 @@ class WarningTests(SiteCase):
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
         self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
 
+    def test_attack_60_a_unix_socket_of_the_gateway_itself(self) -> None:
+        told = "[upstream app] unix:/run/gw.sock is [listener socket] of this gateway: requests would go round"
+        for path, warned in (("/run/gw.sock", True), ("/run/app.sock", False)):
+            text = SITE.replace("http://127.0.0.1:8888", f"unix:{path}")
+            warnings = self.load(f"{text}[listener socket]\ninterface = unix:/run/gw.sock\n").warnings
+            self.assertEqual(told in " ".join(warnings), warned, warnings)
+
     def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
         told = "[upstream app] {} is [listener https] of this gateway: requests would go round until they are refused with 508"
         for interface, host, warned in (
