@@ -69,11 +69,16 @@ def _port(connection: ClientConnection, address: str) -> int:
 
 
 def _ends(connection: ClientConnection, address: str) -> tuple[_Address, _Address] | None:
-    """The addresses of the client and of the gateway, of one family; None if they are not IP addresses."""
+    """The addresses of the client and of the gateway, of one family; None if the client has no IP address.
+
+    A gateway on a unix socket has the unspecified address.
+    """
     try:
-        source, destination = ip_address(address), ip_address(connection.local())
+        source = ip_address(address)
     except ValueError:
         return None
+    local = connection.local()
+    destination = ip_address(local) if local else type(source)(0)
     if source.version != destination.version:  # behind a proxy, the client may have an address of another family
         return _as_ipv6(source), _as_ipv6(destination)
     return source, destination

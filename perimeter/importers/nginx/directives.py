@@ -33,9 +33,9 @@ TRANSLATED = frozenset(
         *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
-        *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify", "limit_req", "limit_conn"),
+        *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
+        *("limit_req", "limit_conn", "add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
         *("proxy_ssl_certificate", "proxy_ssl_certificate_key", "gzip", "gzip_types", "gzip_min_length"),
-        *("acme_issuer", "acme_certificate"),
     )
 )
 """Directives that other modules of the importer translate."""

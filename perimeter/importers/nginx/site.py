@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
+from perimeter.config.language.net_types import UNIX
 from perimeter.importers import htpasswd
 from perimeter.importers.draft import Draft
 from perimeter.importers.nginx.directives import CONSUMED, done
@@ -14,7 +15,7 @@ from perimeter.importers.nginx.expressions import directory, hidden, may_match, 
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.limits import Zones
-from perimeter.importers.nginx.location import PASS, SOCKET, TLS_ON_SOCKET, Location, Standing, inherit, plain_path, standing
+from perimeter.importers.nginx.location import PASS, TLS_ON_SOCKET, Location, Standing, inherit, plain_path, standing
 from perimeter.importers.nginx.places import Placeless, around, beyond, close, settled, without_place
 from perimeter.importers.nginx.routes import Routes
 from perimeter.importers.nginx.server_block import ServerBlock
@@ -226,7 +227,7 @@ class Locations(NginxFile):
             servers = None if match is None or match[3] else self.upstreams.get(match[2])
             if servers == ():
                 close(location, one, "no server of its upstream could be translated")
-            elif match is not None and match[1] == "https" and any(server.startswith(SOCKET) for server in servers or ()):
+            elif match is not None and match[1] == "https" and any(server.startswith(UNIX) for server in servers or ()):
                 close(location, one, TLS_ON_SOCKET)
 
     def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
