@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,7 +15,6 @@ from perimeter.config.site.origins import ANY_SITE
 from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.errors import Challenges, Page
-from perimeter.fair_queue import retry_after
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, maintenance
@@ -128,7 +127,7 @@ def _route_of(
 def _closed(settings: RouteSettings, shared: RouteParts) -> EntryRule:
     page = None if settings.maintenance_page is None else shared.maintenance_pages.get(settings.maintenance_page)
     seconds = settings.maintenance_retry_after
-    return maintenance(settings.maintenance_allow, page, None if seconds is None else retry_after(seconds))
+    return maintenance(settings.maintenance_allow, page, None if seconds is None else ceil(seconds))
 
 
 def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:
