@@ -193,7 +193,11 @@ class Section:
         option = self._declared.get(name)
         if option is None or option.type.secret:
             return SECRET_TEXT
-        return _without_user(", ".join(text for _, text in self._options[name].rows if text))
+        scanned = self._options[name]
+        parts = [text for _, text in scanned.rows]
+        if option.type.split is not None:
+            parts = [" ".join(text.split()) for _, text in option.type.split(scanned.value)]
+        return _without_user(", ".join(filter(None, parts)))
 
     def secrets(self) -> Iterator[Secret]:
         """The secrets that the section sets, except unreadable and unusable ones."""
