@@ -34,7 +34,7 @@ Test = Callable[[Principal | None, str, str, ClientConnection | None], bool | No
 class Judging:
     """How terms are compared.
 
-    Roles and attributes of ``directory_realms`` compare without case, as the directory compares them (attack 30). ``clock`` returns
+    Roles and attributes of ``directory_realms`` compare without case, as a directory compares them (attack 30). ``clock`` returns
     epoch seconds. ``denies``: the expression is one of ``deny``. Then a name does not match an anonymous client; in ``allow`` it
     is not known whether it does.
     """

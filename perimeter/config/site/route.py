@@ -25,10 +25,10 @@ from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, 
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
-from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_cors import RouteCors
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
 from perimeter.config.site.rule import OF_USERS, RuleKind
@@ -69,7 +69,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders):
+class RouteSettings(RouteHeaders, RouteCors):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -193,26 +193,6 @@ class RouteSettings(RouteHeaders):
         "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",
     )
-    cors: tuple[str, ...] = option(
-        PAGES,
-        "origins of the pages of other sites that may read responses; the gateway answers their preflights without credentials, "
-        "and replaces what the service says about it. `*`: pages of all sites; `pass`: the service decides, and gets preflights "
-        "without credentials",
-        default="",
-    )
-    cors_methods: tuple[str, ...] = option(METHODS, "with `cors`: methods of requests of these pages", default="GET, HEAD, POST")
-    cors_headers: tuple[str, ...] = option(
-        HEADERS, "with `cors`: headers that these pages may send, besides those that all pages may send", default=""
-    )
-    cors_credentials: bool = option(
-        BOOLEAN,
-        "with `cors`: `yes` lets these pages send requests with credentials that browsers add, as `cross_site` does",
-        default="no",
-    )
-    cors_expose: tuple[str, ...] = option(HEADERS, "with `cors`: headers of responses that these pages may read", default="")
-    cors_max_age: float = option(
-        duration(zero=True), "with `cors`: how long a browser remembers the answer to a preflight", default="10m"
-    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -281,11 +261,6 @@ class RouteSettings(RouteHeaders):
         return self.compares(RuleKind.METHOD)
 
     @property
-    def shared(self) -> bool:
-        """Whether the gateway decides about cross-origin resource sharing."""
-        return bool(self.cors) and self.cors != (PASS,)
-
-    @property
     def upgrades(self) -> tuple[str, ...]:
         """The protocols that clients may switch to, in lower case."""
         return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
@@ -318,7 +293,9 @@ class RouteSettings(RouteHeaders):
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
-        self._check_cors(section)
+        self.check_cors(section, static=self.static is not None)
+        if self.shared and any(rule.name.lower().startswith("access-control-") for rule in self.response_headers):
+            section.problem(its.response_headers, "Access-Control-… is not allowed with cors, which decides about it")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse(
                 [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
@@ -326,18 +303,6 @@ class RouteSettings(RouteHeaders):
             )
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
-
-    def _check_cors(self, section: Section) -> None:
-        its = attrs.fields(RouteSettings)
-        details = (its.cors_methods, its.cors_headers, its.cors_credentials, its.cors_expose, its.cors_max_age)
-        if not self.shared:
-            if not section.faulty(its.cors):
-                section.refuse(details, "needs cors with the origins of pages")
-            if self.cors and self.static is not None:
-                section.problem(its.cors, "expected origins: pass is only allowed with upstream")
-            return
-        if ANY_PAGE in self.cors and self.cors_credentials:
-            section.problem(its.cors_credentials, "is not allowed with cors = *: list the origins that may act as the user")
 
     def _check_app_authorization(self, section: Section) -> None:
         its = attrs.fields(RouteSettings)

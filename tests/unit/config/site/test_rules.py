@@ -289,6 +289,13 @@ class RouteTests(SiteCase):
             for given in ("", "cors = pass\n"):
                 told = f"{option}: needs cors with the origins of pages"
                 self.assertEqual(self.route(f"{base}{given}{option} = {value}\n"), [told])
+        for given, told in (("*", True), ("pass", False)):
+            text = f"{base}cors = {given}\nresponse_headers = set Access-Control-Allow-Origin x\n"
+            if told:
+                problem = "response_headers: Access-Control-… is not allowed with cors, which decides about it"
+                self.assertEqual(self.route(text), [problem])
+            else:
+                self.load(SITE.replace("path = /\nupstream = app\n", text))
         self.assertEqual(
             self.route("path = /\nstatic = html\ncors = pass\n"), ["cors: expected origins: pass is only allowed with upstream"]
         )
