@@ -337,7 +337,9 @@ def _check_anonymous(section: Section, option: Named, rules: Iterable[Expression
     for term in (term for one in rules for term in one.terms):
         if term.kind in OF_USERS:
             shown = section.quote(option, str(term))
-            section.problem(option, f"{shown} can never match, because with auth = none no client has an identity")
+            section.problem(
+                option, f"{shown} can never match, because with auth = none no client has an identity", part=str(term)
+            )
 
 
 KIND = SectionKind(
