@@ -157,6 +157,11 @@ def _id(record: AccessRecord) -> str:
     return f'"{record.request_id.decode("ascii")}"' if record.request_id else "null"
 
 
+def _command(record: AccessRecord, redact: Redactor) -> str:
+    command = record.command
+    return _byte_string(redact(command.encode("utf-8", "backslashreplace"))) if command else "null"
+
+
 def _grant(grant: Grant | None) -> str:
     """The members that say by which token or session the user was known."""
     if grant is None:
@@ -189,7 +194,7 @@ def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
         f'"event":{_string(record.event) if record.event else "null"},"reason":{_string(record.reason)},'
         f'"detail":{_string(record.detail)},"attempted_user":{_attempted(record)},'
         f'"referer":{_header(record, b"referer", redact)},"user_agent":{_header(record, b"user-agent", redact)},'
-        f'"request_id":{_id(record)}}}\n'
+        f'"request_id":{_id(record)},"command":{_command(record, redact)}}}\n'
     )
     return line.encode("ascii")
 
@@ -202,13 +207,25 @@ FORMATS: dict[AuditFormat, Callable[..., bytes]] = {
 """What makes the line of each format: of a record, and of a `Redactor` if there are more secrets than usual."""
 
 
-def line_format(kind: AuditFormat, secrets: Sequence[str] = (), request_id: bool = False) -> Format:
+def line_format(kind: AuditFormat, secrets: Sequence[str] = (), request_id: bool = False, command: bool = False) -> Format:
     """The function that makes a line of the format. ``secrets`` are more parameters to redact (`Redactor`).
 
-    ``request_id``: a line in one of the text formats has the request's id as its last column. JSON always has it.
+    ``request_id``: a line in one of the text formats has the request's id as its last column. ``command``: the command stands
+    before it, in quotes. JSON always has both.
     """
-    make: Format = partial(FORMATS[kind], redact=Redactor(secrets)) if secrets else FORMATS[kind]
-    return partial(_with_id, make) if request_id and kind is not AuditFormat.JSON else make
+    redactor = Redactor(secrets) if secrets else redact
+    make: Format = partial(FORMATS[kind], redact=redactor) if secrets else FORMATS[kind]
+    if kind is AuditFormat.JSON:
+        return make
+    if command:
+        make = partial(_with_command, make, redactor)
+    return partial(_with_id, make) if request_id else make
+
+
+def _with_command(make: Format, redact: Redactor, record: AccessRecord) -> bytes:
+    command = record.command
+    shown = b'"%b"' % escape(redact(command.encode("utf-8", "surrogatepass")), blank=True) if command else b"-"
+    return b"%b %b\n" % (make(record)[:-1], shown)
 
 
 def _with_id(make: Format, record: AccessRecord) -> bytes:

@@ -58,7 +58,7 @@ class AuditLogs:
 
     def _line_format(self) -> Format:
         settings = self._settings
-        return line_format(settings.format, settings.redact, settings.request_id)
+        return line_format(settings.format, settings.redact, settings.request_id, settings.command)
 
     def _log(self, path: Path) -> AuditLog:
         # two spellings of one path must not become two writers, which would roll the file twice

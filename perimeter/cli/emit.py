@@ -49,6 +49,13 @@ def command(proxy: str, file: Path, gateway: str | None, listens: tuple[str, ...
             "warning: [perimeter] trusted_proxies is empty: the gateway only reports the user, and applies no rules of routes",
             err=True,
         )
+    for listener in config.listeners:
+        if listener.acme_names:
+            click.echo(
+                f"warning: [listener {listener.name}] acme_names: the proxy needs certificates of its own, and the CA "
+                "has to reach this gateway to issue this one",
+                err=True,
+            )
     for name in plan.unserved:
         click.echo(f"warning: [route {name}] is left out: a proxy can only forward to a server of its own", err=True)
     for remark in plan.remarks:

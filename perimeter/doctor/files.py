@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from perimeter.auth.kinds.kerberos.settings import KerberosSettings
 from perimeter.auth.kinds.realm_file import RealmFileSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Subject
@@ -28,9 +29,12 @@ def state(subject: Subject) -> Iterator[Finding]:
 def secrets(subject: Subject) -> Iterator[Finding]:
     """Files with secrets, and realm files, that other users may read."""
     config = subject.config
-    found: list[tuple[Path | None, str]] = [(one.private_key, "a private key") for one in config.listeners]
-    found += [(one.keystore, "a private key") for one in config.listeners]
+    found: list[tuple[Path | None, str]] = []
+    for listener in config.listeners:
+        found += [(path, "a private key") for path in (*listener.private_key, listener.keystore)]
     found += [(one.file, "a secret") for one in subject.document.secrets()]
+    tickets = [one.settings for one in config.authenticators if isinstance(one.settings, KerberosSettings)]
+    found += [(one.keytab, "the gateway's Kerberos key: whoever has it is every user") for one in tickets]
     if any(not one.origin for one in subject.document.secrets()):
         found.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
     for named, what in dict.fromkeys(found):

@@ -85,6 +85,8 @@ def clock(subject: Subject, kernel: bool | None = None) -> Iterable[Finding]:
     """Whether the clock is synchronised, and whether it is earlier than the times of the gateway's files."""
     if kernel is False or (kernel is None and synchronised() is False):
         message = "the clock of this machine is not synchronised: tokens are refused too early or too late when it drifts"
+        if any(one.kind == "kerberos" for one in subject.config.authenticators):
+            message += ", and all Kerberos tickets when it differs by five minutes"
         yield Finding(Name.CLOCK_FREE, Grade.SOON, "clock", message, "run chrony, ntpd or systemd-timesyncd (timedatectl status)")
     now = time.time()
     newest = max(_times(subject), default=(0.0, Path()))

@@ -29,7 +29,7 @@ from perimeter.gate.review import Again
 from perimeter.gate.routes import Route
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
+from perimeter.model import UNIX_PEER, ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
 
 SECRET = "(secret)"  # noqa: S105  # stands for a secret
 """Stands for a header's value that is not shown."""
@@ -167,6 +167,8 @@ def _assuming(gate: Gate, principal: Principal | None) -> Gate:
 
 
 def _address(given: str, route: Route) -> str:
+    if given == UNIX_PEER:
+        return given
     if given:
         try:
             return canonical_address(str(ip_address(given)))
@@ -250,6 +252,9 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         yield Step("authentication", "off, because of [perimeter] enabled = no")
         return
     settings = settings_of(config, route)
+    if settings is not None and settings.maintenance:
+        excepted = ", ".join(map(str, settings.maintenance_allow))
+        yield Step("maintenance", f"maintenance = yes: 503{f', except for clients in {excepted}' if excepted else ''}")
     yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
     if principal is not None:
         roles = ", ".join(principal.roles) or "none"
@@ -275,6 +280,8 @@ def _rules(
         if not given and settings is not None and settings.compares(RuleKind.NETWORK):
             text += f"; for a client with the address {connection.address}, because none is given"
         yield Step("rules", text)
+    if route.reads_only(who, head.method, connection.address, connection):
+        yield Step("read-only", "only requests with one of read_only_commands are forwarded; others get 403 command_refused")
     restriction = None if who is None or who.grant is None else who.grant.restriction
     if restriction is not None:
         parts = (

@@ -16,6 +16,7 @@ from perimeter.gate.entry import EntryRule, entry_rules
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.target import ITarget
+from perimeter.model import ClientConnection, Principal
 
 
 @attrs.frozen
@@ -24,10 +25,10 @@ class Route:
 
     ``prefix`` has no slash at its end (so "/" is the empty prefix); ``hosts`` is empty for any host; ``rewrite`` replaces the
     prefix toward the target. ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``max_body`` (bytes), what passes in Authorization, and ``counting``: rules that count
-    the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths are
-    forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to (RFC
-    9110, section 7.8), in lower case: ``name``, ``name/version``.
+    ``entry`` follows from ``networks``, ``closed`` (a rule for the time of maintenance), ``max_body`` (bytes), what passes in
+    Authorization, and ``counting``: rules that count the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths
+    are forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to
+    (RFC 9110, section 7.8), in lower case: ``name``, ``name/version``.
 
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
@@ -38,6 +39,7 @@ class Route:
 
     ``cors``: pages of which other sites may read the responses; None leaves that to the service. ``preflights`` answers
     preflights in the place of the route, without identification and rules; None treats them as other requests.
+    ``read_only`` denies those who may only read: `perimeter.targets.commands` looks at the command of each of their requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Only such a route can
     be ``exact``: then nothing below ``prefix`` belongs to it. Its answers are ``brief``, which are not cut if a token ends,
@@ -54,12 +56,14 @@ class Route:
     by_method: Mapping[bytes, Access] | None = None
     policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
+    closed: EntryRule | None = None
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     path_as_sent: bool = False
     upgrades: frozenset[bytes] = frozenset((b"websocket",))
     early_hints: bool = False
     max_body: int | None = None
+    read_only: Policy | None = None
     cross_site: frozenset[bytes] | None = frozenset()
     passes_authorization: bool = False
     app_authorization: bool = False
@@ -92,7 +96,16 @@ class Route:
     def _entry(self) -> tuple[EntryRule, ...]:
         forwards_authorization = self.passes_authorization or self.app_authorization
         apart = self.preflights is not None
-        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting)
+        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting, self.closed)
+
+    def reads_only(
+        self, principal: Principal | None, method: bytes, address: str = "", connection: ClientConnection | None = None
+    ) -> bool:
+        """Whether the user may only read. ``address`` and ``connection`` as for `Policy.permits`: what is not known restricts."""
+        policy = self.read_only
+        if policy is None or principal is None:  # without a user, authentication is off
+            return False
+        return not policy.permits(principal, method.decode("ascii"), address, connection)
 
     def forwarded_path(self, path: bytes) -> bytes:
         """``path`` (normalised, and matched by this route) as the target sees it."""

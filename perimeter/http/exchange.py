@@ -21,7 +21,7 @@ from perimeter.model import AccessRecord, ClientConnection, EarlyEnd, Field, Req
 if TYPE_CHECKING:
     from perimeter.audit.sink import IAuditSink
     from perimeter.http.carrier import Carrier
-    from perimeter.http.roles import Admission, ExchangeTrace, IBodySink, IResponder
+    from perimeter.http.roles import Admission, ExchangeTrace, IBodyFront, IBodySink, IResponder
 
 _log = Logger()
 
@@ -37,7 +37,8 @@ class Exchange:
     ``decision`` is what the gate found, set as soon as there is a route; ``responder`` is set by the target that produces the
     response; ``asked`` is the request that a proxy asks about, if this one is such a question: the audit log shows that one;
     ``upstream`` is the target's name for the audit log, if it is not the route's. ``refusal`` is the refusal that ended it.
-    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like.
+    ``event`` is what a page of the gateway did, for the audit log: ``login``, ``logout`` and the like. ``command`` is what the
+    body asks for, if the route has it logged. ``front``, if it is set before a target calls `receive`, gets the body first.
     ``id_line`` is the header line with the request's id, for the service and for the client; empty if requests have no ids.
     ``answer_lines`` are header lines of every final response, whoever makes it: at first the one with the id.
     ``has_body``: the request is chunked, or has a Content-Length above 0. ``held``: the response's head waits in the writer (see
@@ -55,9 +56,11 @@ class Exchange:
         "answer_lines",
         "asked",
         "body_done",
+        "command",
         "connection",
         "decision",
         "event",
+        "front",
         "has_body",
         "head",
         "held",
@@ -89,6 +92,8 @@ class Exchange:
         self.upstream = ""
         self.reason: str = ""
         self.event = ""
+        self.command = ""
+        self.front: IBodyFront | None = None
         self.refusal: Refusal | None = None
         self.status = 0
         self.sent = 0
@@ -120,7 +125,16 @@ class Exchange:
 
     def receive(self, sink: IBodySink) -> None:
         """Deliver the body to ``sink`` from now on. A client that waits for 100 Continue gets it (RFC 9110, section 10.1.1)."""
-        self._sink = sink if self.trace is None else self.trace.body_sink(sink)
+        trace, front = self.trace, self.front
+        if front is None:
+            self._sink = sink if trace is None else trace.body_sink(sink)
+        else:
+            self.front = None
+            # a body that was held back is complete, and has passed the trace
+            self._sink = front.before(sink if trace is None or self.body_done else trace.body_sink(sink))
+            front.release()
+            if self.body_done or self._ended:
+                return
         if self.has_body:
             self._carrier.body_wanted()
         else:
@@ -432,6 +446,7 @@ class Exchange:
         record.sent = self.sent
         record.received = self.received
         record.event = self.event
+        record.command = self.command
         record.request_id = self.id_line[14:-2]  # as `id_in`, without the call
         record.reason = _TUNNEL_OPENED if opens_tunnel else self.reason
         refusal = self.refusal

@@ -93,6 +93,16 @@ class IBodySink(Interface):
         """The body is complete; ``trailers`` is usually empty."""
 
 
+class IBodyFront(IBodySink):
+    """Takes the body of a request in front of the sink of the target, or has taken its beginning."""
+
+    def before(sink: IBodySink) -> IBodySink:
+        """The target is ready for the body, in ``sink``. Returns what the exchange delivers the rest of the body to."""
+
+    def release() -> None:
+        """Deliver what was held back, to the sink of `before`."""
+
+
 class IResponder(Interface):
     """Produces the response of an exchange. It is notified when the client falls behind, catches up, or leaves."""
 

@@ -19,6 +19,7 @@ class AccessRecord:
     __slots__ = (
         "address",
         "attempted_user",
+        "command",
         "detail",
         "duration",
         "event",
@@ -71,5 +72,7 @@ class AccessRecord:
     request_id: bytes
     #: what a page of the gateway did (``login``, ``logout``), or ""
     event: str
+    #: what the body asked for, as the client sent it, or ""
+    command: str
     #: the user name of a login that failed, as the client sent it; None if no login failed
     attempted_user: str | None

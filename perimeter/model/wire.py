@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -128,12 +128,16 @@ class ResponseHead:
         self.headers = headers
 
 
+UNIX_PEER: Final = "unix:"
+"""The address of all clients of a unix socket, which have no IP address. It lies in no network."""
+
+
 def canonical_address(address: str) -> str:
     """Return ``address`` as rules and the audit log see it.
 
-    An IPv4-mapped IPv6 address becomes its IPv4 address (attack 10), and a zone index is removed.
+    An IPv4-mapped IPv6 address becomes its IPv4 address (attack 10), and a zone index is removed. `UNIX_PEER` stays what it is.
     """
-    if ":" not in address:
+    if ":" not in address or address == UNIX_PEER:
         return address
     parsed = ip_address(address.partition("%")[0])
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
@@ -157,13 +161,21 @@ class ClientConnection:
     ``address`` is canonical text (see `canonical_address`), ``listener`` the section name of the listener that accepted the
     connection, ``tls`` the protocol version (``TLSv1.3``) or "" without TLS. ``certificate`` is the client's certificate if the
     listener asked for one and verified its chain, otherwise None. ``forward`` caches the header lines about this connection that
-    are sent upstream with each of its requests (`perimeter.proxy.headers`).
+    are sent upstream with each of its requests (`perimeter.proxy.headers`). ``local`` returns the address that the client
+    connected to, while the connection is open; "" if it is not known.
     """
 
-    __slots__ = ("address", "certificate", "forward", "listener", "local_port", "port", "tls")
+    __slots__ = ("address", "certificate", "forward", "listener", "local", "local_port", "port", "tls")
 
     def __init__(
-        self, address: str, port: int, listener: str, local_port: int, tls: str, certificate: Certificate | None = None
+        self,
+        address: str,
+        port: int,
+        listener: str,
+        local_port: int,
+        tls: str,
+        certificate: Certificate | None = None,
+        local: Callable[[], str] = str,
     ) -> None:
         self.address = address
         self.port = port
@@ -171,4 +183,5 @@ class ClientConnection:
         self.local_port = local_port
         self.tls = tls
         self.certificate = certificate
+        self.local = local
         self.forward = b""

@@ -40,31 +40,31 @@ SOON = timedelta(days=14)
 """A warning is logged for a configured certificate that expires within this time."""
 
 
-def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> ServerIdentity:
-    """Return the certificate and key that the listener serves. ``state_dir`` must exist.
+def load_identities(
+    settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None
+) -> tuple[ServerIdentity, ...]:
+    """Return the certificates and keys that the listener serves, at least one. ``state_dir`` must exist.
 
     With ``acme_names``, that is the certificate that the gateway has got, and a self-signed one before it has got one.
 
-    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if there is
-    no usable certificate and key.
+    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if one of
+    them cannot be used.
     """
     moment = now() if now is not None else datetime.now(UTC)
     if settings.keystore is not None:
         key, chain = load_keystore(settings.keystore, settings.keystore_password)
-        return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
-    if settings.certificate is not None:
-        key_file = settings.private_key or settings.certificate
-        chain = load_chain(settings.certificate)
-        key = load_key(key_file, settings.private_key_password)
-        return _checked(key, chain, str(settings.certificate), str(key_file), moment)
-    if settings.private_key is not None:
+        return (_checked(key, chain, str(settings.keystore), str(settings.keystore), moment),)
+    if settings.certificate:
+        pairs = zip(settings.certificate, settings.private_key or settings.certificate, strict=True)
+        return tuple(_load_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
+    if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
     if settings.acme_names:
         got = got_identity(certificate_file(state_dir, settings.acme_names), moment)
         if got is not None:
-            return got
-        return self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet")
-    return self_signed_identity(state_dir, moment, settings.name)
+            return (got,)
+        return (self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet"),)
+    return (self_signed_identity(state_dir, moment, settings.name),)
 
 
 def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
@@ -76,6 +76,20 @@ def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
     except StartupError as problem:
         log.error("the certificate from the CA cannot be used, and is ordered again: {problem}", problem=str(problem))
         return None
+
+
+def load_client_identity(certificate: Path, key: Path | None) -> ServerIdentity:
+    """The certificate and key that the gateway shows to services, both in ``certificate`` if ``key`` is None.
+
+    Logs a warning about its dates. Raises `StartupError` with one line that names the file.
+    """
+    return _load_pair(certificate, key, None, datetime.now(UTC))
+
+
+def _load_pair(certificate: Path, key: Path | None, password: str | None, moment: datetime) -> ServerIdentity:
+    key_file = key or certificate
+    chain = load_chain(certificate)
+    return _checked(load_key(key_file, password), chain, str(certificate), str(key_file), moment)
 
 
 def _checked(

@@ -12,7 +12,6 @@ from typing import cast
 
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
@@ -20,8 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.connection_faults import reason_of
-from perimeter.net.contexts import client_certificate, verification_code
-from perimeter.net.contract import Reactor
+from perimeter.net.contexts import UNKNOWN_NAME, client_certificate, verification_code
+from perimeter.net.contract import Peer, Reactor
 from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.write_through import BytesLike, TransportPhase, WriteThrough, raise_lost
@@ -281,7 +280,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         self,
         sock: socket.socket,
         protocol: None,
-        peer: IPv4Address | IPv6Address,
+        peer: Peer,
         server: Accepting,
         sessionno: int,
         reactor: Reactor,
@@ -315,7 +314,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         reason = super()._handshake_failed(problem)
-        words = reason_of(problem)
+        words = UNKNOWN_NAME if self._tls.get_app_data() == UNKNOWN_NAME else reason_of(problem)
         self.server.handshakes.note(self._peer.host, words)
         if words not in ("http request", "https proxy request"):
             return reason
@@ -335,19 +334,48 @@ class TLSServerTransport(TLSTransport, ServerTransport):
             super().deadline_expired()
 
 
+class TLSEnded(error.ConnectionLost):
+    """The server has ended TLS with an alert, as it does after the handshake of TLS 1.3 if it misses a client certificate.
+
+    ``reason`` is OpenSSL's.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class TLSClientTransport(TLSTransport, ClientTransport):
     """A TLS connection to an upstream. ``connector`` is an attempt of `perimeter.net.connect`."""
+
+    def _read_problem(self, problem: Exception) -> Exception | None:
+        end = super()._read_problem(problem)
+        if end is CONNECTION_LOST and isinstance(problem, SSL.Error) and (reason := reason_of(problem)) not in _JUST_GONE:
+            return TLSEnded(reason)
+        return end
 
     def _connectDone(self) -> None:
         self.connected = 1
         self.setTcpNoDelay(True)
         self.setTcpKeepAlive(True)
         self.logstr = f"TLS,client,{self.realAddress[0]}"
+        if not self._introduced():
+            self.protocol = _HANDSHAKING
+            self.connectionLost(Failure(CONNECTION_LOST))
+            return
         self._start_tls(self.connector.secure(self.socket))
         self.startReading()
         problem = self._handshake()
         if problem is not None:
             self.connectionLost(Failure(problem))
+
+    def _introduced(self) -> bool:
+        """Send the preface, which the buffer of a new socket has room for. Returns whether it was sent."""
+        preface = self.connector.preface
+        try:
+            return not preface or self.socket.send(preface) == len(preface)
+        except OSError:
+            return False
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         super()._handshake_failed(problem)

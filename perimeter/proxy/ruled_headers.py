@@ -138,7 +138,7 @@ class RuledHeaders(HeaderRules):
 
 
 def header_rules(
-    edits: Edits, identity_names: Iterable[bytes], drop_method_overrides: bool, passes: bool, drop_cors: bool
+    edits: Edits, identity_names: Iterable[bytes], drop_method_overrides: bool, passes: bool, drop_cors: bool = False
 ) -> HeaderRules:
     """The rules of a route. A route without ``edits`` has the plain ones, which cost less."""
     if edits == Edits():

@@ -22,6 +22,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.errors import (
     BadRequest,
     Challenges,
+    CommandRefused,
     InvalidCredentialsRequest,
     LoginNeeded,
     LoginNeededBehindProxy,
@@ -135,6 +136,9 @@ class ForwardAuthTarget:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
         exchange.decision = admitted
+        asked = exchange.asked
+        if asked is not None and admitted.route.reads_only(admitted.principal, asked.method, admitted.address):
+            raise CommandRefused("a proxy asks without the body, which names the command")
         target = admitted.route.target
         if isinstance(target, LimitedTarget):
             target.count(admitted)

@@ -35,11 +35,12 @@ def crowd(count: int) -> list[str]:
 class LdapGatewayCase(GatewayCase):
     """Starts a directory and a gateway that uses it."""
 
-    def serve(self, entries: list[str], routes: str = "", authentication: str = "", extra: str = "") -> Gateway:
+    def serve(self, entries: list[str], routes: str = "", authentication: str = "", extra: str = "", ldap: str = "") -> Gateway:
         self.need("slapd", "ldapmodify")
         self.server = Slapd(self.directory(), entries)
         self.addCleanup(self.server.kill)
-        ldap = LDAP.format(port=self.server.port, people=PEOPLE, searcher=SEARCHER, password=SEARCHER_PASSWORD, groups=GROUPS)
+        place = {"port": self.server.port, "people": PEOPLE, "groups": GROUPS}
+        ldap = LDAP.format(**place, searcher=SEARCHER, password=SEARCHER_PASSWORD) + ldap
         service = self.upstream()
         self.service = service
         text = site(
@@ -78,6 +79,36 @@ class LoginTests(LdapGatewayCase):
         token = json.loads(self.get(gateway, "john", "pw", target="/token").body)["access_token"]
         with gateway.connect("http") as wire:
             self.assertEqual(wire.get("/", f"Authorization: Bearer {token}").status, 200)
+
+    def test_a_filter_of_the_operator_and_attributes_for_services(self) -> None:
+        ldap = """\
+user_filter = (&(objectClass=inetOrgPerson)(|(cn={username})(mail={username}))(!(title=closed)))
+role_filter = (&(objectClass=groupOfUniqueNames)(uniqueMember={dn}))
+attributes = mail, displayName
+"""
+        entries = [
+            person("john", "pw", "mail: john@example.org", line("displayName", "José")),
+            person("jane", "pw", "mail: jane@example.org", "title: closed"),
+            group("ops", "john"),
+        ]
+        routes = "request_headers =\n    set X-Mail %{attribute:mail}\n    set X-Name %{attribute:displayName}\n"
+        gateway = self.serve(entries, routes, ldap=ldap)
+        for name in ("john", "john@example.org"):
+            self.assertEqual(self.get(gateway, name, "pw").status, 200)
+            received = self.service.next()
+            told = [received.get(field) for field in ("x-auth-username", "x-auth-roles", "x-mail", "x-name")]
+            self.assertEqual(told, ["john", "ops", "john@example.org", "Jos%C3%A9"])
+        known = json.loads(self.get(gateway, "john", "pw", target="/whoami").body)
+        self.assertEqual(known["attributes"], {"mail": "john@example.org", "displayName": "José"})
+        for name in ("jane", "jane@example.org", "*", "john)(cn=*"):
+            self.assertEqual(self.get(gateway, name, "pw").status, 401, name)
+
+    def test_attack_140_two_names_of_a_user_are_counted_as_one(self) -> None:
+        entries = [person("john", "pw", "mail: john@example.org")]
+        gateway = self.serve(entries, ldap="user_id_attribute = cn, mail\n", authentication="lockout_after = 4\n")
+        names = ("john@example.org", "john@example.org", "john", "john@example.org", "john@example.org")
+        self.assertEqual([self.get(gateway, name, "wrong").status for name in names], [401] * 5)
+        self.assertEqual([self.get(gateway, name, "pw").status for name in ("john", "john@example.org")], [429, 429])
 
     def test_attack_15_what_a_directory_holds_makes_no_second_header_and_no_second_role(self) -> None:
         crlf = f"""\

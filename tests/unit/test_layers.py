@@ -21,7 +21,7 @@ FLOORS = (
     ("perimeter",),  # the version
     ("model",),
     ("errors",),
-    ("recent", "repeats", "fair_queue", "strict_json", "descriptors", "file_systems", "interpreter"),
+    ("recent", "repeats", "fair_queue", "strict_json", "json_prefix", "descriptors", "file_systems", "interpreter"),
     ("connection_faults", "limits"),
     ("offload", "workers"),
     ("config.language",),

@@ -65,6 +65,12 @@ class AuditSettings(Settings):
         "`yes` adds the id of the request to each line of the text formats, as the last column; lines in JSON always have it",
         default="no",
     )
+    command: bool = option(
+        BOOLEAN,
+        "`yes` adds the command that `audit_body` of the route finds, in quotes, to each line of the text formats, after all "
+        "columns except the id of the request; lines in JSON always have it",
+        default="no",
+    )
     roll: Roll | int = option(
         ROLL,
         "when to start a new file: `daily` (access.log is renamed to access.log.2026-11-22), or when it reaches a size "

@@ -61,7 +61,10 @@ def _listeners(config: SiteConfig, sections: Sections) -> None:
     for index, listener in enumerate(config.listeners):
         section = sections.listeners[index]
         for earlier in config.listeners[:index]:
-            if listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
+            if listener.socket_path or earlier.socket_path:
+                if listener.socket_path == earlier.socket_path:
+                    section.problem(its.interface, f"[listener {earlier.name}] has the same unix socket")
+            elif listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
                 section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
         if listener.serve is Serve.TOKENS and not config.authenticators:
             section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
@@ -120,6 +123,7 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     realms = [authenticator.realm for authenticator in config.authenticators]
     _realms_exist(section, its.allow, route.allow or (), realms)
     _realms_exist(section, its.deny, route.deny, realms)
+    _realms_exist(section, its.read_only, route.read_only, realms)
 
 
 def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], realms: Sequence[str]) -> None:
@@ -288,7 +292,7 @@ def _odd_methods(config: SiteConfig) -> list[str]:
     """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
     found = []
     for route in config.routes:
-        for option, rules in (("allow", route.allow or ()), ("deny", route.deny)):
+        for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
             for rule in (term for one in rules for term in one.terms):
                 if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
                     near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
@@ -337,4 +341,4 @@ def _metrics(config: SiteConfig) -> list[str]:
 
 def _reachable(listener: ListenerSettings) -> bool:
     """Whether other machines can connect."""
-    return not listener.interface or not ip_address(listener.interface).is_loopback
+    return not listener.socket_path and (not listener.interface or not ip_address(listener.interface).is_loopback)

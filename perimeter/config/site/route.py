@@ -25,9 +25,12 @@ from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, 
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.compression import RouteCompression
 from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
+from perimeter.config.site.maintenance import RouteMaintenance
 from perimeter.config.site.origins import ORIGINS
+from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
 from perimeter.config.site.route_cors import RouteCors
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
 from perimeter.config.site.route_host import ROUTE_HOSTS
@@ -69,7 +72,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders, RouteCors):
+class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance, RouteCors):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -236,11 +239,12 @@ class RouteSettings(RouteHeaders, RouteCors):
     def with_realms(self, realms: Collection[str]) -> RouteSettings:
         """The route whose rules know which of ``realms`` they name (`perimeter.config.site.rule.Rule.of_realms`)."""
         allow = None if self.allow is None else tuple(one.of_realms(realms) for one in self.allow)
-        return attrs.evolve(self, allow=allow, deny=tuple(one.of_realms(realms) for one in self.deny))
+        deny, read_only = (tuple(one.of_realms(realms) for one in rules) for rules in (self.deny, self.read_only))
+        return attrs.evolve(self, allow=allow, deny=deny, read_only=read_only)
 
     def compares(self, kind: RuleKind) -> bool:
-        """Whether a term of ``allow`` or ``deny`` is of ``kind``."""
-        return any(term.kind is kind for one in (*(self.allow or ()), *self.deny) for term in one.terms)
+        """Whether a term of ``allow``, ``deny`` or ``read_only`` is of ``kind``."""
+        return any(term.kind is kind for one in (*(self.allow or ()), *self.deny, *self.read_only) for term in one.terms)
 
     @property
     def sends_authorization(self) -> UpstreamAuthorization:
@@ -289,13 +293,13 @@ class RouteSettings(RouteHeaders, RouteCors):
         if IdentityForm.JWT in self.identity and self.sends_authorization != DROP:
             own = its.authorization if self.authorization != DROP else its.upstream_authorization
             section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
-        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else ())
+        self.check_bodies(section, self.auth is not Auth.REQUIRED)
+        self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else (), self.shared)
+        self.check_compression(section)
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
         self.check_cors(section, static=self.static is not None)
-        if self.shared and any(rule.name.lower().startswith("access-control-") for rule in self.response_headers):
-            section.problem(its.response_headers, "Access-Control-… is not allowed with cors, which decides about it")
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse(
                 [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
@@ -324,7 +328,7 @@ class RouteSettings(RouteHeaders, RouteCors):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

@@ -44,10 +44,10 @@ def _host(text: str, base: Path) -> str:
     return f"{checked_host(name)}:{int(port)}"
 
 
-_HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
+UPSTREAM_HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class RouteHeaders(Settings):
     """The options about headers. ``upstream_host`` is a host name with or without a port, or one of the two words."""
 
@@ -74,7 +74,7 @@ class RouteHeaders(Settings):
         default="off",
     )
     upstream_host: str = option(
-        _HOST,
+        UPSTREAM_HOST,
         "with `upstream`: what the service gets in `Host`: what the client sent (`as-sent`), the host of the upstream "
         "(`upstream`: its `server_name`, or the host and port that all of its servers have), or this name. "
         "`X-Forwarded-Host` always has what the client sent",
@@ -106,8 +106,13 @@ class RouteHeaders(Settings):
             parts.append(f"Host {self.upstream_host}")
         return "; ".join(parts)
 
-    def check_headers(self, section: Section, authorization: UpstreamAuthorization, identity: Iterable[str]) -> None:
-        """Report what contradicts ``authorization``, the other option about that header, and the names of identity headers."""
+    def check_headers(
+        self, section: Section, authorization: UpstreamAuthorization, identity: Iterable[str], shared: bool
+    ) -> None:
+        """Report what contradicts ``authorization``, the other option about that header, and the names of identity headers.
+
+        ``shared``: the gateway sets the headers of cross-origin resource sharing.
+        """
         its = attrs.fields(RouteHeaders)
         if self.upstream_authorization != DROP and authorization != DROP:
             section.problem(its.upstream_authorization, "is not allowed with authorization, which says what the service gets")
@@ -116,6 +121,8 @@ class RouteHeaders(Settings):
             for rule in rules:
                 if folded_name(rule.name) in names:
                     section.problem(option_of, f"{rule.name} is an identity header of the route: see identity")
+                if shared and folded_name(rule.name).startswith("access-control-"):
+                    section.problem(option_of, f"{rule.name} is not allowed with cors, which sets it")
 
 
 OF_SERVICES: Final = tuple(

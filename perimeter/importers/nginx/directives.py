@@ -33,7 +33,8 @@ TRANSLATED = frozenset(
         *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
-        *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify", "limit_req", "limit_conn"),
+        *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
+        *("limit_req", "limit_conn", "add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
     )
 )
 """Directives that other modules of the importer translate."""
@@ -82,6 +83,7 @@ _HARMLESS = frozenset(
         *("underscores_in_headers", "merge_slashes", "subrequest_output_buffer_size"),
         # TLS, without client certificates
         *("ssl_early_data", "ssl_stapling", "ssl_stapling_file", "ssl_stapling_responder", "ssl_stapling_verify"),
+        *("acme_issuer", "acme_certificate", "acme_shared_zone", "ssl_certificate_cache"),
         *("ssl_trusted_certificate", "ssl_buffer_size", "ssl_session_ticket_key", "ssl_conf_command", "ssl_password_file"),
         # connections to services
         *("proxy_bind", "proxy_cookie_domain", "proxy_cookie_path", "proxy_cookie_flags", "proxy_force_ranges"),
@@ -118,6 +120,7 @@ _OWN_WAY = frozenset(
         *("map_hash_bucket_size", "limit_req_zone", "limit_conn_zone", "proxy_cache_bypass", "proxy_no_cache"),
         *("proxy_max_temp_file_size", "proxy_temp_path", "proxy_headers_hash_max_size", "proxy_headers_hash_bucket_size"),
         *("client_body_buffer_size", "large_client_header_buffers", "client_header_buffer_size", "resolver_timeout"),
+        *("acme_shared_zone", "ssl_certificate_cache"),
     )
 )
 """Directives of which the gateway does the same in its own way, or which have no effect by themselves."""

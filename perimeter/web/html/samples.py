@@ -90,7 +90,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "refused_reload": "r",
         "sessions": 1,
         "workers": ({**_WORKER, "good": True, "state": "serving"}, {**_WORKER, "good": False, "state": "draining"}),
-        "listeners": ({"name": "https", "port": 443, "connections": 2},),
+        "listeners": ({"name": "https", "port": 443, "place": "port 443", "connections": 2},),
         "servers": (_SERVER, {**_SERVER, "up": False, "word": "down"}),
         "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),
     },
@@ -121,6 +121,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
             {
                 "name": "https",
                 "source": "site.pem",
+                "ordered": "certificate of gw.example (listener https): to be ordered",
                 "chain": ({"subject": "s", "issuer": "i", "since": "a", "until": "b", "state": "good", "left": "9 d"},),
             },
         ),

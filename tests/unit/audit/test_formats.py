@@ -138,6 +138,47 @@ class RequestIdTests(InZone):
         self.assertIsNone(json.loads(json_format(make_record()))["request_id"])
 
 
+class CommandTests(InZone):
+    """The column of ``command = yes``."""
+
+    def test_the_last_column_but_the_id(self) -> None:
+        self.zone("UTC0")
+        for command, shown in (
+            ("", b"-"),
+            ("CtsCmd:8", b'"CtsCmd:8"'),
+            ('a "b"\n\\', rb'"a \x22b\x22\x0a\x5c"'),
+            ("-", b'"-"'),
+            ("é\ud800", rb'"\xc3\xa9\xed\xa0\x80"'),
+            (TOKEN_PREFIX + "A" * 40, b'"perimeter_REDACTED"'),
+        ):
+            record = make_record(command=command, request_id=ID)
+            for kind in (AuditFormat.REACTOR, AuditFormat.COMBINED):
+                plain = line_format(kind)(record)
+                line = line_format(kind, command=True)(record)
+                self.assertEqual(line.count(b"\n"), 1)
+                self.assertEqual(line_format(kind, ["ref"], command=True)(record), line)
+                both = line_format(kind, request_id=True, command=True)(record)
+                self.assertEqual(both, line[:-1] + b" " + ID + b"\n")
+                for text, found in ((line, ""), (both, ID.decode())):
+                    parsed = parse_line(text)
+                    assert parsed is not None
+                    self.assertEqual(parsed.request_id, found)
+                    self.assertEqual(attrs.evolve(parsed, request_id=""), parse_line(plain))
+                if command != "é\ud800":
+                    self.assertEqual(line, plain[:-1] + b" " + shown + b"\n")
+
+    def test_json_always_has_it(self) -> None:
+        for command, shown in (
+            ("", None),
+            ("CtsCmd:8", "CtsCmd:8"),
+            ('"\n\ud800', '"\n\\ud800'),
+            (TOKEN_PREFIX + "A" * 40, "perimeter_REDACTED"),
+        ):
+            record = make_record(command=command)
+            self.assertEqual(line_format(AuditFormat.JSON, command=True)(record), json_format(record))
+            self.assertEqual(json.loads(json_format(record))["command"], shown)
+
+
 class JsonTests(InZone):
     def test_object(self) -> None:
         headers = make_headers(referer=b"https://gw/", user_agent=b"curl/8", authorization=b"Basic eHl6enk=", cookie=b"s=xyzzy")
@@ -173,6 +214,7 @@ class JsonTests(InZone):
                 "referer": "https://gw/",
                 "user_agent": "curl/8",
                 "request_id": "0af7651916cd43dd8448eb211c80319c",
+                "command": None,
             },
         )
 
@@ -221,7 +263,7 @@ class JsonTests(InZone):
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 27)
+        self.assertEqual(len(parsed), 28)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()

@@ -51,6 +51,22 @@ class ShowingTests(TestCase):
             ],
         )
 
+    def test_certificates_that_are_ordered(self) -> None:
+        several = [
+            {"names": ["gw.example", "www.example"], "listeners": ["https"], "renew": "2027-01-15T08:00:00Z", "fault": ""},
+            {"names": ["x.example"], "listeners": ["a", "b"], "renew": "", "fault": ""},
+            {"names": ["y.example"], "listeners": ["c"], "renew": "", "fault": "refused"},
+        ]
+        self.assertEqual(
+            lines(answer(orders=several), NOW)[-4:],
+            [
+                "ORDERED FOR              LISTENER  STATE",
+                "gw.example, www.example  https     renewed at 2027-01-15T08:00:00Z",
+                "x.example                a, b      to be ordered",
+                "y.example                c         failed",
+            ],
+        )
+
     def test_problems_come_first(self) -> None:
         problems = [
             {"subject": "audit", "name": "/log", "message": "full"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perimeter.auth.registry import installed_kinds
 from perimeter.doctor.finding import Finding
 from perimeter.doctor.subject import Subject, gateway_user
 from perimeter.run.build.inspection import inspected
+from tests.unit.doubles.gssapi import Gssapi
 
 SITE = """\
 [perimeter]
@@ -49,6 +51,13 @@ class ExaminedCase(TestCase):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(mode)
         return path
+
+    def with_tickets(self) -> str:
+        """The configuration with an authenticator for Kerberos tickets, and its keytab; ``gssapi`` is a double."""
+        gssapi = Gssapi()
+        self.patch(sys, "modules", {**sys.modules, "gssapi": gssapi, "gssapi.raw": gssapi})
+        self.file("http.keytab", "x")
+        return f"{SITE}\n[authenticator tickets]\ntype = kerberos\nkeytab = http.keytab\nkerberos_realm = EXAMPLE.ORG\n"
 
     def subject(self, text: str = SITE, **others: Any) -> Subject:
         found = inspected(self.file("site.ini", text), installed_kinds(), reactor)

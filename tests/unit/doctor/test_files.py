@@ -48,6 +48,12 @@ class PermissionTests(ExaminedCase):
         self.patch(self, "file", lambda name, content, mode=0o644: self.directory / name)
         self.assertEqual(self.seen(text), [("file-readable", "open", "site.ini")])
 
+    def test_a_keytab_that_others_may_read(self) -> None:
+        text = self.with_tickets()
+        self.assertEqual(self.seen(text), [])
+        (self.directory / "http.keytab").chmod(0o644)
+        self.assertEqual(self.seen(text), [("file-readable", "open", "http.keytab")])
+
     def test_what_others_may_change_or_replace(self) -> None:
         self.file("users.realm", "alice: {plain}horse-battery-staple\n", 0o602)
         self.file("access.log", "", 0o662)

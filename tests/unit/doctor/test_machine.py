@@ -40,6 +40,12 @@ class MachineTests(ExaminedCase):
         self.assertEqual((finding.name, finding.grade), (Name.CLOCK_FREE, Grade.SOON))
         self.assertIn(machine.synchronised(), (True, False, None))
 
+    def test_the_clock_with_kerberos(self) -> None:
+        (finding,) = machine.clock(self.subject(), kernel=False)
+        self.assertNotIn("Kerberos", finding.message)
+        (finding,) = machine.clock(self.subject(self.with_tickets()), kernel=False)
+        self.assertTrue(finding.message.endswith(", and all Kerberos tickets when it differs by five minutes"), finding.message)
+
     def test_files_from_the_future(self) -> None:
         subject = self.subject()
         path = self.file("state/state.db", "x")

@@ -23,6 +23,7 @@ ALLOWED = {
     "config.site.logging",
     "descriptors",
     "errors",
+    "limits.tables",
     "manager.*",
     "model.*",
     "net.binding",

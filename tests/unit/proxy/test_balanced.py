@@ -557,6 +557,15 @@ class FairTests(BalancedCase):
         self.assertEqual(len(self.busy()), 3, "the third client is served before the first client's second request")
         self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 1))
 
+    def test_a_place_stays_free_if_all_that_wait_have_their_share(self) -> None:
+        self.fair(4)
+        self.begin("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2")
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([3], 1))
+        self.under_way[2].reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 1))
+        self.under_way[0].reply(OK)
+        self.assertEqual((self.active(), len(self.site.pool.choice.queue)), ([2], 0))
+
     def test_all_that_wait_are_refused_when_no_server_is_left(self) -> None:
         self.fair(4, health_fall=1)
         self.begin(*["192.0.2.1"] * 4)

@@ -204,11 +204,11 @@ class RuledHeaderTests(unittest.TestCase):
         self.assertEqual(self.answer("Set-Cookie: a=b; Domain=example", edits=shared).get(b"set-cookie"), b"a=b; Domain=example")
 
     def test_a_route_without_rules_has_the_plain_ones(self) -> None:
-        self.assertIs(type(header_rules(Edits(), (), False, False)), HeaderRules)
-        self.assertIs(type(header_rules(Edits(strict=True), (), False, False)), RuledHeaders)
+        self.assertIs(type(header_rules(Edits(), (), False, False, False)), HeaderRules)
+        self.assertIs(type(header_rules(Edits(strict=True), (), False, False, False)), RuledHeaders)
         for edits in (Edits(), Edits(request=rules("set X-A a"))):
-            strict = header_rules(edits, (b"X-Who",), True, True)
+            strict = header_rules(edits, (b"X-Who",), True, True, False)
             lines = (b"authorization", b"x-who", b"x-http-method")
             self.assertEqual([strict._judge_request_name(name) for name in lines], [True, False, False])
-            lax = header_rules(edits, (), False, False)
+            lax = header_rules(edits, (), False, False, False)
             self.assertEqual([lax._judge_request_name(name) for name in lines], [False, True, True])

@@ -16,13 +16,18 @@ from perimeter.errors import Challenges
 from perimeter.gate.cors import Cors
 from perimeter.gate.routes import Route
 from perimeter.http.grammar import parse_block
+from perimeter.model import Principal
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
+from perimeter.proxy.forwarding import ProxyTarget
+from perimeter.proxy.headers import HeaderRules
+from perimeter.proxy.ruled_headers import RuledHeaders
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.upstream_tls import client_contexts
 from perimeter.run.build.upstreams import upstream_pools
+from perimeter.targets.commands import CommandTarget
 from perimeter.targets.preflight import PreflightTarget
 from perimeter.targets.slash import SlashTarget
 
@@ -78,6 +83,38 @@ class BuiltRouteTests(unittest.TestCase):
             ("path = /\nrewrite = /\n", False),
         ):
             self.assertEqual(isinstance(self.built(options).target, SlashTarget), expected, options)
+
+    def test_header_rules_are_those_of_the_route(self) -> None:
+        plain = self.built("path = /\n").target
+        assert isinstance(plain, ProxyTarget)
+        self.assertIs(type(plain.rules), HeaderRules)
+        for options, host in (
+            ("request_headers = set X-A a", b""),
+            ("response_headers = set X-A a", b""),
+            ("security_headers = strict", b""),
+            ("upstream_host = upstream", b"127.0.0.1:8081"),
+            ("upstream_host = App.internal", b"app.internal"),
+        ):
+            target = self.built(f"path = /\n{options}\n").target
+            assert isinstance(target, ProxyTarget)
+            self.assertIs(type(target.rules), RuledHeaders, options)
+            self.assertEqual(target.rules.host, host)
+            self.assertEqual(host in target.authorities, bool(host))
+
+    def test_a_header_that_is_filled_with_the_user_is_reserved(self) -> None:
+        for value, reserved in (("%{user}", True), ("x %{attribute:mail}", True), ("%{address}", False), ("x", False)):
+            target = self.built(f"path = /\nrequest_headers = set X-Mine {value}\n").target
+            assert isinstance(target, ProxyTarget)
+            self.assertIs(target.rules.reserved(b"x_mine"), reserved, value)
+
+    def test_commands(self) -> None:
+        self.assertIsNone(self.built("path = /\n").read_only)
+        route = self.built("path = /app\nrewrite = /\naudit_body = json:/a\nread_only = role:viewer\nread_only_commands = Ping\n")
+        assert isinstance(route.target, SlashTarget)
+        self.assertIsInstance(route.target._inner, CommandTarget)
+        self.assertTrue(route.reads_only(Principal("a", "local", ("viewer", "admin")), b"GET"))
+        self.assertFalse(route.reads_only(Principal("a", "local", ("admin",)), b"GET"))
+        self.assertFalse(route.reads_only(None, b"GET"))
 
     def test_pages_of_other_sites(self) -> None:
         route = self.built("path = /\n")

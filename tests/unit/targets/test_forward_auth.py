@@ -15,14 +15,18 @@ from twisted.internet.defer import Deferred
 from perimeter.config.site.rule import Rule
 from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, TooManyAttempts, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks
+from perimeter.gate.entry import within_rate
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.original import original
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.grammar import parse_block, parse_request
+from perimeter.limits.memory import LimitMemory
+from perimeter.limits.rates import RateLimit
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.targets.forward_auth import ENDPOINT, ForwardAuthTarget
+from perimeter.targets.limited import LimitedTarget, Limits
 from tests.unit.doubles.http_rig import Response
 from tests.unit.doubles.properties import reached, reaches
 from tests.unit.gate.test_gate import ALICE, ENDED, HTML, LOGIN, OF_ALICE, GateTestCase
@@ -81,6 +85,52 @@ def traefik(method: str, uri: str, host: str = "gw") -> tuple[str, ...]:
     return (f"X-Forwarded-Method: {method}", f"X-Forwarded-Host: {host}", f"X-Forwarded-Uri: {uri}")
 
 
+class LimitTests(ForwardAuthTestCase):
+    """Rates hold for the requests that a proxy asks about, each once; requests in flight are known to the proxy alone."""
+
+    def memory(self) -> LimitMemory:
+        memory = LimitMemory.private()
+        memory.buckets._clock = lambda: 10**12
+        return memory
+
+    def rate(self, word: str, burst: int) -> RateLimit:
+        memory = self.memory()
+        return RateLimit(
+            memory.buckets,
+            memory.secret,
+            place=word,
+            name=f"1/h per {word}",
+            word=word,
+            amount=1,
+            seconds=3600,
+            burst=burst,
+            count=lambda: self.counted.append(word),
+        )
+
+    def statuses(self, *clients: str) -> list[int]:
+        lines = "X-Original-URI: /limited", "Authorization: Bearer alice"
+        found = []
+        for client in clients:
+            answer = self.ask(ASK, *lines, f"X-Forwarded-For: {client}", gate=self.served, peer=PROXY).response()
+            found.append(answer.status)
+            self.last = answer
+        return found
+
+    def test_rates(self) -> None:
+        self.counted: list[str] = []
+        limits = Limits(self.site.reactor, self.site.deadlines, rates=(self.rate("user", 3),), timeout=1.0)
+        by_address = within_rate(self.rate("address", 2), by_address=True)
+        route = attrs.evolve(self.route("limited", "/limited", counting=(by_address,)), target=LimitedTarget(self.target, limits))
+        self.served = self.serving(route)
+        self.assertEqual(self.statuses(*["192.0.2.1"] * 3), [200, 200, 429])
+        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"address";q=2;w=7200')
+        self.assertEqual(self.statuses("192.0.2.2", "192.0.2.2", "192.0.2.3"), [200, 429, 429])
+        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"user";q=3;w=10800')
+        self.assertEqual(self.counted, ["address", "user", "user"])
+        self.assertEqual([(one.reason, one.route) for one in self.site.audit.records[-2:]], [("rate_exceeded", "limited")] * 2)
+        self.assertEqual(self.target.exchanges, [])
+
+
 class AuthorizationTests(ForwardAuthTestCase):
     """What the service gets in Authorization: the proxy sends what the answer has."""
 
@@ -103,6 +153,16 @@ class AuthorizationTests(ForwardAuthTestCase):
     def test_an_assertion(self) -> None:
         found = [self.sent(user, identity=IdentityProfile(audience="x")) for user in ("alice", None)]
         self.assertEqual(found, [(b"Bearer alice.for.x", False), (None, True)])
+
+
+class ReadOnlyTests(ForwardAuthTestCase):
+    def test_attack_114_a_proxy_asks_without_the_body(self) -> None:
+        """The command is in the body, which no question has: users who may only read are refused."""
+        for rule, status in ((Rule("user", "alice"), 403), (Rule("user", "bob"), 200), (Rule("method", "POST"), 403)):
+            gate = self.serving(self.route("r", "/", read_only=Policy(None, (rule,))))
+            for lines in (nginx("POST", "/x"), traefik("POST", "/x")):
+                self.answers(status, *lines, gate=gate)
+        self.assertEqual([record.reason for record in self.site.audit.records[:1]], ["command_refused"])
 
 
 class SessionTests(ForwardAuthTestCase):

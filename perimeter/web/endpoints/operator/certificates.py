@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from cryptography.x509 import Certificate
 
+from perimeter.acme.orders import orders
 from perimeter.config.site.token import Algorithm
 from perimeter.net.certificates import SOON
 from perimeter.web.endpoints.operator.section import Action, Asked, Section, moment
@@ -19,9 +20,17 @@ _SECONDS_A_DAY: Final = 86400
 async def _certificates(asked: Asked) -> Mapping[str, Any]:
     now = datetime.fromtimestamp(asked.gateway.seconds(), UTC)
     identities = asked.gateway.identities()
+    config = asked.gateway.assembly.config
+    found = await asked.gateway.offload.run(orders, config) if config.orders_certificates else ()
+    ordered = {name: one.text for one in found for name in one.listeners}
     return {
         "listeners": [
-            {"name": name, "source": identity.source, "chain": [_certificate(one, now) for one in identity.chain]}
+            {
+                "name": name,
+                "source": identity.source,
+                "ordered": ordered.get(name, ""),
+                "chain": [_certificate(one, now) for one in identity.chain],
+            }
             for name, several in identities.items()
             for identity in several
         ],

@@ -132,6 +132,13 @@ class HeaderOptionTests(SiteCase):
             self.assertEqual(self.faults(f"request_headers = {rules}"), [("request_headers", message, "")], rules)
         self.loaded("request_headers = add X-A a\n  add X-A b")
 
+    def test_cors_sets_its_own_headers(self) -> None:
+        page = "cors = https://a.test\n"
+        rule = "response_headers = set Access-Control-Allow-Origin *"
+        message = "Access-Control-Allow-Origin is not allowed with cors, which sets it"
+        self.assertEqual(self.faults(f"{page}{rule}"), [("response_headers", message, "")])
+        self.loaded(rule)
+
     def test_only_services_get_requests(self) -> None:
         message = "is only allowed with upstream"
         for option in ("request_headers = set X-A a", "upstream_host = x.test", "upstream_authorization = bearer x"):

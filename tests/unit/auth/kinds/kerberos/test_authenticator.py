@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from perimeter.auth.kinds.kerberos.authenticator import KerberosAuthenticator, KerberosFactory, KerberosSettings
+from perimeter.auth.kinds.kerberos.authenticator import KerberosAuthenticator, KerberosFactory
+from perimeter.auth.kinds.kerberos.settings import KerberosSettings
 from perimeter.auth.registry import authenticator_factories
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
