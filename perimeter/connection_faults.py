@@ -18,7 +18,7 @@ from twisted.internet import defer, error
 class Options:
     """What the options of a connection are called. ``plain`` is what to set if the server has no TLS; ``seconds`` the timeout.
 
-    ``name`` and ``timeout`` are "" if there is no such option.
+    ``name``, ``timeout``, ``certificate`` and ``pin`` are "" if there is no such option.
     """
 
     plain: str
@@ -26,6 +26,8 @@ class Options:
     name: str = ""
     timeout: str = ""
     seconds: float = 0.0
+    certificate: str = ""
+    pin: str = ""
 
 
 _NO_TLS = frozenset(
@@ -53,6 +55,20 @@ _SELF_SIGNED: Final = frozenset((18,))
 _UNKNOWN_CA: Final = frozenset((2, 19, 20, 21, 27))
 
 
+_OF_SOCKETS: Final = {
+    errno.ENOENT: "there is no socket with this path: is it running, and is the path right?",
+    errno.ECONNREFUSED: "nothing listens on this socket, which an earlier process may have left: is it running?",
+    errno.EACCES: (
+        "permission denied: the gateway's user needs write permission for the socket, and search permission (x) for the "
+        "directories above it"
+    ),
+    errno.EAGAIN: "it accepts no connections: its queue is full",
+    errno.ENOTSOCK: "this path is not a socket",
+    errno.EPROTOTYPE: "this socket is not for streams",
+}
+"""What the system says of a unix socket."""
+
+
 def handshake_fault(reason: str, code: int, options: Options) -> str:
     """What a failed TLS handshake with a server means. ``reason`` is OpenSSL's, ``code`` that of the verification (0: none)."""
     low = reason.lower()
@@ -68,9 +84,17 @@ def handshake_fault(reason: str, code: int, options: Options) -> str:
         return f"it closed the connection during the TLS handshake: it may not speak TLS on this port ({options.plain})"
     if low in _OLD:
         return f"it offers no TLS version from 1.2 on ({reason})"
-    if "certificate required" in low or "bad certificate" in low:
-        return f"it wants a client certificate, and the gateway has none ({reason})"
+    if "certificate required" in low or ("alert" in low and ("certificate" in low or "unknown ca" in low)):
+        return _wants_certificate(reason, options)
+    if low.startswith("no pinned key"):
+        return f"its public key is not one of those in {options.pin} ({reason})"
     return f"the TLS handshake failed: {reason}"
+
+
+def _wants_certificate(reason: str, options: Options) -> str:
+    if not options.certificate:
+        return f"it wants a client certificate, and the gateway has none ({reason})"
+    return f"it wants a client certificate of a CA that it trusts: set {options.certificate} to one ({reason})"
 
 
 def _certificate_fault(code: int, options: Options) -> str:
@@ -89,7 +113,13 @@ def _certificate_fault(code: int, options: Options) -> str:
 
 
 def connect_fault(problem: BaseException | None, options: Options) -> str:
-    """What ``problem``, one of `twisted.internet.error` or an `OSError`, means. Without the words of the exception in general."""
+    """What ``problem``, one of `twisted.internet.error` or an `OSError`, means. Without the words of the exception in general.
+
+    A connection to a unix socket (`perimeter.net.unix`) fails with the number of the system's error.
+    """
+    number = getattr(problem, "osError", None) or getattr(problem, "errno", None)
+    if number in _OF_SOCKETS and not isinstance(problem, error.ConnectionRefusedError):
+        return _OF_SOCKETS[number]
     if isinstance(problem, error.DNSLookupError | socket.gaierror):
         return "its name cannot be resolved: check the name, and the DNS of this machine (/etc/resolv.conf)"
     if isinstance(problem, error.ConnectionRefusedError):
@@ -100,7 +130,6 @@ def connect_fault(problem: BaseException | None, options: Options) -> str:
         return f"no answer{within}: a firewall may drop the packets, or the machine is down{more}"
     if isinstance(problem, error.NoRouteError):
         return "there is no network route to it"
-    number = getattr(problem, "osError", None) or getattr(problem, "errno", None)
     if number == errno.ENETUNREACH or number == errno.EHOSTUNREACH:
         return "there is no network route to it"
     if number in (errno.EMFILE, errno.ENFILE):

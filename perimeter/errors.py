@@ -87,15 +87,24 @@ class SignIn:
     user: str = ""
 
 
+@attrs.frozen
+class Page:
+    """A page of the operator or a built-in one: its body, and the header lines that go with it."""
+
+    lines: bytes
+    body: bytes
+
+
 class Refusal(PerimeterError):
     """A request that is answered with an error.
 
-    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot
-    be used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to
-    authenticate: the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one
-    header, for a proxy that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a
-    session for this request; empty if it cannot. ``sign_in`` is for the page that a browser shows. ``attempted_user`` is the
-    user name of a login that failed, as the client sent it: an unverified claim, which the logs show as such.
+    ``detail`` explains the refusal to the operator. ``retry_after`` is in seconds. ``close`` says that the connection cannot be
+    used for another request (the framing is in doubt). ``stranger`` says which challenges a client gets that has to authenticate:
+    the gate sets it according to the route, just before the answer is rendered. ``one_line`` puts them in one header, for a proxy
+    that asks on behalf of a client. ``login`` is the path of the login page, where the client can get a session for this request;
+    empty if it cannot. ``sign_in`` is for the page that a browser shows. ``attempted_user`` is the user name of a login that
+    failed, as the client sent it: an unverified claim, which the logs show as such. ``page`` is the operator's page for this
+    refusal alone.
     """
 
     status: ClassVar[int] = 500
@@ -107,6 +116,7 @@ class Refusal(PerimeterError):
     login: bytes = b""
     sign_in: SignIn | None = None
     attempted_user: str | None = None
+    page: Page | None = None
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         self.detail = detail
@@ -255,6 +265,14 @@ class Maintenance(Refusal):
     status = 503
     reason = "maintenance"
     phrase = "The service is closed for maintenance"
+
+
+class RouteMaintenance(Maintenance):
+    """The operator has closed the route for maintenance."""
+
+    def __init__(self, detail: str = "", *, page: Page | None = None, retry_after: int | None = None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.page = page
 
 
 class ShuttingDown(Refusal):

@@ -221,9 +221,9 @@ def _words(error: Exception) -> str:
         return str(error.detail or error.description or error.typ)
     if isinstance(error, errors.TimeoutError | requests.Timeout):
         return "the CA did not answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, requests.exceptions.SSLError) and "certificate verify failed" in str(error).lower():
         return "the certificate of the directory cannot be verified: see ca_certificate in [acme]"
-    if isinstance(error, requests.ConnectionError):
+    if isinstance(error, requests.ConnectionError):  # also a handshake that fails in another way
         return "no connection to the directory is possible"
     if isinstance(error, requests.RequestException):
         return str(error)

@@ -82,7 +82,7 @@ class Renewals:
         self._look_soon()
 
     def stop(self) -> None:
-        """Look no more. An order under way goes on in its thread, and no process shows its proofs any more."""
+        """Look no more. An order under way goes on in its thread until the process ends."""
         self._running = False
         self._cancel()
         if self._thread is not None:

@@ -17,6 +17,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -115,9 +116,20 @@ def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]
 def _target(route: RouteSettings, config: SiteConfig) -> str:
     if route.static is not None:
         return str(route.static)
-    servers = next(upstream.servers for upstream in config.upstreams if upstream.name == route.upstream)
-    places = ", ".join(server.url for server in servers)
-    return f"{route.upstream} ({places})" + (f" as {route.rewrite}" if route.rewrite else "")
+    upstream = next(one for one in config.upstreams if one.name == route.upstream)
+    places = ", ".join(server.url for server in upstream.servers)
+    text = f"{route.upstream} ({places}{_dialling(upstream)})" + (f" as {route.rewrite}" if route.rewrite else "")
+    return text + (f"; {', '.join(route.compression)}" if route.compression else "")
+
+
+def _dialling(upstream: UpstreamSettings) -> str:
+    """What connections to the servers have besides."""
+    words = (
+        f"PROXY {upstream.proxy_protocol}" if upstream.proxy_protocol else "",
+        "client certificate" if upstream.client_certificate else "",
+        "pinned" if upstream.pin else "",
+    )
+    return "".join(f"; {word}" for word in words if word)
 
 
 def _rules(route: RouteSettings) -> str:
@@ -126,10 +138,14 @@ def _rules(route: RouteSettings) -> str:
         ("deny", _terms(route.deny)),
         ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
+        ("maintenance, except from" if route.maintenance else "", _terms(route.maintenance_allow)),
         ("cors", ", ".join(route.cors)),
         ("within", ", ".join(route.limits_in_words)),
     ]
-    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
+    found = [f"{word} {terms}" for word, terms in parts if word and terms]
+    if route.maintenance and not route.maintenance_allow:
+        found.append("maintenance")
+    return "; ".join(found) or "-"
 
 
 def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:

@@ -70,7 +70,7 @@ def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ..
             continue
         first = protected[0]
         path = first.rewrite or prefix_of(first.path) or "/"
-        servers = [one for one in upstream.servers if one.scheme is not ServerScheme.SAMPLE]
+        servers = [one for one in upstream.servers if one.host]
         found += [Service(upstream, one, path, gateway, addresses.get(one.host, ())) for one in servers]
     return found
 

@@ -19,12 +19,14 @@ from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.renewed import renewed_files
+from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Server, Subject
 from perimeter.errors import StartupError
 from perimeter.net.certificates import DateFinding, date_findings, got_identity, load_identity
 from perimeter.net.contexts import ServerIdentity
 from perimeter.net.keystores import MAX_FILE_SIZE
+from perimeter.run.build.upstream_tls import client_identity
 
 SECONDS: Final = 3.0
 """Time for each step of a handshake."""
@@ -46,9 +48,7 @@ def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Findin
         return  # a fault of the configuration, which is reported as one
     if identity is None:
         return
-    for dated in date_findings(identity.chain, datetime.now(UTC)):
-        grade = Grade.FAILS if dated.unusable else Grade.SOON
-        yield Finding(Name.CERTIFICATE_EXPIRES, grade, place, f"{identity.source}: {_dated(dated)}", _RENEW)
+    yield from _dates(place, identity)
     yield from _weak(place, identity)
     yield from _incomplete(place, identity)
     if listener.serve is Serve.GATEWAY:
@@ -60,6 +60,22 @@ def _served(listener: ListenerSettings, state_dir: Path) -> ServerIdentity | Non
     if listener.acme_names:
         return got_identity(certificate_file(state_dir, listener.acme_names), datetime.now(UTC))
     return load_identity(listener, state_dir)
+
+
+def of_upstream(upstream: UpstreamSettings) -> Iterator[Finding]:
+    """The dates of the certificate that the gateway shows to the servers of an upstream. Reads files."""
+    try:
+        identity = client_identity(upstream)
+    except StartupError:
+        return  # a fault of the configuration, which is reported as one
+    if identity is not None:
+        yield from _dates(f"[upstream {upstream.name}]", identity)
+
+
+def _dates(place: str, identity: ServerIdentity) -> Iterator[Finding]:
+    for dated in date_findings(identity.chain, datetime.now(UTC)):
+        grade = Grade.FAILS if dated.unusable else Grade.SOON
+        yield Finding(Name.CERTIFICATE_EXPIRES, grade, place, f"{identity.source}: {_dated(dated)}", _RENEW)
 
 
 def _dated(dated: DateFinding) -> str:
@@ -146,9 +162,10 @@ def _names(place: str, identity: ServerIdentity, config: SiteConfig) -> Iterator
 
 
 def of_authorities(subject: Subject) -> Iterator[Finding]:
-    """The dates of the CA certificates that the configuration names, except those of listeners."""
+    """The dates of the CA certificates that the configuration names, not those of the gateway's own certificates."""
     own = {path for one in subject.config.listeners for path in (one.certificate, one.private_key, one.keystore)}
-    for path in sorted(renewed_files(subject.config) - own):
+    shown = {path for one in subject.config.upstreams for path in (one.client_certificate, one.client_key)}
+    for path in sorted(renewed_files(subject.config) - own - shown):
         for dated in date_findings(_certificates(path), datetime.now(UTC)):
             grade = Grade.FAILS if dated.unusable else Grade.SOON
             message = f"{path}: {_dated(dated)}: the gateway then refuses the certificates that it has issued"

@@ -116,6 +116,7 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
     config = subject.config
     servers = servers_of(config)[:MOST_SERVERS]
     named = {server.host: server for server in servers if server.by_system and not _is_address(server.host)}
+    upstreams = [one for one in config.upstreams if one.client_certificate is not None]
     listeners = [one for one in config.listeners if one.certificate or one.keystore or one.acme_names]
     whole: list[tuple[str, str, Callable[[Subject], Iterable[Finding]]]] = [
         ("permissions", "state_dir", files.state),
@@ -134,6 +135,7 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
         Look("interpreter", "", machine.interpreter),
         *(Look(name, part, partial(see, subject)) for name, part, see in whole),
         *(Look("certificates", one.name, partial(certificates.of_listener, subject, one)) for one in listeners),
+        *(Look("certificates", one.name, partial(certificates.of_upstream, one)) for one in upstreams),
         *([Look("authority", config.acme.directory, partial(authority.see, subject))] if config.orders_certificates else []),
         *(Look("names", host, partial(names.see, server)) for host, server in named.items()),
         *(Look("server-certificates", one.host, partial(certificates.of_server, one)) for one in servers if one.tls),

@@ -117,7 +117,7 @@ def servers_of(config: SiteConfig) -> list[Server]:
         )
         for upstream in config.upstreams
         for server in upstream.servers
-        if server.scheme is not ServerScheme.SAMPLE
+        if server.host
     ]
     for one in config.authenticators:
         found += _plugged(f"[authenticator {one.name}]", one.settings)

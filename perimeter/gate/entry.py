@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from perimeter.config.language.net_types import Network
-from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused
+from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused, Page, RouteMaintenance
 from perimeter.gate.cors import Cors, is_preflight
 from perimeter.gate.forwarded import in_networks
 from perimeter.gate.judged import Judged
@@ -30,6 +30,7 @@ def entry_rules(
     cors: Cors | None = None,
     preflights: bool = False,
     counting: tuple[EntryRule, ...] = (),
+    closed: EntryRule | None = None,
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked.
 
@@ -41,6 +42,8 @@ def entry_rules(
         rules.append(shared_with(cors))
     if networks:
         rules.append(from_networks(networks))
+    if closed is not None:
+        rules.append(closed)
     if max_body is not None:
         rules.append(up_to(max_body))
     if forwards_authorization:
@@ -77,6 +80,16 @@ def from_networks(networks: tuple[Network, ...]) -> EntryRule:
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
         if not in_networks(address, networks):
             raise NetworkRefused("the client's address is outside the networks of the route")
+
+    return check
+
+
+def maintenance(allowed: tuple[Network, ...], page: Page | None, retry_after: int | None) -> EntryRule:
+    """The route is closed, except for clients in ``allowed``."""
+
+    def check(exchange: Judged, head: RequestHead, address: str) -> None:
+        if not in_networks(address, allowed):
+            raise RouteMaintenance("the operator has closed the route (maintenance)", page=page, retry_after=retry_after)
 
     return check
 

@@ -250,6 +250,9 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         yield Step("authentication", "off, because of [perimeter] enabled = no")
         return
     settings = settings_of(config, route)
+    if settings is not None and settings.maintenance:
+        excepted = ", ".join(map(str, settings.maintenance_allow))
+        yield Step("maintenance", f"maintenance = yes: 503{f', except for clients in {excepted}' if excepted else ''}")
     yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
     if principal is not None:
         roles = ", ".join(principal.roles) or "none"

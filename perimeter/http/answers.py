@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 
-import attrs
-
 from perimeter.errors import (
     Challenges,
     CredentialsTooLarge,
@@ -23,8 +21,10 @@ from perimeter.errors import (
     Maintenance,
     MethodNotAllowed,
     MissingCredentials,
+    Page,
     RateExceeded,
     Refusal,
+    RouteMaintenance,
     SignIn,
 )
 from perimeter.http.request_ids import PLACE, id_in
@@ -38,14 +38,6 @@ _BEARER, _BASIC, _BOTH, _FIRST_HAND = Challenges
 _TO_LOGIN = b"Location: %b\r\nCache-Control: no-store\r\nVary: Sec-Fetch-Mode, Sec-Fetch-Dest, Accept, Cookie\r\n"
 _OF_PAGES = frozenset((b"origin", b"x-requested-with"))
 _JSON = b"Content-Type: application/json;charset=UTF-8\r\nCache-Control: no-store\r\nPragma: no-cache\r\n"
-
-
-@attrs.frozen
-class Page:
-    """An error page, built-in or the operator's: its body, and the header lines that go with it."""
-
-    lines: bytes
-    body: bytes
 
 
 class Answers:
@@ -119,9 +111,9 @@ class Answers:
                 return self._to_login(refusal)
             if not sent_by_page(headers):
                 login = b""
-        json_only = isinstance(refusal, Maintenance)
+        json_only = isinstance(refusal, Maintenance) and not isinstance(refusal, RouteMaintenance)
         html = prefers_html(headers) and not json_only
-        page = None if json_only else self._pages.get(refusal.status)
+        page = refusal.page or (None if json_only else self._pages.get(refusal.status))
         if page is not None and not prefers_json(headers):
             lines, body = self._challenge(refusal) + page.lines, page.body
         elif html and refusal.sign_in is not None:

@@ -216,7 +216,7 @@ class Draft:
         pages = [line.rpartition(" ")[2] for line in errors.options["page"].value.split("\n    ")]
         if not all(any(path == "/" or page == path or page.startswith(f"{path}/") for path in paths) for page in pages):
             setting = errors.options.pop("page")
-            errors.options[";page"] = attrs.evolve(setting, value=setting.value.replace("\n    ", "\n;    "))
+            errors.options[";page"] = setting
             self.remark(setting.origin or Note("", 0, ""), "no route serves the error page: it is a comment until there is one")
 
     def _missing(self, section: DraftSection, option: str, setting: Setting) -> None:
@@ -268,11 +268,17 @@ class Draft:
             if section.about:
                 lines.append(f"; {_CONTROL.sub('?', section.about)}")
             lines.append(f"{';' if dead else ''}[{section.header}]")
-            lines += [f"{name} = {setting.value}".replace("= \n", "=\n") for name, setting in section.options.items()]
+            lines += [_line(name, setting.value) for name, setting in section.options.items()]
             lines.append("")
         if self.remainder:
             lines += ["; Not translated:", *(f"; {note}" for note in self.remainder), ""]
         return "\n".join(lines)
+
+
+def _line(name: str, value: str) -> str:
+    """An option, or a comment of as many lines if its name begins with a semicolon."""
+    text = f"{name} = {value}".replace("= \n", "=\n")
+    return text.replace("\n    ", "\n;    ") if name.startswith(";") else text
 
 
 def _place(section: DraftSection) -> int:

@@ -20,21 +20,14 @@ from collections.abc import Callable
 from typing import Final
 
 from perimeter.limits.keys import Key
+from perimeter.limits.tables import BUCKET, BUCKET_SETS, BUCKET_WAYS
 
-SETS: Final = 8192
-WAYS: Final = 8
-"""Cells of a set."""
-CELL: Final = 3
-"""Words of a cell, of 8 bytes: the mark of its client, the time at which it is full, and the time that a whole bucket takes."""
-SIZE: Final = SETS * WAYS * CELL * 8
-"""Bytes of a table."""
-
-_FULL: Final = WAYS
-_WHOLE: Final = 2 * WAYS
+_FULL: Final = BUCKET_WAYS
+_WHOLE: Final = 2 * BUCKET_WAYS
 
 
 class Buckets:
-    """The buckets in ``words`` (64 bits each, `SIZE` bytes, 0 at first). ``clock`` returns nanoseconds."""
+    """The buckets in ``words`` (64 bits each, `BUCKETS_SIZE` bytes, 0 at first). ``clock`` returns nanoseconds."""
 
     def __init__(self, words: memoryview, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._words = words
@@ -65,10 +58,10 @@ class Buckets:
     def _find(self, key: Key, now: int) -> tuple[int, int]:
         """The cell of ``key``, or the one that it may take, and when its bucket is full: not before ``now``."""
         words = self._words
-        at = (key.at % SETS) * (WAYS * CELL)
-        found = words[at : at + WAYS * CELL].tolist()
+        at = (key.at % BUCKET_SETS) * (BUCKET_WAYS * BUCKET)
+        found = words[at : at + BUCKET_WAYS * BUCKET].tolist()
         try:
-            cell = found.index(key.mark, 0, WAYS)
+            cell = found.index(key.mark, 0, BUCKET_WAYS)
         except ValueError:
             return at + self._nearest(found, now), now
         return at + cell, max(now, found[_FULL + cell])
@@ -77,7 +70,7 @@ class Buckets:
     def _nearest(found: list[int], now: int) -> int:
         """The cell of a set whose bucket is nearest to full."""
         best, least = 0, float("inf")
-        for cell in range(WAYS):
+        for cell in range(BUCKET_WAYS):
             full = found[_FULL + cell]
             if full <= now:
                 return cell

@@ -9,15 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from threading import Lock
-from typing import Final
 
 from perimeter.limits.keys import Key
-
-SETS: Final = 1024
-WAYS: Final = 16
-"""Cells of a set."""
-SIZE: Final = SETS * WAYS * 2 * 8
-"""Bytes of the table of one process: each cell has the mark of a client, and the number of its requests."""
+from perimeter.limits.tables import FLIGHT_SETS, FLIGHT_WAYS
 
 
 class NoCell(Exception):
@@ -27,7 +21,7 @@ class NoCell(Exception):
 class Flights:
     """The requests in flight.
 
-    ``own`` is the table of this process (words of 64 bits, `SIZE` bytes), ``others`` returns those of the other processes.
+    ``own`` is the table of this process (words of 64 bits, `FLIGHTS_SIZE` bytes), ``others`` returns those of all others.
     """
 
     def __init__(self, own: memoryview, others: Callable[[], Iterable[memoryview]] = tuple) -> None:
@@ -38,37 +32,37 @@ class Flights:
     def begin(self, key: Key, most: int) -> bool:
         """Add a request, if there are fewer than ``most``. Raises `NoCell`. Returns whether it was added."""
         words = self._words
-        at = (key.at % SETS) * (2 * WAYS)
-        found = words[at : at + 2 * WAYS].tolist()
+        at = (key.at % FLIGHT_SETS) * (2 * FLIGHT_WAYS)
+        found = words[at : at + 2 * FLIGHT_WAYS].tolist()
         try:
-            cell = at + found.index(key.mark, 0, WAYS)
-            own = words[cell + WAYS]
+            cell = at + found.index(key.mark, 0, FLIGHT_WAYS)
+            own = words[cell + FLIGHT_WAYS]
         except ValueError:
             try:
-                cell, own = at + found.index(0, WAYS) - WAYS, 0
+                cell, own = at + found.index(0, FLIGHT_WAYS) - FLIGHT_WAYS, 0
             except ValueError:
                 raise NoCell from None
             words[cell] = key.mark
-        words[cell + WAYS] = own + 1
+        words[cell + FLIGHT_WAYS] = own + 1
         with self._barrier:  # an atomic operation: the processor has written the number before it reads those of the others
             pass
         if own + 1 + sum(_requests(table, at, key.mark) for table in self._others()) <= most:
             return True
-        words[cell + WAYS] = own
+        words[cell + FLIGHT_WAYS] = own
         return False
 
     def end(self, key: Key) -> None:
         """Remove a request that was added."""
         words = self._words
-        at = (key.at % SETS) * (2 * WAYS)
-        words[at + words[at : at + WAYS].tolist().index(key.mark) + WAYS] -= 1
+        at = (key.at % FLIGHT_SETS) * (2 * FLIGHT_WAYS)
+        words[at + words[at : at + FLIGHT_WAYS].tolist().index(key.mark) + FLIGHT_WAYS] -= 1
 
     def count(self, key: Key) -> int:
         """The requests of a client."""
-        at = (key.at % SETS) * (2 * WAYS)
+        at = (key.at % FLIGHT_SETS) * (2 * FLIGHT_WAYS)
         return sum(_requests(table, at, key.mark) for table in (self._words, *self._others()))
 
 
 def _requests(words: memoryview, at: int, mark: int) -> int:
-    found: list[int] = words[at : at + 2 * WAYS].tolist()
-    return found[WAYS + found.index(mark, 0, WAYS)] if mark in found[:WAYS] else 0
+    found: list[int] = words[at : at + 2 * FLIGHT_WAYS].tolist()
+    return found[FLIGHT_WAYS + found.index(mark, 0, FLIGHT_WAYS)] if mark in found[:FLIGHT_WAYS] else 0

@@ -7,9 +7,9 @@ import os
 
 import attrs
 
-from perimeter.limits import buckets, flights
 from perimeter.limits.buckets import Buckets
 from perimeter.limits.flights import Flights
+from perimeter.limits.tables import BUCKETS_SIZE, FLIGHTS_SIZE
 
 
 @attrs.frozen(eq=False)
@@ -23,7 +23,7 @@ class LimitMemory:
     @classmethod
     def private(cls) -> LimitMemory:
         """Memory of this process alone. It takes none before it is used."""
-        return cls(Buckets(_words(buckets.SIZE)), Flights(_words(flights.SIZE)), os.urandom(32))
+        return cls(Buckets(_words(BUCKETS_SIZE)), Flights(_words(FLIGHTS_SIZE)), os.urandom(32))
 
 
 def _words(size: int) -> memoryview:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
@@ -157,13 +157,21 @@ class ClientConnection:
     ``address`` is canonical text (see `canonical_address`), ``listener`` the section name of the listener that accepted the
     connection, ``tls`` the protocol version (``TLSv1.3``) or "" without TLS. ``certificate`` is the client's certificate if the
     listener asked for one and verified its chain, otherwise None. ``forward`` caches the header lines about this connection that
-    are sent upstream with each of its requests (`perimeter.proxy.headers`).
+    are sent upstream with each of its requests (`perimeter.proxy.headers`). ``local`` returns the address that the client
+    connected to, while the connection is open; "" if it is not known.
     """
 
-    __slots__ = ("address", "certificate", "forward", "listener", "local_port", "port", "tls")
+    __slots__ = ("address", "certificate", "forward", "listener", "local", "local_port", "port", "tls")
 
     def __init__(
-        self, address: str, port: int, listener: str, local_port: int, tls: str, certificate: Certificate | None = None
+        self,
+        address: str,
+        port: int,
+        listener: str,
+        local_port: int,
+        tls: str,
+        certificate: Certificate | None = None,
+        local: Callable[[], str] = str,
     ) -> None:
         self.address = address
         self.port = port
@@ -171,4 +179,5 @@ class ClientConnection:
         self.local_port = local_port
         self.tls = tls
         self.certificate = certificate
+        self.local = local
         self.forward = b""

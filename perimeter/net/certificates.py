@@ -53,10 +53,7 @@ def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[],
         key, chain = load_keystore(settings.keystore, settings.keystore_password)
         return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
     if settings.certificate is not None:
-        key_file = settings.private_key or settings.certificate
-        chain = load_chain(settings.certificate)
-        key = load_key(key_file, settings.private_key_password)
-        return _checked(key, chain, str(settings.certificate), str(key_file), moment)
+        return _load_pair(settings.certificate, settings.private_key, settings.private_key_password, moment)
     if settings.private_key is not None:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
     if settings.acme_names:
@@ -76,6 +73,20 @@ def got_identity(path: Path, now: datetime) -> ServerIdentity | None:
     except StartupError as problem:
         log.error("the certificate from the CA cannot be used, and is ordered again: {problem}", problem=str(problem))
         return None
+
+
+def load_client_identity(certificate: Path, key: Path | None) -> ServerIdentity:
+    """The certificate and key that the gateway shows to services, both in ``certificate`` if ``key`` is None.
+
+    Logs a warning about its dates. Raises `StartupError` with one line that names the file.
+    """
+    return _load_pair(certificate, key, None, datetime.now(UTC))
+
+
+def _load_pair(certificate: Path, key: Path | None, password: str | None, moment: datetime) -> ServerIdentity:
+    key_file = key or certificate
+    chain = load_chain(certificate)
+    return _checked(load_key(key_file, password), chain, str(certificate), str(key_file), moment)
 
 
 def _checked(

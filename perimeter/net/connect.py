@@ -5,6 +5,7 @@ The caller (`perimeter.proxy`) pools the connections and speaks HTTP on them.
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from perimeter.net.contract import Reactor
 from perimeter.net.tls import TLSClientTransport
 from perimeter.net.tls_records import PortableConnection
 from perimeter.net.transport import ClientTransport
+from perimeter.net.unix import UnixClientTransport
 
 
 class HandshakeFailed(ConnectError):
@@ -47,14 +49,15 @@ def connect(
     tls: ClientTLS | None,
     protocol_factory: Callable[[], IProtocol],
     timeout: float,
+    preface: bytes = b"",
 ) -> Deferred[IProtocol]:
-    """Connect to ``host`` (a name or an address) and fire with the connected protocol.
+    """Connect to ``host`` (a name, an address, or the path of a unix socket) and fire with the connected protocol.
 
-    ``timeout`` (seconds) covers everything: name resolution, all addresses, the handshake. Fails with one of
-    `twisted.internet.error`: ``ConnectionRefusedError`` (or another ``ConnectError``), ``DNSLookupError``, ``TimeoutError``, or
-    with `HandshakeFailed`. Cancelling closes the attempt under way.
+    ``preface`` is sent first, before TLS; a few hundred bytes at most. ``timeout`` (seconds) covers everything: name resolution,
+    all addresses, the handshake. Fails with one of `twisted.internet.error`: ``ConnectionRefusedError`` (or another
+    ``ConnectError``), ``DNSLookupError``, ``TimeoutError``, or with `HandshakeFailed`. Cancelling closes the attempt under way.
     """
-    return _Connecting(reactor, host, port, tls, protocol_factory, timeout).result
+    return _Connecting(reactor, host, port, tls, protocol_factory, timeout, preface).result
 
 
 @implementer(IResolutionReceiver)
@@ -62,11 +65,19 @@ class _Connecting:
     """One call of `connect`."""
 
     def __init__(
-        self, reactor: Reactor, host: str, port: int, tls: ClientTLS | None, factory: Callable[[], IProtocol], timeout: float
+        self,
+        reactor: Reactor,
+        host: str,
+        port: int,
+        tls: ClientTLS | None,
+        factory: Callable[[], IProtocol],
+        timeout: float,
+        preface: bytes,
     ) -> None:
         self.result: Deferred[IProtocol] = Deferred(self._cancelled)
         self.tls = tls
         self.factory = factory
+        self.preface = preface
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -76,7 +87,7 @@ class _Connecting:
         self._done = False
         self._deadline = reactor.seconds() + timeout
         self._timer: IDelayedCall = reactor.callLater(timeout, self._timed_out)
-        if isIPAddress(host) or isIPv6Address(host):
+        if host.startswith("/") or isIPAddress(host) or isIPv6Address(host):
             self._addresses.append(host)
             self._next(Failure(ConnectError()))
         else:
@@ -128,8 +139,10 @@ class _Connecting:
     # -- the end
 
     def _timed_out(self) -> None:
+        # a unix socket refuses connections while its queue is full, and the attempt is made again
+        full = errno.EAGAIN if self._host.startswith("/") else None
         self._drop_attempt()
-        self.finish(Failure(TimeoutError()))
+        self.finish(Failure(TimeoutError(full)))
 
     def _cancelled(self, result: Deferred[IProtocol]) -> None:
         self._drop_attempt()
@@ -169,8 +182,12 @@ class _Attempt:
         self._tls = connecting.tls
         self._factory = connecting.factory
         self._failure: Failure | None = None
-        transport: Callable[..., ClientTransport] = ClientTransport if self._tls is None else TLSClientTransport
-        self._transport = transport(address, port, None, self, reactor)
+        self.preface = connecting.preface
+        if address.startswith("/"):
+            self._transport: ClientTransport = UnixClientTransport(address, self, reactor)
+        else:
+            transport: Callable[..., ClientTransport] = ClientTransport if self._tls is None else TLSClientTransport
+            self._transport = transport(address, port, None, self, reactor)
 
     def drop(self) -> None:
         """Stop the attempt without reporting a result."""

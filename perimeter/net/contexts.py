@@ -6,9 +6,10 @@ Only TLS 1.2 and 1.3, only with forward secrecy and authenticated encryption, wi
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import attrs
 import service_identity
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL, crypto
 from service_identity import pyopenssl
 
+from perimeter.config.site.dialling import Pin
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError
 from perimeter.net.tls_records import FastConnection, PortableConnection
@@ -66,6 +69,18 @@ class ClientAuthentication:
     required: bool = False
 
 
+def _show(context: SSL.Context, identity: ServerIdentity) -> None:
+    """Let ``context`` show the certificate of ``identity``. Raises `StartupError`."""
+    try:
+        context.use_certificate(identity.chain[0])
+        for certificate in identity.chain[1:]:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as problem:
+        raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
+
+
 def _common(method: int) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -103,14 +118,7 @@ def _certified(identity: ServerIdentity) -> SSL.Context:
     """A server's context with a certificate and its key. Raises `StartupError` if OpenSSL cannot use them."""
     context = _common(SSL.TLS_SERVER_METHOD)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
-    try:
-        context.use_certificate(identity.chain[0])
-        for certificate in identity.chain[1:]:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
-        context.check_privatekey()
-    except (SSL.Error, TypeError) as problem:
-        raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
+    _show(context, identity)
     return context
 
 
@@ -224,11 +232,21 @@ class ClientTLS:
     """TLS of connections to an upstream. The certificate is verified for ``server_name`` (a DNS name or an IP address).
 
     The trusted CAs are those in ``ca_certificate`` (PEM), or those of the system if it is None. ``alpn`` lists the application
-    protocols to offer (RFC 7301). Raises `StartupError` if the file cannot be read.
+    protocols to offer (RFC 7301). ``identity`` is shown to a server that asks for a certificate. The certificate of the server
+    must also have one of the public keys ``pins``, unless there are none. Raises `StartupError` if the file cannot be read, or
+    the identity cannot be used.
     """
 
-    def __init__(self, server_name: str, ca_certificate: Path | None = None, alpn: Sequence[bytes] = (ALPN,)) -> None:
+    def __init__(
+        self,
+        server_name: str,
+        ca_certificate: Path | None = None,
+        alpn: Sequence[bytes] = (ALPN,),
+        identity: ServerIdentity | None = None,
+        pins: Collection[Pin] = (),
+    ) -> None:
         self.server_name = server_name
+        self.pins = frozenset(pins)
         self._address = _is_address(server_name)
         self._context = _common(SSL.TLS_CLIENT_METHOD)
         if ca_certificate is None:
@@ -238,6 +256,8 @@ class ClientTLS:
         self._context.set_verify(SSL.VERIFY_PEER, _note_fault)
         if alpn:
             self._context.set_alpn_protos(list(alpn))
+        if identity is not None:
+            _show(self._context, identity)
 
     def connection(self, sock: socket.socket | None) -> PortableConnection:
         """Return a TLS connection on a connected socket (None: on memory buffers). The handshake has not begun."""
@@ -255,7 +275,18 @@ class ClientTLS:
             check(connection, self.server_name)
         except (service_identity.VerificationError, service_identity.CertificateError):
             return f"the certificate is not for {self.server_name}"
+        if self.pins:
+            certificate = connection.get_peer_certificate(as_cryptography=True)
+            found = None if certificate is None else public_key_pin(certificate)
+            if found not in self.pins:
+                return f"no pinned key: the server has {found}"
         return ""
+
+
+def public_key_pin(certificate: x509.Certificate) -> Pin:
+    """The pin of the public key of ``certificate`` (RFC 7469, section 2.4)."""
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return Pin(hashlib.sha256(key).digest())
 
 
 def _is_address(name: str) -> bool:

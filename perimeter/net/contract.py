@@ -99,3 +99,6 @@ class AcceptedTransport(Transport, Protocol):
 
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client's address, in canonical form."""
+
+    def local_address(self) -> str:
+        """The address that the client connected to, in canonical form."""

@@ -335,19 +335,48 @@ class TLSServerTransport(TLSTransport, ServerTransport):
             super().deadline_expired()
 
 
+class TLSEnded(error.ConnectionLost):
+    """The server has ended TLS with an alert, as it does after the handshake of TLS 1.3 if it misses a client certificate.
+
+    ``reason`` is OpenSSL's.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class TLSClientTransport(TLSTransport, ClientTransport):
     """A TLS connection to an upstream. ``connector`` is an attempt of `perimeter.net.connect`."""
+
+    def _read_problem(self, problem: Exception) -> Exception | None:
+        end = super()._read_problem(problem)
+        if end is CONNECTION_LOST and isinstance(problem, SSL.Error) and (reason := reason_of(problem)) not in _JUST_GONE:
+            return TLSEnded(reason)
+        return end
 
     def _connectDone(self) -> None:
         self.connected = 1
         self.setTcpNoDelay(True)
         self.setTcpKeepAlive(True)
         self.logstr = f"TLS,client,{self.realAddress[0]}"
+        if not self._introduced():
+            self.protocol = _HANDSHAKING
+            self.connectionLost(Failure(CONNECTION_LOST))
+            return
         self._start_tls(self.connector.secure(self.socket))
         self.startReading()
         problem = self._handshake()
         if problem is not None:
             self.connectionLost(Failure(problem))
+
+    def _introduced(self) -> bool:
+        """Send the preface, which the buffer of a new socket has room for. Returns whether it was sent."""
+        preface = self.connector.preface
+        try:
+            return not preface or self.socket.send(preface) == len(preface)
+        except OSError:
+            return False
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         super()._handshake_failed(problem)

@@ -54,6 +54,9 @@ class Accepting(Protocol):
 class Connector(Protocol):
     """An attempt to connect, as a client transport uses it (`perimeter.net.connect`)."""
 
+    preface: bytes
+    """Bytes that are sent first, before TLS."""
+
     def secure(self, sock: socket.socket) -> PortableConnection:
         """Return the TLS connection. The handshake has not begun."""
 
@@ -106,6 +109,10 @@ class ServerTransport(WriteThrough, tcp.Server):
     def getPeer(self) -> IPv4Address | IPv6Address:
         """The client's address, in canonical form."""
         return self._peer
+
+    def local_address(self) -> str:
+        """The address that the client connected to, in canonical form."""
+        return canonical_address(str(self.socket.getsockname()[0]))
 
     def _postLoseConnection(self) -> Exception | None:
         if self._read_closed or not self._linger():
@@ -185,6 +192,7 @@ class ClientTransport(WriteThrough, tcp.Client):
         self.setTcpKeepAlive(True)
         self._attach(self.socket.send, self.socket.recv)
         self.startReading()
+        self.write(self.connector.preface)
         self.connector.established(self)
 
     def getHost(self) -> IAddress:

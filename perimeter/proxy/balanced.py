@@ -29,10 +29,15 @@ _HASH = Method.HASH
 
 
 def proxy_target(pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
-    """The target of the routes to ``pool``. Requests to a single server, without options for it, take a shorter way."""
+    """The target of the routes to ``pool``."""
+    return ProxyTarget(pool, rules, forwarding_of(pool))
+
+
+def forwarding_of(pool: UpstreamPool) -> type[Forwarding]:
+    """The class of requests to ``pool``. Those to a single server, without options for it, take a shorter way."""
     if pool.choice.shares is not None:
-        return ProxyTarget(pool, rules, FairForwarding)
-    return ProxyTarget(pool, rules, Forwarding if pool.plain else BalancedForwarding)
+        return FairForwarding
+    return Forwarding if pool.plain else BalancedForwarding
 
 
 def hashed(balance: Balance, head: RequestHead, decision: Admitted) -> bytes:

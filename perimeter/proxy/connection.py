@@ -29,7 +29,9 @@ from perimeter.http.h1.heads import HeadMemory
 from perimeter.model import Field, ResponseHead
 from perimeter.net.contract import Transport
 from perimeter.net.deadlines import Deadlines
+from perimeter.net.tls import TLSEnded
 from perimeter.net.turns import Turns
+from perimeter.proxy.faults import ended_fault
 from perimeter.proxy.reply import ReplyPhase, ReplyReceiver, Sending
 
 #: Limits of an upstream's response head (bytes, header lines), and of the informational responses before it.
@@ -82,6 +84,8 @@ class UpstreamConnection(TwistedProtocol):
     """One connection. It serves a receiver, or its owner keeps it."""
 
     transport: Transport  # type: ignore[assignment]
+    fault = ""
+    """Why the server has ended TLS, if it has."""
     idle_since: float
     """The time when it last became idle (seconds)."""
     # of the request that it serves, set by `begin`
@@ -376,6 +380,8 @@ class UpstreamConnection(TwistedProtocol):
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
+        if isinstance(reason.value, TLSEnded):
+            self.fault = ended_fault(reason.value.reason)
         clean = reason.check(ConnectionDone) is not None
         if clean and self._reader is not None and self._reader.end():
             receiver.reply_end(())

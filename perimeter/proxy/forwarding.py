@@ -27,6 +27,7 @@ from perimeter.model import EarlyEnd, Field, HeaderBlock, ResponseHead, Version
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.faults import connection_fault
 from perimeter.proxy.headers import HeaderRules, announced_prefix, relayed_host, request_head
+from perimeter.proxy.introduction import introduction
 from perimeter.proxy.mapping import map_back
 from perimeter.proxy.pool import PooledServer, UpstreamPool
 
@@ -49,6 +50,8 @@ class ProxyTarget:
         #: the authorities that this upstream may use in URLs that refer to itself
         self.authorities = (*(_authority(server) for server in pool.settings.servers), *([rules.host] if rules.host else []))
         self.fallback_host = _authority(first)
+        #: what a connection for a client begins with
+        self.introduce = introduction(pool.settings.proxy_protocol)
 
     def handle(self, exchange: Exchange) -> None:
         """Send the exchange's request to the upstream. Raises `LoopDetected` if it has passed too many gateways."""
@@ -57,9 +60,15 @@ class ProxyTarget:
 
 def _authority(server: ServerSettings) -> bytes:
     """The authority of a server in a URL."""
+    if server.path:
+        return server.authority.encode("ascii")
     host = f"[{server.host}]" if ":" in server.host else server.host
     default = {"http": 80, "https": 443}.get(server.scheme)
     return (host if server.port in (0, default) else f"{host}:{server.port}").lower().encode("ascii")
+
+
+def _destination(server: ServerSettings) -> str:
+    return server.path or f"{server.host}:{server.port}"
 
 
 #: Schemes of credentials that hold for one request.
@@ -162,7 +171,7 @@ class Forwarding:
         self._fresh = True
         server = self._server
         pool = self._target.pool
-        attempt = pool.connect(server)
+        attempt = pool.connect(server, preface=self._target.introduce(self._exchange.connection, self._decision.address))
 
         def connected(connection: UpstreamConnection) -> None:
             self._connecting = None
@@ -178,7 +187,7 @@ class Forwarding:
                 return
             fault = connection_fault(failure.value, pool.settings.connect_timeout)
             pool.choice.unreachable(server, fault)
-            detail = f"upstream {pool.name}: cannot connect to {server.settings.host}:{server.settings.port}: {fault}"
+            detail = f"upstream {pool.name}: cannot connect to {_destination(server.settings)}: {fault}"
             self._not_connected(UpstreamTimeout(detail) if failure.check(ConnectTimeout) else UpstreamUnreachable(detail))
 
         # Before the callbacks, because the attempt may end at once, and the next attempt then replaces it.
@@ -367,7 +376,7 @@ class Forwarding:
 
     def reply_lost(self, clean: bool, seen: bool) -> None:
         """The upstream closed the connection before the response was complete. Send the request again if that is safe."""
-        self._connection = None
+        connection, self._connection = self._connection, None
         exchange = self._exchange
         if exchange.tunnel:
             exchange.tunnel_close(None if clean else EarlyEnd.UPSTREAM_ABORTED)
@@ -376,12 +385,9 @@ class Forwarding:
         elif seen:
             self._unanswered(UpstreamBadReply(f"upstream {self._target.name}: closed in the middle of the response head"))
         elif self._fresh or self._body_taken or exchange.head.method not in _IDEMPOTENT:
-            name = self._target.name
-            self._unanswered(
-                UpstreamUnreachable(
-                    f"upstream {name}: it closed the connection before it answered: it may have failed, or servers may need https://"
-                )
-            )
+            fault = "" if connection is None else connection.fault
+            why = fault or "it closed the connection before it answered: it may have failed, or servers may need https://"
+            self._unanswered(UpstreamUnreachable(f"upstream {self._target.name}: {why}"))
         else:
             self._connect()
 

@@ -27,6 +27,7 @@ from perimeter.proxy.connection import ConnectionOwner, UpstreamConnection
 from perimeter.proxy.counts import UpstreamCounts
 from perimeter.proxy.faults import connection_fault
 from perimeter.proxy.health import GOOD_STATES, ServerHealth, ServerState
+from perimeter.proxy.introduction import of_no_client
 
 _PROBATION = 1.0
 """Seconds after its first response for which a connection does not count as reliable."""
@@ -36,11 +37,17 @@ class Dial(Protocol):
     """Opens a connection to one server within ``timeout`` seconds, TLS handshake included."""
 
     def __call__(
-        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
+        self,
+        server: ServerSettings,
+        factory: Callable[[], UpstreamConnection],
+        timeout: float,
+        address: str = "",
+        preface: bytes = b"",
     ) -> Deferred[UpstreamConnection]:
         """Fire with the connected protocol. Fails like `perimeter.net.connect.connect`.
 
-        ``address`` is used instead of a look-up of the server's host. The certificate must have the name of the host.
+        ``preface`` is sent first. ``address`` is used instead of a look-up of the server's host. The certificate must have the
+        name of the host.
         """
 
 
@@ -75,9 +82,10 @@ class PooledServer(BalancedServer):
         self.connections.add(connection)
 
     def released(self, connection: UpstreamConnection) -> None:
-        """See `ConnectionOwner`. Keeps the connection, unless ``keepalive`` connections are idle already."""
+        """See `ConnectionOwner`. Keeps the connection, unless ``keepalive`` connections are idle already, or the
+        connection is introduced as that of one client."""
         pool = self._pool
-        if pool.closed or self.gone or pool.idle_count >= pool.settings.keepalive:
+        if pool.closed or self.gone or pool.idle_count >= pool.keepalive:
             connection.close()
         else:
             pool.idle_count += 1
@@ -146,6 +154,10 @@ class UpstreamPool:
         self.choice = ServerChoice(settings, servers, limit, deadlines, clock, counts or UpstreamCounts())
         #: all requests go to one server at once, without choice and health
         self.plain = len(servers) == 1 and limit is None and not (settings.health or settings.retries or settings.looks_up)
+        #: how many idle connections are kept: none that begins with the address of one client
+        self.keepalive = settings.keepalive if settings.proxy_protocol is None else 0
+        #: what a connection begins with that is for no client
+        self._own_preface = of_no_client(settings.proxy_protocol)
         self._dial = dial
         #: servers whose addresses are gone, and which still have requests
         self._gone: list[PooledServer] = []
@@ -186,10 +198,16 @@ class UpstreamPool:
                 return connection
         return None
 
-    def connect(self, server: PooledServer, owner: ConnectionOwner | None = None) -> Deferred[UpstreamConnection]:
-        """Open a connection to ``server``. It belongs to ``server``, or to another ``owner``."""
+    def connect(
+        self, server: PooledServer, owner: ConnectionOwner | None = None, preface: bytes | None = None
+    ) -> Deferred[UpstreamConnection]:
+        """Open a connection to ``server``. It belongs to ``server``, or to another ``owner``.
+
+        ``preface`` names the client that it is for (`perimeter.proxy.introduction`); None if it is for none.
+        """
         timeout = self.settings.connect_timeout
-        return self._dial(server.settings, lambda: UpstreamConnection(owner or server), timeout, server.address)
+        first = self._own_preface if preface is None else preface
+        return self._dial(server.settings, lambda: UpstreamConnection(owner or server), timeout, server.address, first)
 
     # -- its servers
 

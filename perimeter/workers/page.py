@@ -16,7 +16,7 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import Final
 
-from perimeter.limits import buckets, flights
+from perimeter.limits.tables import BUCKETS_SIZE, FLIGHTS_SIZE
 
 SLOTS: Final = 128
 """Rows of a page. An upgrade needs two for each worker for a short time, so a gateway has half as many workers at most."""
@@ -36,7 +36,7 @@ _BUCKETS: Final = 16 * 1024
 """Where the token buckets begin. What can be cleared alone begins at a page of the system's memory."""
 _FLIGHTS: Final = 2 * 1024 * 1024
 """Where the tables of requests in flight begin, one for each slot."""
-_SIZE: Final = _FLIGHTS + SLOTS * flights.SIZE
+_SIZE: Final = _FLIGHTS + SLOTS * FLIGHTS_SIZE
 
 
 class SlotState(IntEnum):
@@ -152,8 +152,8 @@ class SharedPage:
         #: 32 random bytes that only the processes of this gateway have, for digests in their messages
         self.secret = self._map[_ROWS : _ROWS + _SECRET]
         #: the words of all token buckets, and of the requests in flight of each slot
-        self.buckets = self._part(_BUCKETS, buckets.SIZE)
-        self.flights = tuple(self._part(_FLIGHTS + number * flights.SIZE, flights.SIZE) for number in range(SLOTS))
+        self.buckets = self._part(_BUCKETS, BUCKETS_SIZE)
+        self.flights = tuple(self._part(_FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE) for number in range(SLOTS))
         self.slots = tuple(Slot(self._words, number) for number in range(SLOTS))
 
     @classmethod
@@ -169,7 +169,7 @@ class SharedPage:
         start = number * _WORDS
         for word in range(_WORDS):
             self._words[start + word] = 0
-        self._map.madvise(mmap.MADV_REMOVE, _FLIGHTS + number * flights.SIZE, flights.SIZE)
+        self._map.madvise(mmap.MADV_REMOVE, _FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE)
         self.slots[number].state = state
 
     def flights_of_others(self, number: int) -> list[memoryview]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import stat
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from perimeter.net.contexts import dns_names
 from tests.integration.harness import Gateway, GatewayCase, eventually
+from tests.integration.netkit import identity, pem
 from tests.integration.pebble import Pebble
 from tests.integration.ports import free_port
 from tests.integration.test_operator import Ran
@@ -111,18 +114,21 @@ class OrderTests(GatewayCase):
         age = self.record(gateway)["renew_at"] - old.not_valid_before_utc.timestamp()
         self.assertTrue(0.5 < age / life < 0.8, age / life)
         self.assertTrue(any("acme-challenge" in line for line in gateway.audit()), "the CA is in the audit log")
+        plain = self.connect(gateway, "http").get("/.well-known/acme-challenge/other", host=NAME)
+        self.assertEqual(plain.status, 301, "what is not pending goes where it always goes")
         checked = Ran("check", "--config", str(gateway.config))
         self.assertIn(f"certificate of {NAME}, {OTHER} (listener https): to be renewed at ", checked.output)
         status = Ran("status", "--config", str(gateway.config))
         self.assertEqual(status.status, 0, status.output)
         self.assertIn("renewed at", status.output)
 
-        if "renewalInfo" not in self.pebble.directory():
-            self.skipTest("this Pebble has no renewal information; install Go to build a newer one")
-        now = datetime.now(UTC)
-        window = [(now - timedelta(hours=hours)).isoformat() for hours in (2, 1)]
-        self.pebble.suggest(old.public_bytes(Encoding.PEM).decode(), *window)
-        (state / f"{NAME}.json").write_text(json.dumps({**self.record(gateway), "ask_at": 0, "ordered_at": 0}))
+        changed: dict[str, float] = {"renew_at": 1}
+        if "renewalInfo" in self.pebble.directory():  # Debian's Pebble is older
+            now = datetime.now(UTC)
+            window = [(now - timedelta(hours=hours)).isoformat() for hours in (2, 1)]
+            self.pebble.suggest(old.public_bytes(Encoding.PEM).decode(), *window)
+            changed = {"ask_at": 0, "ordered_at": 0}
+        (state / f"{NAME}.json").write_text(json.dumps({**self.record(gateway), **changed}))
         gateway.reload()
         eventually(lambda: served(self.https).serial_number != old.serial_number, "the renewed certificate", 40)
         self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
@@ -143,6 +149,31 @@ class OrderTests(GatewayCase):
         self.await_certificate(NAME)
         for _ in range(10):
             self.assertEqual(self.trusted(gateway).get("/").body, b"hello")
+
+    def test_stop_while_the_ca_is_silent(self) -> None:
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        silent.settimeout(20)
+        text = SITE.format(
+            workers=1,
+            http=free_port(),
+            https=free_port(),
+            names=NAME,
+            directory=f"https://127.0.0.1:{silent.getsockname()[1]}/dir",
+            ca="ca.pem",
+            acme="",
+        )
+        gateway = self.gateway(text, {"html/index.html": "hello", "ca.pem": pem(identity("localhost").chain[0])})
+        silent.accept()[0].close()
+        gateway.await_log("no new certificate for")
+        self.assertIn("no connection to the directory", gateway.log)
+        (gateway.directory / "state" / "acme" / f"{NAME}.json").unlink()
+        gateway.reload()
+        connection = silent.accept()[0]
+        self.addCleanup(connection.close)
+        began = time.monotonic()
+        gateway.stop()
+        self.assertLess(time.monotonic() - began, 4.0)
 
     def test_name_that_the_ca_refuses(self) -> None:
         gateway = self.stage(domainBlocklist=[NAME])

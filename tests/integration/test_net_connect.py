@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.threads import deferToThread
 
 from perimeter.errors import StartupError
 from perimeter.net.connect import HandshakeFailed, connect
-from perimeter.net.contexts import ClientTLS, ServerContexts
+from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, public_key_pin
+from perimeter.net.tls import TLSEnded
+from perimeter.proxy.faults import connection_fault, ended_fault
 from tests.integration.netkit import NetTestCase, Remembering, eventually, identity, pause, pem
 
 CA = identity("CA", ca=True, common="CA")
@@ -249,6 +254,135 @@ class ConnectTests(NetTestCase):
         dialled = self.dial("127.0.0.1", stalled.getsockname()[1], ClientTLS("127.0.0.1", self.ca), timeout=0.2)
         await self.assertFailure(dialled, TimeoutError)
         self.assertEqual(self.timers(), 0)
+
+    # -- what is sent first
+
+    async def test_the_preface_comes_before_everything(self) -> None:
+        _, port = self.serve(echo)
+        client = await connect(reactor, "127.0.0.1", port, None, self.client, 10.0, b"PROXY UNKNOWN\r\n")
+        client.transport.write(b"hello")
+        await client.until(20)
+        self.assertEqual(bytes(client.received), b"PROXY UNKNOWN\r\nhello")
+
+    async def test_the_preface_comes_before_tls(self) -> None:
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.sockets.append(listening)
+        tls = ClientTLS("127.0.0.1", self.ca)
+        dialled = connect(reactor, "127.0.0.1", listening.getsockname()[1], tls, self.client, 10.0, b"PROXY UNKNOWN\r\n")
+        listening.settimeout(5)
+        peer, _ = await deferToThread(listening.accept)
+        self.sockets.append(peer)
+        peer.settimeout(5)
+        data = await deferToThread(peer.recv, 17, socket.MSG_WAITALL)
+        self.assertEqual(data, b"PROXY UNKNOWN\r\n\x16\x03")
+        dialled.cancel()
+        await self.assertFailure(dialled, CancelledError)
+
+    # -- unix sockets
+
+    def listening_on(self, backlog: int = 10) -> str:
+        """The path of a unix socket."""
+        directory = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, directory)
+        path = f"{directory}/socket"
+        listening = socket.socket(socket.AF_UNIX)
+        self.sockets.append(listening)
+        listening.bind(path)
+        listening.listen(backlog)
+        listening.settimeout(5)
+        return path
+
+    async def test_unix_socket(self) -> None:
+        path = self.listening_on()
+        client = await connect(reactor, path, 0, None, self.client, 10.0, b"first ")
+        self.assertEqual((client.transport.getPeer().name, client.transport.getHost().name), (path.encode(), None))
+        peer, _ = self.sockets[-1].accept()
+        self.sockets.append(peer)
+        peer.settimeout(5)
+        client.transport.write(b"hello")
+        self.assertEqual(await deferToThread(peer.recv, 11, socket.MSG_WAITALL), b"first hello")
+        await deferToThread(peer.sendall, b"x" * 300_000)
+        await client.until(300_000)
+        peer.close()
+        self.assertIsInstance(await client.lost, ConnectionDone)
+        self.assertEqual(self.timers(), 0)
+
+    async def test_unix_socket_that_cannot_be_used(self) -> None:
+        path = self.listening_on()
+        directory = Path(path).parent
+        (directory / "file").write_text("")
+        for name, words in (
+            ("none", "there is no socket with this path"),
+            ("file", "nothing listens on this socket"),
+            ("socket", "nothing listens on this socket"),
+        ):
+            if name == "socket":
+                self.sockets[-1].close()
+            failure = await self.assertFailure(connect(reactor, f"{directory}/{name}", 0, None, self.client, 10.0), ConnectError)
+            self.assertIn(words, connection_fault(failure, 10.0))
+        self.assertEqual(self.timers(), 0)
+
+    async def test_unix_socket_whose_queue_is_full(self) -> None:
+        path = self.listening_on(0)
+        filler = socket.socket(socket.AF_UNIX)
+        self.sockets.append(filler)
+        filler.connect(path)
+        listening = self.sockets[-2]
+        failure = await self.assertFailure(connect(reactor, path, 0, None, self.client, 0.1), TimeoutError)
+        self.assertIn("its queue is full", connection_fault(failure, 0.1))
+        self.assertEqual(self.timers(), 0)
+        waiting = connect(reactor, path, 0, None, self.client, 10.0)
+        await pause(0.03)
+        self.sockets.append(listening.accept()[0])
+        client = await waiting
+        self.assertFalse(client.is_lost)
+        dropped = connect(reactor, path, 0, None, self.client, 10.0)
+        dropped.cancel()
+        await self.assertFailure(dropped, CancelledError)
+        await pause(0.02)
+
+    # -- client certificates and pins
+
+    async def test_a_client_certificate(self) -> None:
+        authority = self.ca.with_name("clients.pem")
+        authority.write_bytes(pem(CA.chain[0]))
+        asking = ServerContexts([SERVICE], ClientAuthentication(authority, required=True))
+        serving, port = self.serve(echo, asking)
+        shown = identity("gateway", issuer=CA)
+        client = await self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca, identity=shown))
+        client.transport.write(b"hello")
+        await client.until(5)
+        self.assertEqual(serving.built[0].transport.client_certificate, shown.chain[0])
+        for wrong in (None, identity("gateway")):
+            client = await self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca, identity=wrong))
+            client.transport.write(b"hello")
+            reason = await client.lost
+            self.assertIsInstance(reason, TLSEnded)
+            self.assertIn("set client_certificate", ended_fault(reason.reason))
+
+    async def test_attack_123_a_certificate_with_another_key(self) -> None:
+        other = identity("127.0.0.1", issuer=CA)
+        for pins, good in (
+            ((public_key_pin(SERVICE.chain[0]),), True),
+            ((public_key_pin(other.chain[0]), public_key_pin(SERVICE.chain[0])), True),
+            ((public_key_pin(other.chain[0]),), False),
+            ((public_key_pin(CA.chain[0]),), False),
+        ):
+            serving, port = self.serve(echo, ServerContexts([SERVICE]))
+            dialled = self.dial("127.0.0.1", port, ClientTLS("127.0.0.1", self.ca, pins=pins))
+            if good:
+                await dialled
+            else:
+                failure = await self.assertFailure(dialled, HandshakeFailed)
+                self.assertIn(str(public_key_pin(SERVICE.chain[0])), failure.reason)
+                self.assertIn("not one of those in pin", connection_fault(failure, 1.0))
+                self.assertTrue(all(not server.received for server in serving.built))
+
+    async def test_attack_123_a_pinned_key_does_not_replace_the_ca_and_the_name(self) -> None:
+        for shown, name in ((STRANGER, "service.example.com"), (SERVICE, "other.example.com")):
+            _, port = self.serve(echo, ServerContexts([shown]))
+            tls = ClientTLS(name, self.ca, pins=(public_key_pin(shown.chain[0]),))
+            await self.assertFailure(self.dial("127.0.0.1", port, tls), HandshakeFailed)
 
     async def test_protocol_that_fails_at_once(self) -> None:
         def fail(client: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from enum import StrEnum
@@ -22,6 +23,8 @@ MOST_NAMES: Final = 100
 """Names of one certificate: Let's Encrypt, for example, issues none with more."""
 
 _MAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=^_`{|}~-]+@[A-Za-z0-9.-]+")
+_LONGEST_FILE: Final = 200
+"""Characters of a name in the name of a file, which may have 255 and gets some more while it is written."""
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}")
 
 
@@ -115,8 +118,11 @@ def directory_of(state_dir: Path) -> Path:
 
 
 def certificate_file(state_dir: Path, names: Iterable[str]) -> Path:
-    """The file of the certificate for ``names``, with its private key. The first name gives it its name."""
-    return directory_of(state_dir) / f"{next(iter(names))}.pem"
+    """The file of the certificate for ``names``, with its private key. The first name, or its beginning, gives it its name."""
+    first = next(iter(names))
+    if len(first) > _LONGEST_FILE:
+        first = f"{first[: _LONGEST_FILE - 17]}-{hashlib.sha256(first.encode('ascii')).hexdigest()[:16]}"
+    return directory_of(state_dir) / f"{first}.pem"
 
 
 KIND = SectionKind(

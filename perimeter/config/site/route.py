@@ -25,9 +25,11 @@ from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, 
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
+from perimeter.config.site.compression import RouteCompression
 from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
+from perimeter.config.site.maintenance import RouteMaintenance
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
@@ -70,7 +72,7 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders, RouteBodies):
+class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance):
     """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
 
     ``identity`` is empty for ``none``; ``max_body`` is in bytes.
@@ -318,6 +320,7 @@ class RouteSettings(RouteHeaders, RouteBodies):
             section.problem(own, "is not allowed with identity = jwt, which needs Authorization")
         self.check_bodies(section, self.auth is not Auth.REQUIRED)
         self.check_headers(section, self.authorization, used if IdentityForm.HEADERS in self.identity else (), self.shared)
+        self.check_compression(section)
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
@@ -362,7 +365,7 @@ class RouteSettings(RouteHeaders, RouteBodies):
             upstream_only = (
                 *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
                 *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, *OF_SERVICES, *OF_BODIES),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
             )
             section.refuse(upstream_only, "is only allowed with upstream")
         elif has_upstream:

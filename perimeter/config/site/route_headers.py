@@ -44,7 +44,7 @@ def _host(text: str, base: Path) -> str:
     return f"{checked_host(name)}:{int(port)}"
 
 
-_HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
+UPSTREAM_HOST: Datatype[str] = Datatype(f"{AS_SENT} \\| {OF_UPSTREAM} \\| host name", _host, AS_SENT)
 
 
 @attrs.frozen(kw_only=True, slots=False)
@@ -74,7 +74,7 @@ class RouteHeaders(Settings):
         default="off",
     )
     upstream_host: str = option(
-        _HOST,
+        UPSTREAM_HOST,
         "with `upstream`: what the service gets in `Host`: what the client sent (`as-sent`), the host of the upstream "
         "(`upstream`: its `server_name`, or the host and port that all of its servers have), or this name. "
         "`X-Forwarded-Host` always has what the client sent",

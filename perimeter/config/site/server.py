@@ -14,10 +14,11 @@ from perimeter.config.language.net_types import checked_host, split_url
 
 
 class ServerScheme(StrEnum):
-    """How a server is spoken to. ``sample`` is the built-in sample service."""
+    """How a server is spoken to: ``unix`` is HTTP on a unix socket, ``sample`` the built-in sample service."""
 
     HTTP = "http"
     HTTPS = "https"
+    UNIX = "unix"
     SAMPLE = "sample"
     LDAP = "ldap"
     LDAPS = "ldaps"
@@ -25,6 +26,9 @@ class ServerScheme(StrEnum):
 
 _PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443, ServerScheme.LDAP: 389, ServerScheme.LDAPS: 636}
 
+
+LONGEST_SOCKET: Final = 107
+"""Bytes of the path of a unix socket: ``sun_path`` has 108, and ends in NUL (unix(7))."""
 
 MOST_WEIGHT: Final = 1000
 """The largest weight of a server."""
@@ -34,10 +38,10 @@ _WEIGHT = re.compile(r"weight=([0-9]{1,4})")
 
 @attrs.frozen
 class ServerSettings:
-    """A server. IPv6 addresses have no brackets; the sample service has host "" and port 0.
+    """A server. IPv6 addresses have no brackets. The sample service and unix sockets have host "" and port 0.
 
-    Of several servers of an upstream it gets requests in proportion to its ``weight``. A ``backup`` gets requests only while no
-    other server can be used.
+    ``path`` is that of its unix socket, or "". Of several servers of an upstream it gets requests in proportion to its
+    ``weight``. A ``backup`` gets requests only while no other server can be used.
     """
 
     scheme: ServerScheme = attrs.field(converter=ServerScheme)
@@ -45,15 +49,20 @@ class ServerSettings:
     port: int
     weight: int = 1
     backup: bool = False
+    path: str = ""
 
     @property
     def authority(self) -> str:
-        """``host:port``, an IPv6 address in brackets."""
+        """``host:port``, an IPv6 address in brackets; ``localhost`` for a unix socket, which has no host."""
+        if self.path:
+            return "localhost"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """``scheme://host:port``, or ``sample:``."""
+        """``scheme://host:port``, ``unix:/path`` or ``sample:``."""
+        if self.path:
+            return f"unix:{self.path}"
         return "sample:" if self.scheme is ServerScheme.SAMPLE else f"{self.scheme}://{self.authority}"
 
 
@@ -78,17 +87,40 @@ def _server(text: str, base: Path) -> ServerSettings:
 def _address(text: str) -> ServerSettings:
     if text == "sample:":
         return ServerSettings(ServerScheme.SAMPLE, "", 0)
-    expected = "expected http://host:port, https://host:port or sample:"
+    if text.startswith("unix:"):
+        return _socket(text.removeprefix("unix:"))
+    expected = "expected http://host:port, https://host:port, unix:/path or sample:"
     parts = split_url(text, "https?")
     if parts is None:
         bare = re.fullmatch(r"[A-Za-z0-9_.-]+:[0-9]{1,5}", text)
-        raise BadValue(expected, f"http://{text}" if bare else closest(text, ("sample:",)))
+        raise BadValue(expected, f"http://{text}" if bare else closest(text, ("sample:",)) or _meant_socket(text))
     scheme, host, port, rest = parts
     if rest == "/" or (rest.startswith("/") and "@" not in rest):
         raise BadValue(f"{expected}, without a path (rewrite is an option of routes)", text[: -len(rest)])
     if rest or not host:
-        raise BadValue(expected)
+        raise BadValue(expected, _meant_socket(text))
     return _settings(scheme, host, port)
+
+
+def _socket(path: str) -> ServerSettings:
+    """The unix socket at ``path``."""
+    if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
+        name = path.strip("/:")
+        raise BadValue("expected unix: and the absolute path of a socket", f"unix:/{name}" if name.isprintable() and name else "")
+    if len(path.encode()) > LONGEST_SOCKET:
+        raise BadValue(f"expected a path of at most {LONGEST_SOCKET} bytes: no unix socket has a longer one")
+    return ServerSettings(ServerScheme.UNIX, "", 0, path=path)
+
+
+# a path alone, and as nginx (http://unix:/path:/), haproxy (unix@/path), Caddy (unix//path) and clients (http+unix://path) write
+# it
+_SOCKET = re.compile(r"(?:https?://unix:|http\+unix://|unix[@/])?(/[^\s:]*[^\s:/]):?/?")
+
+
+def _meant_socket(text: str) -> str:
+    """The socket that ``text`` means in the language of another program; "" if it means none."""
+    found = _SOCKET.fullmatch(text)
+    return "" if found is None else f"unix:{found[1]}"
 
 
 def _ldap_uri(text: str, base: Path) -> ServerSettings:

@@ -13,6 +13,7 @@ from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.balancing import BALANCE, HEALTH, PERCENT, Balance, HealthCheck
+from perimeter.config.site.dialling import PIN, Pin, ProxyProtocol
 from perimeter.config.site.lookup import NAME_SERVER, NameServer, Resolve
 from perimeter.config.site.server import SERVER, ServerScheme, ServerSettings
 
@@ -24,8 +25,9 @@ class UpstreamSettings(Settings):
     name: str
     servers: tuple[ServerSettings, ...] = option(
         list_of(SERVER),
-        "servers of the service, `http://host:port` or `https://host:port` (its certificate is verified); requests are spread "
-        "over several. `weight=NUMBER` after a server gives it that many times as many requests, and `backup` gives it requests "
+        "servers of the service, `http://host:port`, `https://host:port` (its certificate is verified) or `unix:/path` (HTTP on "
+        "a unix socket); requests are spread over several. `weight=NUMBER` after a server gives it that many times as many "
+        "requests, and `backup` gives it requests "
         "only while no other server can be used. `sample:` is the built-in sample service",
     )
     balance: Balance = option(
@@ -110,8 +112,32 @@ class UpstreamSettings(Settings):
         default="",
         renewed=True,
     )
+    client_certificate: Path | None = option(
+        optional(file_path("file")),
+        "with https servers: PEM file with the certificate that the gateway shows to them, and the intermediate certificates",
+        default="",
+        renewed=True,
+    )
+    client_key: Path | None = option(
+        optional(file_path("file")),
+        "with `client_certificate`: PEM file with its private key; not set: the key is in the same file",
+        default="",
+        renewed=True,
+    )
+    pin: tuple[Pin, ...] = option(
+        list_of(PIN),
+        "with https servers: public keys, one of which the certificate of a server must have, besides being valid: the SHA-256 "
+        "digest of the key (SubjectPublicKeyInfo), as curl's `--pinnedpubkey` has it. Not set: any key",
+        default="",
+    )
     server_name: str | None = option(
         optional(SERVER_NAME), "with https servers: host name in their certificate, if it is not the one in `servers`", default=""
+    )
+    proxy_protocol: ProxyProtocol | None = option(
+        optional(one_of(ProxyProtocol)),
+        "begin each connection with the address of the client, in the text (`v1`) or binary (`v2`) form of the PROXY protocol. "
+        "Each connection then serves one request. Not set: no",
+        default="",
     )
     resolve: Resolve = option(
         one_of(Resolve),
@@ -161,12 +187,19 @@ class UpstreamSettings(Settings):
         elif all(server.backup for server in self.servers):
             section.problem(its.servers, "one server at least must not be a backup")
         if ServerScheme.HTTPS not in schemes:
-            section.refuse((its.ca_certificate, its.server_name), "is only allowed with https servers")
+            only_https = (its.ca_certificate, its.client_certificate, its.client_key, its.pin, its.server_name)
+            section.refuse(only_https, "is only allowed with https servers")
+        elif self.client_certificate is None:
+            section.refuse((its.client_key,), "is only allowed with client_certificate")
         if len(self.servers) == 1 and not self.looks_up:
             several = (its.balance, its.slow_start, its.eject_after, its.retries)
             section.refuse(several, "is only allowed with several servers, or with resolve = dns")
         if ServerScheme.SAMPLE in schemes:
-            section.refuse((its.health,), "is only allowed with http and https servers")
+            section.refuse((its.health, its.proxy_protocol), "is not allowed with sample:")
+        if self.proxy_protocol is not None:
+            section.refuse(
+                (its.keepalive, its.idle_timeout), "has no effect with proxy_protocol: a connection serves one request"
+            )
         if not self.looks_up:
             section.refuse((its.nameservers, its.ttl_min, its.ttl_max), "is only allowed with resolve = dns")
         elif not self.names:

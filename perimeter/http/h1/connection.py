@@ -100,6 +100,7 @@ class Http1Connection(TwistedProtocol):
             self._local_port,
             transport.tls_version,
             transport.client_certificate,
+            transport.local_address,
         )
         self.writer = Writer(transport)
         transport.registerProducer(self, True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.net_types import HEADER_NAME
 from perimeter.config.site.identity_headers import KNOWN
+from perimeter.importers.nginx.header_rules import request_rule
 from perimeter.importers.nginx.tree import Directive
 
 ASSERTION = "$upstream_http_authorization"
@@ -91,12 +92,14 @@ _DESCRIBING = frozenset(
 class Fate(Enum):
     """What becomes of a header that nginx sets.
 
-    ``SAME``: the gateway does the same. ``USER``: it carries the user. ``EMAIL``: it carries the user's e-mail address.
-    ``PASSES``: a client may send it without harm. ``DROPPED``: clients must not send it, and the service does without it.
+    ``SAME``: the gateway does the same. ``RULED``: a rule about headers does the same. ``USER``: it carries the user.
+    ``EMAIL``: it carries the user's e-mail address. ``PASSES``: a client may send it without harm. ``DROPPED``: clients must not
+    send it, and the service does without it.
     ``MISSING``: clients must not send it, and the service may miss it. ``CLOSES``: the gateway cannot set or drop it.
     """
 
     SAME = auto()
+    RULED = auto()
     USER = auto()
     EMAIL = auto()
     PASSES = auto()
@@ -119,6 +122,8 @@ def fate(directive: Directive, variables: Mapping[str, str]) -> Fate:
         return Fate.SAME
     if value in IDENTITY or (name == "authorization" and value == ASSERTION):
         return Fate.USER
+    if value != f"$http_{name.replace('-', '_')}" and request_rule(directive.args[0] if directive.args else "", value):
+        return Fate.RULED
     if name in _BENIGN or value == f"$http_{name.replace('-', '_')}":
         return Fate.PASSES
     try:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
+from perimeter.config.language.datatypes import BadValue
 from perimeter.config.site.identity_headers import DEFAULT
+from perimeter.config.site.route_headers import UPSTREAM_HOST
 from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
 from perimeter.importers.nginx.directives import done
 from perimeter.importers.nginx.file import NginxFile
+from perimeter.importers.nginx.header_rules import request_rule, response_rules
 from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNAME, Fate, dropped_anyway, fate, value_of
 from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
@@ -67,6 +71,7 @@ class Routes(NginxFile):
         self._who(location, section)
         if location.proxied:
             self._identity(location, section)
+        self._answers(location, section)
         self._log(location, section)
         if not location.standing.closes:
             self._limits(location, section)
@@ -209,6 +214,10 @@ class Routes(NginxFile):
             (one, fate(one, location.variables), value_of(one, location.variables)) for one in location.of("proxy_set_header")
         ]
         named = any(IDENTITY.get(value) == USERNAME for _, _, value in headers)
+        rules = [request_rule(one.args[0], value) or "" for one, found, value in headers if found is Fate.RULED]
+        if rules:
+            first = next(one for one, found, _ in headers if found is Fate.RULED)
+            self.draft.put(section, "request_headers", "\n    ".join(("", *rules)), self.note(first))
         for one, found, value in headers:
             if found is Fate.USER and value == ASSERTION:
                 words.append("jwt")
@@ -227,7 +236,9 @@ class Routes(NginxFile):
                 self._dropped(one)
                 if value and not any(one is other for other in closing):
                     self.left(one, "the service does not get it, and no client can send it")
-            elif found is not Fate.SAME and not any(one is other for other in closing):
+            elif one.args[:1] and one.args[0].lower() == "host" and found is not Fate.SAME:
+                self._host(location, section, one, value)
+            elif found not in (Fate.SAME, Fate.RULED) and not any(one is other for other in closing):
                 self.left(one)
         if passes is not None and "jwt" not in words:
             self.draft.put(section, "authorization", "pass", self.note(passes))
@@ -238,6 +249,25 @@ class Routes(NginxFile):
             # the gateway maps addresses of the service to its own, as `default` does
             if one.args[:1] not in (("default",), ("off",)):
                 self.left(one)
+
+    def _host(self, location: Location, section: DraftSection, one: Directive, value: str) -> None:
+        """The Host that the service gets, if it is not the client's."""
+        if value == "$proxy_host":
+            match = PASS.fullmatch(location.directive.all("proxy_pass")[0].args[0])
+            value = f"{match[2]}{match[3] or ''}" if match is not None else ""
+        try:
+            UPSTREAM_HOST.convert(value, Path())
+        except BadValue:
+            self.left(one)
+        else:
+            self.draft.put(section, "upstream_host", value, self.note(one))
+
+    def _answers(self, location: Location, section: DraftSection) -> None:
+        """The headers that clients get."""
+        hidden, added = location.of("proxy_hide_header") if location.proxied else [], location.of("add_header")
+        rules = response_rules(hidden, added, self.left)
+        if rules and not location.standing.closes and (location.proxied or "static" in section.options):
+            self.draft.put(section, "response_headers", "\n    ".join(("", *rules)), self.note((*added, *hidden)[0]))
 
     def _dropped(self, one: Directive) -> None:
         """No client may send the header that ``one`` sets."""

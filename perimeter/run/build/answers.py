@@ -8,8 +8,8 @@ from functools import partial
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
-from perimeter.errors import SignIn
-from perimeter.http.answers import Answers, Page
+from perimeter.errors import Page, SignIn
+from perimeter.http.answers import Answers
 from perimeter.http.request_ids import PLACE
 from perimeter.web.html.errors import error_page, sign_in_page
 

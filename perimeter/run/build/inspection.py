@@ -28,6 +28,7 @@ from perimeter.config.site.errors import ErrorSettings
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.load import load_site
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.server import ServerScheme
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import StartupError
@@ -94,6 +95,8 @@ def inspect_files(kinds: PluginKinds, reactor: Any, config: SiteConfig, document
         _listener(config, listener, section)
     for upstream, section in zip(config.upstreams, document.many("upstream"), strict=True):
         _upstream(upstream, section)
+    for route, section in zip(config.routes, document.many("route"), strict=True):
+        _route(route, section)
     _error_pages(config, document.one("errors"))
     _login(config, document.one("login"))
     _audit(config)
@@ -139,11 +142,37 @@ def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) 
 
 
 def _upstream(settings: UpstreamSettings, section: Section) -> None:
-    """The CAs of https servers."""
+    """The CAs of https servers, and the certificate that the gateway shows to them."""
     if any(server.scheme is ServerScheme.HTTPS for server in settings.servers):
-        from perimeter.run.build.upstream_tls import client_contexts
+        from perimeter.net.certificates import date_findings
+        from perimeter.run.build.upstream_tls import client_contexts, client_identity
 
-        _report(section, attrs.fields(UpstreamSettings).ca_certificate, partial(client_contexts, settings))
+        its = attrs.fields(UpstreamSettings)
+        _report(section, its.ca_certificate, partial(client_contexts, attrs.evolve(settings, client_certificate=None)))
+        try:
+            identity = client_identity(settings)
+        except StartupError as error:
+            at_key = settings.client_key not in (None, settings.client_certificate) and str(error).startswith(
+                f"{settings.client_key}: "
+            )
+            section.problem(its.client_key if at_key else its.client_certificate, str(error))
+            return
+        for finding in date_findings(() if identity is None else identity.chain, datetime.now(UTC)):
+            if finding.unusable and identity is not None:
+                section.problem(its.client_certificate, f"{identity.source}: {finding.text}")
+
+
+def _route(settings: RouteSettings, section: Section) -> None:
+    """The page for the time of maintenance, and the libraries of codings."""
+    its = attrs.fields(RouteSettings)
+    if settings.maintenance_page is not None:
+        from perimeter.run.build.error_pages import read_page
+
+        _report(section, its.maintenance_page, partial(read_page, settings.maintenance_page, "maintenance_page"))
+    for coding in settings.compression:
+        from perimeter.proxy.codings import encoder_of
+
+        _report(section, its.compression, partial(encoder_of, coding))
 
 
 def _error_pages(config: SiteConfig, section: Section) -> None:

@@ -16,11 +16,12 @@ from perimeter.config.site.acme import ChallengeKind
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
 from perimeter.config.site.renewed import Versions, renewed_files, versions
-from perimeter.http.answers import Page
+from perimeter.errors import Page
 from perimeter.net.certificates import load_identity
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
+from perimeter.proxy.codings import encoder_of
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
-from perimeter.run.build.error_pages import error_pages
+from perimeter.run.build.error_pages import error_pages, maintenance_pages
 from perimeter.run.build.pages import site_look
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
@@ -46,7 +47,8 @@ class Prepared:
     """A configuration, and what was read from disk for it. The owner puts it to use, or calls `discard`.
 
     ``versions`` are those of the files that may be renewed, from before they were read. ``sinks`` are by the path of a route's
-    own audit log, None for that of ``[audit]``. ``upstream_tls`` is by the name of the upstream, then by the host name to verify.
+    own audit log, None for that of ``[audit]``. ``maintenance_pages`` are by their file. ``upstream_tls`` is by the name of the
+    upstream, then by the host name to verify.
     """
 
     config: SiteConfig
@@ -59,6 +61,7 @@ class Prepared:
     audit: AuditLogs
     sinks: Mapping[Path | None, IAuditSink]
     pages: Mapping[int, Page]
+    maintenance_pages: Mapping[Path, Page]
     look: Look
     collector: RemoteClient | None
 
@@ -84,7 +87,9 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
-    pages, look = error_pages(config), site_look(config)
+    pages, closed, look = error_pages(config), maintenance_pages(config), site_look(config)
+    for coding in {coding for route in config.routes for coding in route.compression}:
+        encoder_of(coding)  # imports its library
     authenticators = prepared_authenticators(config, auth_services(runtime))
     collector = collector_client(config, runtime)
     if _serves_metrics(config):
@@ -98,7 +103,9 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         sinks = {path: audit.sink(path) for path in (None, *(route.audit for route in config.routes))}
         audit.open()
         undo.pop_all()
-    return Prepared(config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, look, collector)
+    return Prepared(
+        config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, closed, look, collector
+    )
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
+from pathlib import Path
+from types import MappingProxyType
 
 import attrs
 
@@ -12,10 +14,11 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.origins import ANY_SITE
 from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
-from perimeter.errors import Challenges
+from perimeter.errors import Challenges, Page
+from perimeter.fair_queue import retry_after
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.cors import Cors
-from perimeter.gate.entry import EntryRule
+from perimeter.gate.entry import EntryRule, maintenance
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -29,12 +32,14 @@ class RouteParts:
 
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
     ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
+    ``maintenance_pages`` are by their file.
     """
 
     directory_realms: frozenset[str] = frozenset()
     passwords: bool = False
     login: bytes = b"/.perimeter/login"
     clock: Callable[[], float] = time.time
+    maintenance_pages: Mapping[Path, Page] = MappingProxyType({})
 
 
 def route_of(
@@ -96,6 +101,7 @@ def _route_of(
         ),
         policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms, clock=shared.clock),
         networks=settings.networks,
+        closed=_closed(settings, shared) if settings.maintenance else None,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
             audience=settings.upstream or "" if IdentityForm.JWT in settings.identity else "",
@@ -117,6 +123,12 @@ def _route_of(
         counting=counting,
         cross_site=_cross_site(settings),
     )
+
+
+def _closed(settings: RouteSettings, shared: RouteParts) -> EntryRule:
+    page = None if settings.maintenance_page is None else shared.maintenance_pages.get(settings.maintenance_page)
+    seconds = settings.maintenance_retry_after
+    return maintenance(settings.maintenance_allow, page, None if seconds is None else retry_after(seconds))
 
 
 def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:

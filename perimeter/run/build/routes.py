@@ -14,6 +14,9 @@ from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
 from perimeter.proxy.balanced import proxy_target
+from perimeter.proxy.codings import encoder_of
+from perimeter.proxy.compressed import CompressingTarget
+from perimeter.proxy.compression import Compression
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -28,6 +31,13 @@ from perimeter.traces.context import HEADERS as TRACE_HEADERS
 
 REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
+
+
+def _target(settings: RouteSettings, pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
+    if not settings.compression:
+        return proxy_target(pool, rules)
+    encoders = {coding: encoder_of(coding) for coding in settings.compression}
+    return CompressingTarget(pool, rules, Compression(encoders, settings.compression_types, settings.compression_min))
 
 
 def configured_routes(
@@ -52,7 +62,7 @@ def configured_routes(
         names |= {route.identity_username_header, route.identity_realm_header, route.identity_roles_header, *route.fills_user}
     hidden = believed | {name.encode("ascii") for name in names}
     rules: dict[tuple[bool, bool, bool, Edits], HeaderRules] = {}
-    targets: dict[tuple[str, bool, bool, bool, Edits], ProxyTarget] = {}
+    targets: dict[tuple[object, ...], ProxyTarget] = {}
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -65,9 +75,9 @@ def configured_routes(
             passing = (settings.by_method, settings.sends_authorization.passes, settings.shared, edits)
             if passing not in rules:
                 rules[passing] = header_rules(edits, hidden, *passing[:3])
-            key = (settings.upstream, *passing)
+            key = (settings.upstream, *passing, settings.compressed)
             if key not in targets:
-                targets[key] = proxy_target(pools[settings.upstream], rules[passing])
+                targets[key] = _target(settings, pools[settings.upstream], rules[passing])
             target = targets[key]
             if settings.audit_body:
                 commands = [command.split(":") for command in settings.read_only_commands]

@@ -72,7 +72,7 @@ def upstream_pools(
 def _pool(
     settings: UpstreamSettings, contexts: Mapping[str, ClientTLS], runtime: Runtime, pages: str, workers: int
 ) -> UpstreamPool:
-    """The connections to one upstream's servers: over TCP, over TLS, or in memory to the sample service.
+    """The connections to one upstream's servers: over TCP, TLS, unix sockets, or in memory to the sample service.
 
     ``pages`` is the path of the gateway's own pages, to which the sample service links; "" without links.
     """
@@ -80,7 +80,11 @@ def _pool(
     samples = [sample_site(reactor, pages)] if any(server.scheme is ServerScheme.SAMPLE for server in settings.servers) else []
 
     def dial(
-        server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
+        server: ServerSettings,
+        factory: Callable[[], UpstreamConnection],
+        timeout: float,
+        address: str = "",
+        preface: bytes = b"",
     ) -> Deferred[UpstreamConnection]:
         if server.scheme is ServerScheme.SAMPLE:
             connection = factory()
@@ -88,6 +92,7 @@ def _pool(
             connect_in_memory(reactor, connection, protocol)
             return succeed(connection)
         tls = contexts[settings.server_name or server.host] if server.scheme is ServerScheme.HTTPS else None
-        return connect(reactor, address or server.host, server.port, tls, factory, timeout)  # type: ignore[return-value]
+        place = address or server.path or server.host
+        return connect(reactor, place, server.port, tls, factory, timeout, preface)  # type: ignore[return-value]
 
     return UpstreamPool(settings, dial, runtime.deadlines, runtime.turns, reactor.seconds, runtime.metrics.upstreams, workers)

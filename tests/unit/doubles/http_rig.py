@@ -16,11 +16,11 @@ from zope.interface import implementer
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.limits import LimitSettings
-from perimeter.errors import SignIn
+from perimeter.errors import Page, SignIn
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
-from perimeter.http.answers import Answers, Page
+from perimeter.http.answers import Answers
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange, refuse_on_error
 from perimeter.http.h1.connection import Http1Connection
@@ -112,6 +112,9 @@ class FakeTransport:
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "192.0.2.1", 9443)
+
+    def local_address(self) -> str:
+        return self.getHost().host
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         assert streaming

@@ -14,7 +14,10 @@ from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.gate.decision import Admitted
 from perimeter.gate.routes import Route
 from perimeter.http.exchange import Exchange, refuse_on_error
+from perimeter.model import Principal
 from perimeter.proxy.balanced import proxy_target
+from perimeter.proxy.compressed import CompressingTarget
+from perimeter.proxy.compression import Compression
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -32,6 +35,7 @@ class Attempt:
     factory: Callable[[], UpstreamConnection]
     timeout: float
     address: str = ""
+    preface: bytes = b""
     result: Deferred[UpstreamConnection] = attrs.field(init=False)
     cancelled: bool = False
 
@@ -95,6 +99,7 @@ class Gateway(Site):
         *servers: str,
         rules: HeaderRules | None = None,
         settings: dict[str, Any] | None = None,
+        compression: Compression | None = None,
         **route: Any,
     ) -> None:
         clock = Clock()
@@ -105,25 +110,35 @@ class Gateway(Site):
         super().__init__(None, clock)
         self.attempts: list[Attempt] = []
         self.pool = UpstreamPool(configured, self.dial, self.deadlines, self.turns, self.clock)
-        self.target = proxy_target(self.pool, rules or HeaderRules())
+        passing = rules or HeaderRules()
+        self.target = (
+            proxy_target(self.pool, passing) if compression is None else CompressingTarget(self.pool, passing, compression)
+        )
         options = {"name": "a-route", "prefix": b"", **route}
         self.route = Route(target=self.target, audit=self.audit, **options)
         self.identity = b""
         self.address: str | None = None
+        self.principal: Principal | None = None
         self.relayed: tuple[str, ...] = ()
         self.exchanges: list[Exchange] = []
 
     def dial(
-        self, server: ServerSettings, factory: Callable[[], UpstreamConnection], timeout: float, address: str = ""
+        self,
+        server: ServerSettings,
+        factory: Callable[[], UpstreamConnection],
+        timeout: float,
+        address: str = "",
+        preface: bytes = b"",
     ) -> Deferred[UpstreamConnection]:
-        attempt = Attempt(self.reactor, server, factory, timeout, address)
+        attempt = Attempt(self.reactor, server, factory, timeout, address, preface)
         self.attempts.append(attempt)
         return attempt.result
 
     def dispatch(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
         target = self.route.forwarded_path(exchange.head.target)
-        exchange.decision = Admitted(self.route, None, target, self.identity, exchange.connection.address, self.relayed)
+        address = self.address or exchange.connection.address
+        exchange.decision = Admitted(self.route, self.principal, target, self.identity, address, self.relayed)
         try:
             self.target.handle(exchange)
         except Exception as error:

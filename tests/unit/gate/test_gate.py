@@ -12,14 +12,15 @@ from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
 from perimeter.config.site.rule import Rule
-from perimeter.errors import Challenges, CrossSite, InvalidToken, SignIn, Unavailable
+from perimeter.errors import Challenges, CrossSite, InvalidToken, Page, SignIn, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
+from perimeter.gate.entry import maintenance
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route, RouteTable
-from perimeter.http.answers import Answers, Page
+from perimeter.http.answers import Answers
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block
 from perimeter.model import (
@@ -653,6 +654,42 @@ class AdmissionTests(GateTestCase):
 
 
 class NetworkTests(GateTestCase):
+    def test_maintenance_of_a_route(self) -> None:
+        page = Page(b"Content-Type: text/html\r\n", b"<p>back at ten")
+        closed = maintenance((ip_network("198.51.100.0/24"),), page, 7200)
+        gate = self.gate(self.route("r", "/r", access=ANYBODY, closed=closed, max_body=1), self.root)
+        client = self.refused(503, "GET /r", gate=gate)
+        response = client.response()
+        self.assertEqual((response.body, response.get(b"retry-after")), (b"<p>back at ten", b"7200"))
+        self.assertEqual((client.records[0].reason, client.records[0].route), ("maintenance", "r"))
+        response = self.refused(503, "GET /r", "Accept: application/json", gate=gate).response()
+        self.assertEqual(json.loads(response.body)["error"], "maintenance")
+        self.admitted("GET /r", gate=gate, peer="198.51.100.7")
+        self.refused(503, "POST /r", "Content-Length: 2", gate=gate)
+        self.refused(401, "GET /", gate=gate)
+
+    def test_maintenance_without_a_page(self) -> None:
+        gate = self.gate(self.route("r", "/", access=ANYBODY, closed=maintenance((), None, None)))
+        response = self.refused(503, "GET /", gate=gate).response()
+        self.assertEqual((json.loads(response.body)["error"], response.get(b"retry-after")), ("maintenance", None))
+        response = self.refused(503, "GET /", HTML, gate=gate).response()
+        self.assertEqual(response.get(b"content-type"), b"text/html; charset=utf-8")
+
+    def test_networks_count_before_maintenance(self) -> None:
+        closed = maintenance((), None, None)
+        gate = self.gate(self.route("r", "/", access=ANYBODY, closed=closed, networks=(ip_network("198.51.100.0/24"),)))
+        self.refused(403, "GET /", gate=gate)
+        self.refused(503, "GET /", gate=gate, peer="198.51.100.7")
+
+    def test_attack_124_a_claimed_address_does_not_pass_maintenance(self) -> None:
+        closed = maintenance((ip_network("198.51.100.0/24"),), None, None)
+        route = self.route("r", "/", access=ANYBODY, closed=closed)
+        claim = "X-Forwarded-For: 198.51.100.7"
+        self.refused(503, "GET /", claim, "X-Real-IP: 198.51.100.7", "Forwarded: for=198.51.100.7", gate=self.gate(route))
+        behind = self.gate(route, trusted_proxies=(ip_network(f"{PEER}/32"),))
+        self.admitted("GET /", claim, gate=behind)
+        self.refused(503, "GET /", f"{claim}, 203.0.113.9", gate=behind)
+
     def test_networks(self) -> None:
         gate = self.gate(self.route("r", "/", access=ANYBODY, networks=(ip_network("10.0.0.0/8"),)))
         self.refused(403, "GET /", gate=gate)

@@ -19,12 +19,14 @@ from perimeter.errors import (
     MethodNotAllowed,
     MissingCredentials,
     NoRoute,
+    Page,
     Refusal,
     Rejected,
+    RouteMaintenance,
     Unavailable,
     UpstreamUnreachable,
 )
-from perimeter.http.answers import Answers, Page, prefers_html, prefers_json, quoted
+from perimeter.http.answers import Answers, prefers_html, prefers_json, quoted
 from perimeter.http.grammar import parse_block
 from tests.unit.doubles.http_rig import Client, Holding, Response, Site, error_page
 
@@ -241,6 +243,18 @@ class AnswersTests(unittest.TestCase):
             response = self.answered(Maintenance(), BROWSER, pages=pages)
             self.assertEqual(response.status, 503)
             self.assertEqual(json.loads(response.body)["error"], "maintenance")
+
+    def test_maintenance_of_a_route_has_a_page(self) -> None:
+        own = Page(b"Content-Type: text/html\r\nX: own\r\n", b"<p>own")
+        pages = {503: Page(b"Content-Type: text/html\r\n", b"<p>down")}
+        for refusal, expected in ((RouteMaintenance(page=own), b"<p>own"), (RouteMaintenance(), b"<p>down")):
+            for accept in (BROWSER, "Accept: */*"):
+                self.assertEqual(self.answered(refusal, accept, pages=pages).body, expected)
+            response = self.answered(refusal, "Accept: application/json", pages=pages)
+            self.assertEqual(json.loads(response.body)["error"], "maintenance")
+        response = self.answered(RouteMaintenance(page=own, retry_after=60), BROWSER)
+        self.assertEqual((response.get(b"x"), response.get(b"retry-after")), (b"own", b"60"))
+        self.assertIn(b"<h1>503", self.answered(RouteMaintenance(), BROWSER).body)
 
     def test_operators_page(self) -> None:
         pages = {401: Page(b"Content-Type: text/html\r\n", b"<p>mine"), 502: Page(b"Content-Type: text/html\r\n", b"<p>mine")}

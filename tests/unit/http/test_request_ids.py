@@ -7,8 +7,8 @@ import json
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.errors import AuditUnavailable, InsufficientScope, InternalError, MissingCredentials, NoRoute, SignIn
-from perimeter.http.answers import Answers, Page
+from perimeter.errors import AuditUnavailable, InsufficientScope, InternalError, MissingCredentials, NoRoute, Page, SignIn
+from perimeter.http.answers import Answers
 from perimeter.http.exchange import Exchange
 from perimeter.http.grammar import parse_block
 from perimeter.http.request_ids import PLACE, id_in, id_line, id_of_proxy, next_line, no_line

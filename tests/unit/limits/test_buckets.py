@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.limits.buckets import CELL, SETS, SIZE, WAYS, Buckets
+from perimeter.limits.buckets import Buckets
 from perimeter.limits.keys import Key, key_of
+from perimeter.limits.tables import BUCKET as CELL
+from perimeter.limits.tables import BUCKET_SETS as SETS
+from perimeter.limits.tables import BUCKET_WAYS as WAYS
+from perimeter.limits.tables import BUCKETS_SIZE as SIZE
 
 SECOND = 1_000_000_000
 ANN, BEN = key_of("ann", b"s" * 32), key_of("ben", b"s" * 32)

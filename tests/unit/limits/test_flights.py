@@ -8,8 +8,11 @@ from subprocess import PIPE, Popen
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.limits.flights import SETS, SIZE, WAYS, Flights, NoCell
+from perimeter.limits.flights import Flights, NoCell
 from perimeter.limits.keys import Key, key_of
+from perimeter.limits.tables import FLIGHT_SETS as SETS
+from perimeter.limits.tables import FLIGHT_WAYS as WAYS
+from perimeter.limits.tables import FLIGHTS_SIZE as SIZE
 
 ANN, BEN = key_of("ann", b"s" * 32), key_of("ben", b"s" * 32)
 
@@ -85,7 +88,8 @@ class SeveralProcessesTests(SynchronousTestCase):
 
 COMPETING = """
 import mmap, sys
-from perimeter.limits.flights import SIZE, Flights
+from perimeter.limits.flights import Flights
+from perimeter.limits.tables import FLIGHTS_SIZE as SIZE
 from perimeter.limits.keys import Key
 file, number, rounds = map(int, sys.argv[1:])
 words = memoryview(mmap.mmap(file, 2 * SIZE + 4096)).cast("Q")

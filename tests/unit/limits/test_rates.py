@@ -7,8 +7,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from perimeter.errors import RateExceeded
-from perimeter.limits.buckets import SIZE, Buckets
+from perimeter.limits.buckets import Buckets
 from perimeter.limits.rates import RateLimit
+from perimeter.limits.tables import BUCKETS_SIZE as SIZE
 
 SECOND = 1_000_000_000
 SECRET = b"s" * 32

@@ -23,7 +23,7 @@ ALLOWED = {
     "config.site.logging",
     "descriptors",
     "errors",
-    "limits.*",
+    "limits.tables",
     "manager.*",
     "model.*",
     "net.binding",

@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial import unittest
 
-from perimeter.errors import Challenges, InvalidToken, MethodNotAllowed, MissingCredentials, Rejected, Unavailable
+from perimeter.errors import Challenges, InvalidToken, MethodNotAllowed, MissingCredentials, Page, Rejected, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import RouteTable
-from perimeter.http.answers import Answers, Page
+from perimeter.http.answers import Answers
 from perimeter.http.grammar import parse_block
 from perimeter.model import ClientConnection, Grant, GrantKind, HeaderBlock, Principal, Restriction
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes

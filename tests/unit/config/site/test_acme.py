@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from perimeter.config.site.acme import LETS_ENCRYPT, ChallengeKind, certificate_file
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.renewed import renewed_files
@@ -27,6 +29,13 @@ class AcmeTests(SiteCase):
         self.assertEqual(certificate_file(config.perimeter.state_dir, config.listeners[0].acme_names), path)
         self.assertEqual(renewed_files(config), {path})
         self.assertEqual(config.listeners[0].hsts_age, 365 * 86400)
+
+    def test_long_names_have_files_of_their_own(self) -> None:
+        long = ".".join(["a" * 60] * 3 + ["a" * 16])
+        for name in (long, f"{long}a.example", f"{long}b.example"):
+            self.assertLessEqual(len(certificate_file(Path("/"), [name]).name), 204)
+        self.assertEqual(certificate_file(Path("/s"), [long[:200]]), Path(f"/s/acme/{long[:200]}.pem"))
+        self.assertNotEqual(certificate_file(Path("/"), [f"{long}a.example"]), certificate_file(Path("/"), [f"{long}b.example"]))
 
     def test_names_that_no_ca_issues_for(self) -> None:
         for name, expected in (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from ipaddress import ip_network
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perimeter.config.language import net_types as nettypes
 from perimeter.config.language.datatypes import FILE_NAME, BadValue
-from perimeter.config.site import errors, server
+from perimeter.config.site import compression, dialling, errors, server
+from perimeter.config.site.dialling import Pin
 from perimeter.config.site.errors import ErrorPage
 from perimeter.config.site.expression import EXPRESSION
 from perimeter.config.site.route_host import ROUTE_HOST
@@ -103,6 +106,9 @@ class ServerTests(DatatypeCase):
                 "http://app": ServerSettings("http", "app", 80),
                 "http://[::1]:81": ServerSettings("http", "::1", 81),
                 "sample:": ServerSettings("sample", "", 0),
+                "unix:/run/x": ServerSettings("unix", "", 0, path="/run/x"),
+                "unix:/run/x weight=3 backup": ServerSettings("unix", "", 0, 3, True, "/run/x"),
+                f"unix:/{'x' * 106}": ServerSettings("unix", "", 0, path=f"/{'x' * 106}"),
             },
         )
 
@@ -124,7 +130,15 @@ class ServerTests(DatatypeCase):
                 "http://a?x",
                 "http://a#x",
                 "http://a b",
-                "unix:/run/x",
+                "unix:",
+                "unix:/",
+                "unix:x",
+                "unix:/run/",
+                "unix://run/x",
+                "unix:@x",
+                "unix:/a\x00",
+                f"unix:/{'x' * 107}",
+                f"unix:/{'ü' * 53}x",
                 "sample",
             ],
         )
@@ -138,7 +152,57 @@ class ServerTests(DatatypeCase):
                 "http://a/v1": "http://a",
                 "sample": "sample:",
                 "http://user:hunter2@a/": "",
+                "unix:///run/x": "unix:/run/x",
+                "unix:run/x": "unix:/run/x",
+                "unix:/run/x/": "unix:/run/x",
+                "/run/x": "unix:/run/x",
+                "http://unix:/run/x": "unix:/run/x",
+                "http://unix:/run/x:/": "unix:/run/x",
+                "http+unix:///run/x": "unix:/run/x",
+                "unix@/run/x": "unix:/run/x",
+                "unix//run/x": "unix:/run/x",
+                "unix:/": "",
+                f"unix:/{'x' * 107}": "",
             },
+        )
+
+    def test_what_a_server_is_called(self) -> None:
+        socket = server.SERVER.convert("unix:/run/x", Path())
+        self.assertEqual((socket.url, socket.authority), ("unix:/run/x", "localhost"))
+
+    def test_pins(self) -> None:
+        digest = bytes(range(32))
+        text = f"sha256//{base64.b64encode(digest).decode()}"
+        self.good(dialling.PIN, {text: Pin(digest)})
+        self.assertEqual(str(Pin(digest)), text)
+        bare = text.removeprefix("sha256//")
+        self.bad(
+            dialling.PIN, ["", "sha256//", bare, text[:-1], f"{text}=", f"sha1//{bare}", f"sha256//{'A' * 44}", text.lower()[:20]]
+        )
+        self.suggests(
+            dialling.PIN,
+            {
+                bare: text,
+                f'pin-sha256="{bare}"': text,
+                f"sha256/{bare}": text,
+                f"sha256//{'-_' * 21}A": f"sha256//{'+/' * 21}A=",
+                "sha256//short": "",
+            },
+        )
+
+    def test_media_types(self) -> None:
+        self.good(
+            compression.MEDIA_TYPE,
+            {
+                "text/html": "text/html",
+                "Text/*": "text/*",
+                "application/*+json": "application/*+json",
+                "application/vnd.x-1+json": "application/vnd.x-1+json",
+            },
+        )
+        self.bad(
+            compression.MEDIA_TYPE,
+            ["text", "text/", "/html", "*/*", "text/html; charset=utf-8", "text/*html", "text/*+", "a/b/c"],
         )
 
     def test_urls(self) -> None:

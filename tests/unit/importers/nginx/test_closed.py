@@ -50,7 +50,7 @@ class RestrictionTests(TestCase):
         *("access_by_lua_block { if x then y('}') end -- don't }\n }", "valid_referers none;", "secure_link $x;"),
         *("if ($x) { return 403; }", "return 403;", "return 444;", "rewrite ^ /x;", "modsecurity on;", "include missing.conf;"),
         *("set_real_ip_from 10.0.0.0/8;", "mirror /m;", "js_access x;", "unknown_to_everybody on;", "disable_symlinks on;"),
-        *("proxy_method GET;", "proxy_set_header X-User guest;", "proxy_set_header Cookie '';", "sub_filter a b;"),
+        *("proxy_method GET;", "proxy_set_header X-User $arg_user;", "proxy_set_header X_User $arg_user;", "sub_filter a b;"),
     )
 
     def levels(self, words: str) -> list[tuple[str, Draft]]:

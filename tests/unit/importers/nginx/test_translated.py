@@ -145,11 +145,13 @@ class HeaderTests(TestCase):
         draft = location(
             f"auth_request /q; auth_request_set $m $upstream_http_x_auth_request_email; {PASS}"
             "proxy_set_header X-User $remote_user; proxy_set_header X-Email $m; proxy_set_header X-Role reader;"
-            "proxy_set_header X-Scheme $scheme; proxy_set_header X-Secret '';"
+            "proxy_set_header X-Scheme $scheme; proxy_set_header X-Secret ''; proxy_set_header X-Key $cookie_key;"
         )
-        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-Role, X-Secret")
-        self.assertEqual(options(draft, "route a")["identity_username_header"], "X-User")
-        self.assertEqual(len(left(draft)), 3)
+        section = options(draft, "route a")
+        self.assertEqual(section["identity_username_header"], "X-User")
+        self.assertEqual(section["request_headers"], "\n    set X-Role reader\n    set X-Scheme %{scheme}\n    remove X-Secret")
+        self.assertEqual(options(draft, "perimeter")["identity_headers"], "default, X-Key")
+        self.assertEqual(len(left(draft)), 2)
 
     def test_the_address_of_the_user_alone(self) -> None:
         draft = location(
@@ -165,13 +167,71 @@ class HeaderTests(TestCase):
 
     def test_attack_72_an_open_service_that_trusts_a_header(self) -> None:
         for words, expected in (
-            ("proxy_set_header X-User guest;", "closed"),
+            ("proxy_set_header X-User $arg_user;", "closed"),
+            ("proxy_set_header X-User guest;", "open"),
             ("proxy_set_header X-User '';", "open"),
             ("proxy_set_header X-Auth-Request-Redirect $request_uri;", "open"),
-            ("proxy_set_header X_User '';", "closed"),
+            ("proxy_set_header X_User '';", "open"),
+            ("proxy_set_header X_User $arg_user;", "closed"),
             ("proxy_set_header Connection $http_connection; proxy_set_header Upgrade websocket;", "open"),
         ):
             self.assertEqual(standing(location(f"{words} {PASS}"), "a"), expected, words)
+
+    def test_rules_for_the_service(self) -> None:
+        for words, rule in (
+            ("X-A plain", "set X-A plain"),
+            ("X-A 'two words'", "set X-A two words"),
+            ("X-A ''", "remove X-A"),
+            ("Cookie ''", "remove Cookie"),
+            ("Accept-Encoding ''", "remove Accept-Encoding"),
+            ("X-A 100%", "set X-A 100%%"),
+            ("X-A ${scheme}://$host", "set X-A %{scheme}://%{host}"),
+            ("X-A $request_id-$remote_addr", "set X-A %{request_id}-%{address}"),
+        ):
+            draft = location(f"auth_basic x; {PASS} proxy_set_header {words};")
+            self.assertEqual(options(draft, "route a")["request_headers"], f"\n    {rule}", words)
+            self.assertEqual(left(draft), [], words)
+        for words in ("X-A $cookie_a", "X-A $", "X-A 'a ;b'", "X-A file:x", "X-Forwarded-Port 443", "X-A é"):
+            draft = location(f"auth_basic x; {PASS} proxy_set_header {words};")
+            self.assertNotIn("request_headers", options(draft, "route a"), words)
+            self.assertEqual(len(left(draft)), 1, words)
+
+    def test_the_host_for_the_service(self) -> None:
+        for words, host in (
+            ("$proxy_host", "s:1"),
+            ("app.internal", "app.internal"),
+            ("$host", None),
+            ("$http_host", None),
+        ):
+            draft = location(f"proxy_pass http://s:1; proxy_set_header Host {words};")
+            self.assertEqual(options(draft, "route a").get("upstream_host"), host, words)
+            self.assertEqual(left(draft), [], words)
+        self.assertEqual(len(left(location("proxy_pass http://s:1; proxy_set_header Host $x;"))), 1)
+
+    def test_rules_for_clients(self) -> None:
+        for words, rules in (
+            ("add_header X-A b;", ["add X-A b"]),
+            ("add_header X-A b always; add_header X-A c;", ["add X-A b", "add X-A c"]),
+            (
+                "add_header Strict-Transport-Security 'max-age=1; includeSubDomains' always;",
+                ["add Strict-Transport-Security max-age=1; includeSubDomains"],
+            ),
+            ("proxy_hide_header Server;", ["remove Server"]),
+            ("proxy_hide_header Cache-Control; add_header Cache-Control no-store;", ["set Cache-Control no-store"]),
+            ("add_header X-A '';", []),
+            ("add_header X-A $scheme;", ["add X-A %{scheme}"]),
+        ):
+            draft = location(f"{PASS} {words}")
+            found = options(draft, "route a").get("response_headers", "").split("\n    ")[1:]
+            self.assertEqual((found, left(draft)), (rules, []), words)
+        for words in (
+            *("add_header X-A $upstream_http_a;", "add_header X-A;", "add_header X-A b c d;", "add_header Content-Length 1;"),
+            "proxy_hide_header X-A; add_header X-A b; add_header X-A c;",
+        ):
+            self.assertEqual(len(left(location(f"{PASS} {words}"))), 1, words)
+        draft = conf(f"server {{ listen 80; add_header X-A b; root /w; location /a {{ {PASS} }} location /b {{ }} }}")
+        self.assertEqual(options(draft, "route a")["response_headers"], "\n    add X-A b")
+        self.assertEqual(options(draft, "route b")["response_headers"], "\n    add X-A b")
 
 
 class MethodTests(TestCase):
