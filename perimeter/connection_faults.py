@@ -152,6 +152,10 @@ def client_fault(reason: str) -> str:
         return "it refuses the certificate of this listener, which has expired for it"
     if low in ("peer did not return a certificate", "no certificate returned"):
         return "it showed no certificate, and this listener has client_certificate = required"
+    if low == "no application protocol":
+        return "it offers only other protocols than HTTP/1.1 (ALPN)"
+    if low == "unknown server name":
+        return "it asks for no server name that a certificate has, and this listener has unknown_name = refuse"
     if low == "certificate verify failed":
         return "its certificate is not from a CA in client_ca, or has expired"
     if low in _OLD or low in (

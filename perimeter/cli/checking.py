@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from perimeter.cli.table import columns
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
+from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
 from perimeter.config.site.upstream import UpstreamSettings
@@ -25,6 +26,7 @@ from perimeter.run.build.inspection import inspected
 if TYPE_CHECKING:  # imported for a configuration that orders certificates
     from perimeter.acme.orders import Order
 
+_LISTENER_COLUMNS = ("LISTENER", "PLACE", "CLIENTS", "CERTIFICATES")
 _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 
 
@@ -32,13 +34,16 @@ _COLUMNS = ("HOST", "PATH", "TARGET", "AUTH", "RULES", "IDENTITY")
 class Checked:
     """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched.
 
-    ``orders`` are the certificates that the gateway gets by itself.
+    ``orders`` are the certificates that the gateway gets by itself. ``listeners`` has a row for each listener. The text has them
+    only if there is one whose place, clients or certificates are not those that listeners have without options.
     """
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     routes: tuple[tuple[str, ...], ...] = ()
     orders: tuple[Order, ...] = ()
+    listeners: tuple[tuple[str, ...], ...] = ()
+    unusual: bool = False
 
     @property
     def text(self) -> str:
@@ -47,8 +52,9 @@ class Checked:
             return "\n".join(map(str, self.problems))
         warnings = [f"warning: {warning}" for warning in self.warnings]
         table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
+        listeners = [*columns([_LISTENER_COLUMNS, *self.listeners]), ""] if self.unusual else []
         ordered = ["", *(one.text for one in self.orders)] if self.orders else []
-        return "\n".join([*warnings, *([""] if warnings else []), *table, *ordered])
+        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table, *ordered])
 
     @property
     def members(self) -> dict[str, Any]:
@@ -56,6 +62,7 @@ class Checked:
         return {
             "problems": [attrs.asdict(one) for one in self.problems],
             "warnings": list(self.warnings),
+            "listeners": [dict(zip(map(str.lower, _LISTENER_COLUMNS), row, strict=True)) for row in self.listeners],
             "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
             "orders": [one.members for one in self.orders],
         }
@@ -86,7 +93,14 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
     routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
-    return Checked((), found.warnings, tuple(_row(route, host, config) for host, route in routes), _orders(config))
+    return Checked(
+        (),
+        found.warnings,
+        tuple(_row(route, host, config) for host, route in routes),
+        _orders(config),
+        tuple(map(_listener_row, config.listeners)),
+        any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
+    )
 
 
 def _orders(config: SiteConfig) -> tuple[Order, ...]:
@@ -106,6 +120,28 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
 def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
     host, route = one
     return matching_order(host, prefix_of(route.path))
+
+
+def _listener_row(listener: ListenerSettings) -> tuple[str, ...]:
+    place = f"{listener.interface}, mode {listener.mode:04o}" if listener.socket_path else str(listener.address)
+    clients = f"PROXY protocol from {_terms(listener.proxy_protocol)}" if listener.proxy_protocol else "all"
+    if listener.client_ca is not None:
+        clients += f"; certificate {listener.client_certificate}"
+    return (listener.name, place, clients, _certificates(listener))
+
+
+def _certificates(listener: ListenerSettings) -> str:
+    if not listener.tls:
+        return "no TLS"
+    files = [path.name for path in (*listener.certificate, *([listener.keystore] if listener.keystore else []))]
+    refuses = "; other names refused" if listener.unknown_name is UnknownName.REFUSE else ""
+    made = f"ordered for {', '.join(listener.acme_names)}" if listener.acme_names else "self-signed"
+    return (", ".join(files) or made) + refuses
+
+
+def _choosing(listener: ListenerSettings) -> bool:
+    """Whether the name that a client asks for matters."""
+    return len(listener.certificate) > 1 or listener.unknown_name is UnknownName.REFUSE
 
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
@@ -148,5 +184,5 @@ def _rules(route: RouteSettings) -> str:
     return "; ".join(found) or "-"
 
 
-def _terms(values: Sequence[Expression] | Sequence[Network]) -> str:
+def _terms(values: Sequence[Expression] | Sequence[PeerNetwork]) -> str:
     return ", ".join(str(value) for value in values)

@@ -25,7 +25,7 @@ def gateway_url(site: SiteConfig, host: str | None) -> str:
     """``https://host:port`` of the gateway as clients see it. Raises `click.UsageError` if the configuration does not say it."""
     from perimeter.config.site.listener import Serve
 
-    listener = next((one for one in site.listeners if one.tls and one.serve is Serve.GATEWAY), None)
+    listener = next((one for one in site.listeners if one.tls and one.serve is Serve.GATEWAY and not one.socket_path), None)
     if listener is None:
         raise click.UsageError("the configuration has no [listener …] with tls and the routes: use --server")
     if host is None:

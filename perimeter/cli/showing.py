@@ -107,7 +107,7 @@ def _workers(answer: Mapping[str, Any], now: float) -> list[Sequence[object]]:
 
 def _listeners(answer: Mapping[str, Any]) -> list[Sequence[object]]:
     heading = ("LISTENER", "PORT", "CONNECTIONS")
-    return [heading, *((one["name"], one["port"], one["connections"]) for one in answer["listeners"])]
+    return [heading, *((one["name"], one.get("path") or one["port"], one["connections"]) for one in answer["listeners"])]
 
 
 def _upstreams(answer: Mapping[str, Any]) -> list[Sequence[object]]:

@@ -23,8 +23,8 @@ from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.subject import Server, Subject
 from perimeter.errors import StartupError
-from perimeter.net.certificates import DateFinding, date_findings, got_identity, load_identity
-from perimeter.net.contexts import ServerIdentity
+from perimeter.net.certificates import DateFinding, date_findings, got_identity, load_identities
+from perimeter.net.contexts import ServerIdentity, by_name
 from perimeter.net.keystores import MAX_FILE_SIZE
 from perimeter.run.build.upstream_tls import client_identity
 
@@ -40,26 +40,29 @@ _NO_ISSUER = (2, 20, 21)
 
 
 def of_listener(subject: Subject, listener: ListenerSettings) -> Iterator[Finding]:
-    """The chain that a listener with a certificate of its own serves. Reads files."""
+    """The chains that a listener with certificates of its own serves. Reads files."""
     place = f"[listener {listener.name}]"
     try:
-        identity = _served(listener, subject.config.perimeter.state_dir)
+        identities = _served(listener, subject.config.perimeter.state_dir)
     except StartupError:
         return  # a fault of the configuration, which is reported as one
-    if identity is None:
+    if not identities:
         return
-    yield from _dates(place, identity)
-    yield from _weak(place, identity)
-    yield from _incomplete(place, identity)
+    for identity in identities:
+        yield from _dates(place, identity)
+        yield from _weak(place, identity)
+        yield from _incomplete(place, identity)
     if listener.serve is Serve.GATEWAY:
-        yield from _names(place, identity, subject.config)
+        yield from _names(place, identities, subject.config)
+    yield from _unreached(place, identities)
 
 
-def _served(listener: ListenerSettings, state_dir: Path) -> ServerIdentity | None:
-    """The chain in the files of a listener. None if there is no certificate from the CA yet (`perimeter.doctor.authority`)."""
+def _served(listener: ListenerSettings, state_dir: Path) -> tuple[ServerIdentity, ...]:
+    """The chains in the files of a listener. Empty if there is no certificate from the CA yet (`perimeter.doctor.authority`)."""
     if listener.acme_names:
-        return got_identity(certificate_file(state_dir, listener.acme_names), datetime.now(UTC))
-    return load_identity(listener, state_dir)
+        got = got_identity(certificate_file(state_dir, listener.acme_names), datetime.now(UTC))
+        return () if got is None else (got,)
+    return load_identities(listener, state_dir)
 
 
 def of_upstream(upstream: UpstreamSettings) -> Iterator[Finding]:
@@ -152,18 +155,30 @@ def _issuer_unknown(chain: Iterable[x509.Certificate]) -> bool:
     return False
 
 
-def _names(place: str, identity: ServerIdentity, config: SiteConfig) -> Iterator[Finding]:
-    """Host names of routes that are not in the certificate."""
+def _names(place: str, identities: Sequence[ServerIdentity], config: SiteConfig) -> Iterator[Finding]:
+    """Host names of routes that are in no certificate."""
+    names = tuple(dict.fromkeys(name for identity in identities for name in identity.names))
+    source = " and ".join(identity.source for identity in identities)
     for host in dict.fromkeys(host for route in config.routes for host in route.hosts):
-        if "*" not in host and host not in identity.names and f"*.{host.partition('.')[2]}" not in identity.names:
-            message = f"{identity.source} is not for {host}, which is a host of a route: browsers refuse it there"
-            remedy = f"get a certificate with this name too (it has {', '.join(identity.names[:8]) or 'no names'})"
+        if "*" not in host and host not in names and f"*.{host.partition('.')[2]}" not in names:
+            message = f"{source} is not for {host}, which is a host of a route: browsers refuse it there"
+            remedy = f"get a certificate with this name too (it has {', '.join(names[:8]) or 'no names'})"
             yield Finding(Name.CERTIFICATE_NAME, Grade.SOON, place, message, remedy)
+
+
+def _unreached(place: str, identities: Sequence[ServerIdentity]) -> Iterator[Finding]:
+    """Certificates that no client gets, because earlier ones have the same names and kind of key."""
+    used = {id(one) for several in by_name(identities).values() for one in several}
+    for identity in identities:
+        if id(identity) not in used:
+            message = f"no client gets {identity.source}: earlier certificates have all of its names, and a key of the same kind"
+            remedy = "remove it from the list, or put it before the certificate that clients should not get"
+            yield Finding(Name.CERTIFICATE_UNUSED, Grade.SOON, place, message, remedy)
 
 
 def of_authorities(subject: Subject) -> Iterator[Finding]:
     """The dates of the CA certificates that the configuration names, not those of the gateway's own certificates."""
-    own = {path for one in subject.config.listeners for path in (one.certificate, one.private_key, one.keystore)}
+    own = {path for one in subject.config.listeners for path in (*one.certificate, *one.private_key, one.keystore)}
     shown = {path for one in subject.config.upstreams for path in (one.client_certificate, one.client_key)}
     for path in sorted(renewed_files(subject.config) - own - shown):
         for dated in date_findings(_certificates(path), datetime.now(UTC)):

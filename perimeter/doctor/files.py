@@ -29,8 +29,9 @@ def state(subject: Subject) -> Iterator[Finding]:
 def secrets(subject: Subject) -> Iterator[Finding]:
     """Files with secrets, and realm files, that other users may read."""
     config = subject.config
-    found: list[tuple[Path | None, str]] = [(one.private_key, "a private key") for one in config.listeners]
-    found += [(one.keystore, "a private key") for one in config.listeners]
+    found: list[tuple[Path | None, str]] = []
+    for listener in config.listeners:
+        found += [(path, "a private key") for path in (*listener.private_key, listener.keystore)]
     found += [(one.file, "a secret") for one in subject.document.secrets()]
     tickets = [one.settings for one in config.authenticators if isinstance(one.settings, KerberosSettings)]
     found += [(one.keytab, "the gateway's Kerberos key: whoever has it is every user") for one in tickets]

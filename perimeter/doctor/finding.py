@@ -42,6 +42,7 @@ class Name(StrEnum):
     CERTIFICATE_INCOMPLETE = "certificate-incomplete"
     CERTIFICATE_NAME = "certificate-name"
     CERTIFICATE_REFUSED = "certificate-refused"
+    CERTIFICATE_UNUSED = "certificate-unused"
     CERTIFICATE_WEAK = "certificate-weak"
     CLOCK_BEHIND = "clock-behind"
     CLOCK_FREE = "clock-not-synchronised"

@@ -293,10 +293,13 @@ def _listener(config: SiteConfig) -> GatewayAddress:
     Where people sign in it has to have the pages for that, too.
     """
     kinds = (Serve.GATEWAY,) if config.signs_people_in else (Serve.GATEWAY, Serve.TOKENS)
-    serving = [one for one in config.listeners if one.serve in kinds]
+    serving = [one for one in config.listeners if one.serve in kinds and not one.socket_path and not one.proxy_protocol]
     if not serving:
         words = " or ".join(kinds)
-        raise StartupError(f"{config.file}: no listener answers /authenticate; expected one with serve = {words}")
+        raise StartupError(
+            f"{config.file}: no listener answers /authenticate; expected one with serve = {words}, on a port and without "
+            "proxy_protocol"
+        )
     best = min(serving, key=lambda one: (one.tls, not one.interface.startswith("127.")))
     return GatewayAddress(ServerScheme.HTTPS if best.tls else ServerScheme.HTTP, _reached_at(best), best.port)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import attrs
 
+from perimeter.config.language.net_types import in_networks
 from perimeter.errors import (
     Challenges,
     InsufficientScope,
@@ -18,7 +19,6 @@ from perimeter.errors import (
     SessionUnused,
     SignIn,
 )
-from perimeter.gate.forwarded import in_networks
 from perimeter.gate.navigation import Shown, shown
 from perimeter.gate.overrides import overrides_method
 from perimeter.gate.return_path import Again, referring_path, with_return

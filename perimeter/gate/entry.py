@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import Network, in_networks
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused, Page, RouteMaintenance
 from perimeter.gate.cors import Cors, is_preflight
-from perimeter.gate.forwarded import in_networks
 from perimeter.gate.judged import Judged
 from perimeter.limits.rates import RateLimit
 from perimeter.model import RequestHead, network_of

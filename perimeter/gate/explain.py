@@ -29,7 +29,7 @@ from perimeter.gate.review import Again
 from perimeter.gate.routes import Route
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.http.grammar import parse_block, parse_request
-from perimeter.model import ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
+from perimeter.model import UNIX_PEER, ClientConnection, HeaderBlock, Principal, RequestHead, canonical_address
 
 SECRET = "(secret)"  # noqa: S105  # stands for a secret
 """Stands for a header's value that is not shown."""
@@ -167,6 +167,8 @@ def _assuming(gate: Gate, principal: Principal | None) -> Gate:
 
 
 def _address(given: str, route: Route) -> str:
+    if given == UNIX_PEER:
+        return given
     if given:
         try:
             return canonical_address(str(ip_address(given)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.model import HeaderBlock, canonical_address
 
 #: ``wss`` is what Traefik says of a WebSocket
@@ -19,13 +19,7 @@ _SECURE = frozenset((b"https", b"wss"))
 _HOP = re.compile(r"\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[0-9A-Za-z._~-]+)?)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 
 
-def in_networks(address: str, networks: tuple[Network, ...]) -> bool:
-    """Whether a canonical address lies in one of ``networks``."""
-    parsed = ip_address(address)
-    return any(parsed.version == network.version and parsed in network for network in networks)
-
-
-def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[Network, ...]) -> tuple[str, ...]:
+def vouched_chain(peer: str, headers: HeaderBlock, trusted: tuple[PeerNetwork, ...]) -> tuple[str, ...]:
     """The addresses that a request came through, as far as trusted proxies vouch for them: the client's first, ``peer`` last.
 
     ``peer`` is trusted. X-Forwarded-For is read from its right end to the first address that is not trusted itself: the

@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import (
     AuditUnavailable,
     BadTarget,
@@ -26,7 +26,7 @@ from perimeter.errors import (
 from perimeter.gate.access import Access, Asks, check_restriction, for_client
 from perimeter.gate.cross_site import SAFE_METHODS, asks_for_websocket, from_another_site, own_origins
 from perimeter.gate.decision import Admitted, Located
-from perimeter.gate.forwarded import in_networks, vouched_chain
+from perimeter.gate.forwarded import vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.judged import Judged
@@ -58,7 +58,7 @@ class Gate:
     identity: IdentityLines
     enabled: bool = True
     maintenance: bool = False
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[PeerNetwork, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
     _places: Memo[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
     #: (peer, X-Forwarded-For) -> the addresses that the request came through

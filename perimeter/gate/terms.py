@@ -13,12 +13,11 @@ from typing import Final, assert_never
 import attrs
 
 from perimeter.auth.roles import has_role
-from perimeter.config.language.net_types import NETWORK, Network
+from perimeter.config.language.net_types import NETWORK, Network, in_networks
 from perimeter.config.site.expression import AllOf, AnyOf, Expression, Not
 from perimeter.config.site.period import parse_period
 from perimeter.config.site.rule import CertificatePart, Rule, RuleKind
-from perimeter.gate.forwarded import in_networks
-from perimeter.model import ClientConnection, Principal
+from perimeter.model import UNIX_PEER, ClientConnection, Principal
 
 UNKNOWN_METHOD: Final = "-"
 """Stands for the method of a request whose method is not known, as a proxy that asks about it may leave it out."""
@@ -174,6 +173,8 @@ def _network(wanted: Network) -> Test:
     networks = (wanted,)
 
     def network(principal: Principal | None, method: str, address: str, connection: ClientConnection | None) -> bool | None:
+        if address == UNIX_PEER:  # nor is it known whose requests another program sends to a unix socket
+            return None
         try:
             return None if address.startswith("unix:") else in_networks(address, networks)
         except ValueError:  # not an IP address

@@ -199,7 +199,7 @@ class Draft:
                 self.close(guard.section, [(guard.origin, why)])
         for section in self.sections.values():
             for option, setting in list(section.options.items()):
-                if option in section.options and setting.needs and not there(setting.value, setting.needs):
+                if option in section.options and not all(there(path, setting.needs) for path in _paths(setting)):
                     self._missing(section, option, setting)
         self._settle_errors()
 
@@ -216,7 +216,7 @@ class Draft:
         pages = [line.rpartition(" ")[2] for line in errors.options["page"].value.split("\n    ")]
         if not all(any(path == "/" or page == path or page.startswith(f"{path}/") for path in paths) for page in pages):
             setting = errors.options.pop("page")
-            errors.options[";page"] = setting
+            errors.options[";page"] = _commented(setting)
             self.remark(setting.origin or Note("", 0, ""), "no route serves the error page: it is a comment until there is one")
 
     def _missing(self, section: DraftSection, option: str, setting: Setting) -> None:
@@ -248,14 +248,14 @@ class Draft:
                 )
                 return
             section.options[";client_certificate"] = section.options.pop("client_certificate")
-        section.options[f";{option}"] = setting
+        section.options[f";{option}"] = _commented(setting)
         self.remark(
             setting.origin, f"there is no {what} {setting.value} on this machine: {option} is a comment until there is one"
         )
         if option in ("certificate", "keystore"):
             for other in ("private_key", "private_key_password", "keystore_password"):
                 if other in section.options:
-                    section.options[f";{other}"] = section.options.pop(other)
+                    section.options[f";{other}"] = _commented(section.options.pop(other))
         if option == "static":
             section.options = {f";{name.lstrip(';')}": value for name, value in section.options.items()}
             section.about = "not in force, because a file that it needs does not exist"
@@ -288,6 +288,16 @@ def _place(section: DraftSection) -> int:
 def plain_name(text: str) -> str:
     """``text`` as the name of a section."""
     return _UNFIT_FOR_NAME.sub("-", text).strip("-._")[:60] or "unnamed"
+
+
+def _paths(setting: Setting) -> list[str]:
+    """The paths that have to exist; one in each line."""
+    return setting.value.split("\n    ") if setting.needs else []
+
+
+def _commented(setting: Setting) -> Setting:
+    """``setting`` as the value of a comment. The lines after the first one need a semicolon of their own."""
+    return attrs.evolve(setting, value=setting.value.replace("\n    ", "\n;    "))
 
 
 def unfit(value: str) -> str:

@@ -138,9 +138,7 @@ class Handover:
             file=Path(found["file"]),
             plan=Plan.from_json(found["plan"]),
             text=found["text"],
-            sockets={
-                Address(name, interface, port): socket_of(inherited) for name, interface, port, inherited in found["listeners"]
-            },
+            sockets={Address(*address): socket_of(inherited) for *address, inherited in found["listeners"]},
             log=LogTarget(**found["log"]),
             waiting=found["waiting"],
             pidfile=found["pidfile"],

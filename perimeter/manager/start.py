@@ -68,7 +68,7 @@ class Start(Service):
                 self._refuse_unreadable(self._user)
             _refuse_few_descriptors(plan.workers)
             prepare_state_dir(Path(plan.state_dir), self._user)
-            self._sockets = open_sockets(plan.listeners, self._activated)
+            self._sockets = open_sockets(plan.listeners, self._activated, self._user)
         except StartupError as error:
             self._launch.failed(str(error))
 

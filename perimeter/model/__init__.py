@@ -23,6 +23,7 @@ from perimeter.model.identity import (
 from perimeter.model.reasons import EarlyEnd
 from perimeter.model.record import AccessRecord
 from perimeter.model.wire import (
+    UNIX_PEER,
     ClientConnection,
     Field,
     HeaderBlock,
@@ -35,6 +36,7 @@ from perimeter.model.wire import (
 
 __all__ = [
     "TOKEN_PREFIX",
+    "UNIX_PEER",
     "AccessRecord",
     "AuthenticationRequest",
     "BasicCredentials",

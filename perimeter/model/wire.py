@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -128,12 +128,16 @@ class ResponseHead:
         self.headers = headers
 
 
+UNIX_PEER: Final = "unix:"
+"""The address of all clients of a unix socket, which have no IP address. It lies in no network."""
+
+
 def canonical_address(address: str) -> str:
     """Return ``address`` as rules and the audit log see it.
 
-    An IPv4-mapped IPv6 address becomes its IPv4 address (attack 10), and a zone index is removed.
+    An IPv4-mapped IPv6 address becomes its IPv4 address (attack 10), and a zone index is removed. `UNIX_PEER` stays what it is.
     """
-    if ":" not in address:
+    if ":" not in address or address == UNIX_PEER:
         return address
     parsed = ip_address(address.partition("%")[0])
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:

@@ -33,15 +33,18 @@ class Activated:
     socket: socket.socket
 
     def __str__(self) -> str:
+        name = self.name or "without a name"
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{self.socket.getsockname()} ({name})"
         host, port = self.socket.getsockname()[:2]
-        return f"{f'[{host}]' if ':' in host else host}:{port} ({self.name or 'without a name'})"
+        return f"{f'[{host}]' if ':' in host else host}:{port} ({name})"
 
 
 def activated(environ: MutableMapping[str, str], pid: int, first: int = FIRST) -> list[Activated]:
     """The sockets that ``environ`` promises to the process ``pid``; the variables are removed, so that child processes do not see
     them.
 
-    Raises `StartupError` for a descriptor that is not a listening TCP socket.
+    Raises `StartupError` for a descriptor that is not a listening TCP or unix socket.
     """
     told = {name: environ.pop(name, "") for name in _VARIABLES}
     count = told["LISTEN_FDS"]
@@ -63,11 +66,13 @@ def _listening(descriptor: int, name: str) -> socket.socket:
         found = socket.socket(fileno=descriptor)
     except OSError as problem:
         raise StartupError(f"{fault} is not a socket ({problem.strerror})") from None
-    if found.family not in (socket.AF_INET, socket.AF_INET6) or found.type != socket.SOCK_STREAM:
-        raise StartupError(f"{fault} is not a TCP socket: use ListenStream= with a port in the socket unit")
+    if found.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX) or found.type != socket.SOCK_STREAM:
+        raise StartupError(f"{fault} is not a TCP or unix socket: use ListenStream= with a port or a path in the socket unit")
     if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         raise StartupError(f"{fault} does not listen: the socket unit must not have Accept=yes")
     found.setblocking(False)
+    if found.family == socket.AF_UNIX:
+        return found
     # accepted sockets inherit these options
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -93,7 +98,7 @@ def matched(addresses: Iterable[Address], found: Sequence[Activated]) -> Mapping
                 sockets[address] = one.socket
     missing = [address for address in waiting if address not in sockets]
     problems = [
-        f"listener {one.name}: systemd has passed sockets, but none for {one.interface or '*'}:{one.port} or with this name; "
+        f"listener {one.name}: systemd has passed sockets, but none for {one} or with this name; "
         "add it to the socket unit (ListenStream=, FileDescriptorName=)"
         for one in missing
     ]
@@ -106,6 +111,8 @@ def matched(addresses: Iterable[Address], found: Sequence[Activated]) -> Mapping
 
 
 def _same_address(address: Address, candidate: Activated) -> bool:
+    if candidate.socket.family == socket.AF_UNIX or address.path:
+        return candidate.socket.family == socket.AF_UNIX and candidate.socket.getsockname() == address.path
     host, port = candidate.socket.getsockname()[:2]
     if not address.port or port != address.port:
         return False

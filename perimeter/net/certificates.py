@@ -40,28 +40,31 @@ SOON = timedelta(days=14)
 """A warning is logged for a configured certificate that expires within this time."""
 
 
-def load_identity(settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None) -> ServerIdentity:
-    """Return the certificate and key that the listener serves. ``state_dir`` must exist.
+def load_identities(
+    settings: ListenerSettings, state_dir: Path, now: Callable[[], datetime] | None = None
+) -> tuple[ServerIdentity, ...]:
+    """Return the certificates and keys that the listener serves, at least one. ``state_dir`` must exist.
 
     With ``acme_names``, that is the certificate that the gateway has got, and a self-signed one before it has got one.
 
-    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if there is
-    no usable certificate and key.
+    Logs a warning if a certificate is expired, expires soon or is not valid yet. Raises `StartupError` with one line if one of
+    them cannot be used.
     """
     moment = now() if now is not None else datetime.now(UTC)
     if settings.keystore is not None:
         key, chain = load_keystore(settings.keystore, settings.keystore_password)
-        return _checked(key, chain, str(settings.keystore), str(settings.keystore), moment)
-    if settings.certificate is not None:
-        return _load_pair(settings.certificate, settings.private_key, settings.private_key_password, moment)
-    if settings.private_key is not None:
+        return (_checked(key, chain, str(settings.keystore), str(settings.keystore), moment),)
+    if settings.certificate:
+        pairs = zip(settings.certificate, settings.private_key or settings.certificate, strict=True)
+        return tuple(_load_pair(file, key_file, settings.private_key_password, moment) for file, key_file in pairs)
+    if settings.private_key:
         raise StartupError(f"listener {settings.name}: private_key is set, and certificate is not")
     if settings.acme_names:
         got = got_identity(certificate_file(state_dir, settings.acme_names), moment)
         if got is not None:
-            return got
-        return self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet")
-    return self_signed_identity(state_dir, moment, settings.name)
+            return (got,)
+        return (self_signed_identity(state_dir, moment, settings.name, "there is no certificate from the CA yet"),)
+    return (self_signed_identity(state_dir, moment, settings.name),)
 
 
 def got_identity(path: Path, now: datetime) -> ServerIdentity | None:

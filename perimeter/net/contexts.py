@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import service_identity
@@ -33,6 +34,12 @@ CIPHERS_13 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY13
 PRIORITIZE_CHACHA = 1 << 21
 
 ALPN = b"http/1.1"
+
+_SPOKEN = (ALPN, b"http/1.0")
+"""The protocols that a listener serves, the best first."""
+
+UNKNOWN_NAME: Final = "unknown server name"
+"""Why a handshake failed with a client that asked for a name which is not served, in ``app_data`` of its connection."""
 
 CHALLENGE_ALPN = b"acme-tls/1"
 """The protocol in which a CA checks that a name leads here (RFC 8737, section 4). The connection ends after the handshake."""
@@ -56,6 +63,11 @@ class ServerIdentity:
     source: str = ""
 
     @property
+    def kind(self) -> str:
+        """The kind of its key, as a dotted object identifier. Of two kinds, each client accepts at least one in general."""
+        return self.chain[0].public_key_algorithm_oid.dotted_string
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The DNS names of the certificate, in lower case."""
         return dns_names(self.chain[0])
@@ -69,18 +81,6 @@ class ClientAuthentication:
     required: bool = False
 
 
-def _show(context: SSL.Context, identity: ServerIdentity) -> None:
-    """Let ``context`` show the certificate of ``identity``. Raises `StartupError`."""
-    try:
-        context.use_certificate(identity.chain[0])
-        for certificate in identity.chain[1:]:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
-        context.check_privatekey()
-    except (SSL.Error, TypeError) as problem:
-        raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
-
-
 def _common(method: int) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -92,8 +92,32 @@ def _common(method: int) -> SSL.Context:
 
 
 def _select_alpn(connection: SSL.Connection, offered: list[bytes]) -> Any:
-    # A client that offers only other protocols is served too, as nginx does: many clients offer protocols they do not need.
-    return ALPN if ALPN in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+    """The protocol of the connection (RFC 7301, section 3.2).
+
+    A client that offers only others would not understand HTTP/1.1, or is being used against a service of another protocol
+    (attack 117). OpenSSL then sends the alert no_application_protocol, and pyOpenSSL raises the exception again.
+    """
+    for spoken in _SPOKEN:
+        if spoken in offered:
+            return spoken
+    raise SSL.Error([("SSL routines", "", "no application protocol")])
+
+
+def by_name(identities: Sequence[ServerIdentity]) -> dict[str, tuple[ServerIdentity, ...]]:
+    """The identities for each DNS name: one for each kind of key, the first one in the list that has the name.
+
+    A wildcard is for names that are in no certificate, and for kinds of keys that no certificate with the name has. The name ""
+    is for identities without DNS names.
+    """
+    kinds: dict[str, dict[str, ServerIdentity]] = {}
+    for identity in identities:
+        for name in identity.names or ("",):
+            kinds.setdefault(name, {}).setdefault(identity.kind, identity)
+    return {name: tuple({**kinds.get(_wildcard(name), {}), **found}.values()) for name, found in kinds.items()}
+
+
+def _wildcard(name: str) -> str:
+    return "*." + name.partition(".")[2]
 
 
 def _trust(context: SSL.Context, anchors: Path) -> None:
@@ -114,19 +138,39 @@ def _trust(context: SSL.Context, anchors: Path) -> None:
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
 
 
-def _certified(identity: ServerIdentity) -> SSL.Context:
-    """A server's context with a certificate and its key. Raises `StartupError` if OpenSSL cannot use them."""
+def _certified(identities: Iterable[ServerIdentity]) -> SSL.Context:
+    """A server's context with certificates, each of another kind of key. Raises `StartupError` if OpenSSL cannot use them."""
     context = _common(SSL.TLS_SERVER_METHOD)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | PRIORITIZE_CHACHA)
-    _show(context, identity)
+    for identity in identities:
+        _use(context, identity)
     return context
+
+
+def _use(context: SSL.Context, identity: ServerIdentity) -> None:
+    """Let ``context`` show the certificate of ``identity``. Raises `StartupError`."""
+    chain = b"".join(one.public_bytes(Encoding.PEM) for one in identity.chain)
+    # Only this function of OpenSSL that pyOpenSSL has gives each certificate a chain of its own, and it reads a file.
+    descriptor = os.memfd_create("perimeter-chain", os.MFD_CLOEXEC)
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(chain)
+        context.use_certificate_chain_file(f"/proc/self/fd/{descriptor}")
+        context.use_privatekey(identity.key)  # type: ignore[arg-type]  # TypeError for a key that cannot sign
+        context.check_privatekey()
+    except (SSL.Error, TypeError) as problem:
+        raise StartupError(f"{identity.source}: OpenSSL does not accept this certificate and key") from problem
+    finally:
+        os.close(descriptor)
 
 
 class ServerContexts:
     """The contexts of a listener. The name that the client asks for selects one (SNI, RFC 6066, section 3).
 
-    An exact name is preferred to a wildcard. The first identity serves all other names. `replace` changes all contexts for new
-    connections; open connections keep theirs. ``clients`` (None: do not ask) applies to all names.
+    An exact name is preferred to a wildcard (`by_name`). A context has one certificate for each kind of key: OpenSSL takes the
+    first in its order of signatures that the client accepts, so ECDSA before RSA. The context of the first identity serves all
+    other names, and clients that send none; with ``refuse_unknown`` their handshakes fail. ``clients`` (None: do not ask) applies
+    to all names, so no name is a way around it (attack 118).
 
     ``challenges`` are the identities by which a CA recognises a name at this moment, by name; None if a CA never asks here.
     """
@@ -136,44 +180,46 @@ class ServerContexts:
         identities: Sequence[ServerIdentity],
         clients: ClientAuthentication | None = None,
         challenges: Mapping[str, ServerIdentity] | None = None,
+        *,
+        refuse_unknown: bool = False,
     ) -> None:
-        self.clients = clients
+        """Raises `StartupError` if one of ``identities`` cannot be used."""
         self._challenges = challenges
-        self.identities: tuple[ServerIdentity, ...]
-        self.default: SSL.Context
-        self._names: Mapping[str, SSL.Context]
-        self.replace(identities)
-
-    def replace(self, identities: Sequence[ServerIdentity]) -> None:
-        """Serve ``identities`` from now on. Raises `StartupError` and changes nothing if one of them cannot be used."""
-        names: dict[str, SSL.Context] = {}
-        contexts = [self._context(identity) for identity in identities]
-        if len(contexts) > 1:  # with a single context there is nothing to select, which saves OpenSSL's callback
-            for context in contexts:
-                context.set_tlsext_servername_callback(self._select)
-        if not contexts:
+        if not identities:
             raise StartupError("a TLS listener needs a certificate")
-        for identity, context in zip(identities, contexts, strict=True):
-            for name in identity.names:
-                names.setdefault(name, context)
-        self._names = names
-        self.default = contexts[0]
+        self.clients = clients
         self.identities = tuple(identities)
+        names = by_name(identities)
+        contexts: dict[tuple[int, ...], SSL.Context] = {}
+        self._names: dict[str, SSL.Context] = {}
+        for name, several in names.items():
+            group = tuple(map(id, several))
+            if group not in contexts:
+                contexts[group] = self._context(several)
+            self._names[name] = contexts[group]
+        self.default = self._names[(*identities[0].names, "")[0]]
+        self._refuses_unknown = refuse_unknown
+        self._without_certificate = _common(SSL.TLS_SERVER_METHOD)
+        if len(contexts) > 1 or refuse_unknown:  # otherwise there is nothing to select, which saves OpenSSL's callback
+            for context in contexts.values():
+                context.set_tlsext_servername_callback(self._select)
 
-    def select(self, name: str) -> SSL.Context:
-        """Return the context for a server name ("" if the client sent none)."""
+    def select(self, name: str) -> SSL.Context | None:
+        """Return the context for a server name ("" if the client sent none), None if the handshake is to fail."""
         name = name.lower().removesuffix(".")
-        context = self._names.get(name)
-        if context is None:
-            context = self._names.get("*." + name.partition(".")[2], self.default)
+        context = (self._names.get(name) or self._names.get(_wildcard(name))) if name else None
+        if context is None and not (self._refuses_unknown and name not in (self._challenges or ())):
+            return self.default
         return context
 
     def _select(self, connection: SSL.Connection) -> None:
-        name = connection.get_servername()
-        if name:
-            context = self.select(name.decode("ascii", "replace"))
-            if context is not connection.get_context():
-                connection.set_context(context)
+        name = connection.get_servername() or b""
+        context = self.select(name.decode("ascii", "replace"))
+        if context is None:
+            connection.set_app_data(UNKNOWN_NAME)
+            connection.set_context(self._without_certificate)
+        elif context is not connection.get_context():
+            connection.set_context(context)
 
     def _select_alpn(self, connection: SSL.Connection, offered: list[bytes]) -> Any:
         """As `_select_alpn`, and the answer to a CA, which gets the certificate of the challenge and needs to show none.
@@ -184,13 +230,13 @@ class ServerContexts:
             name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
             identity = self._challenges.get(name)
             if identity is not None:
-                connection.set_context(_certified(identity))
+                connection.set_context(_certified([identity]))
                 connection.set_verify(SSL.VERIFY_NONE)
                 return CHALLENGE_ALPN
         return _select_alpn(connection, offered)
 
-    def _context(self, identity: ServerIdentity) -> SSL.Context:
-        context = _certified(identity)
+    def _context(self, identities: Iterable[ServerIdentity]) -> SSL.Context:
+        context = _certified(identities)
         context.set_alpn_select_callback(_select_alpn if self._challenges is None else self._select_alpn)
         # A ticket contains the whole session, so no session is stored here. The id excludes tickets of other services.
         context.set_session_id(b"perimeter")
@@ -257,7 +303,7 @@ class ClientTLS:
         if alpn:
             self._context.set_alpn_protos(list(alpn))
         if identity is not None:
-            _show(self._context, identity)
+            _use(self._context, identity)
 
     def connection(self, sock: socket.socket | None) -> PortableConnection:
         """Return a TLS connection on a connected socket (None: on memory buffers). The handshake has not begun."""

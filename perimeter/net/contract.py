@@ -8,9 +8,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import attrs
 from cryptography.x509 import Certificate
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IDelayedCall, IHostnameResolver, IPushProducer, IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHostnameResolver,
+    IPushProducer,
+    IReadDescriptor,
+    IWriteDescriptor,
+)
+from zope.interface import implementer
+
+from perimeter.model import UNIX_PEER
+
+
+@implementer(IAddress)
+@attrs.frozen
+class UnixPeer:
+    """The address of a client of a unix socket: all have the same one."""
+
+    host: str = UNIX_PEER
+    port: int = 0
+
+
+Peer = IPv4Address | IPv6Address | UnixPeer
 
 
 class Reactor(Protocol):
@@ -97,7 +120,7 @@ class AcceptedTransport(Transport, Protocol):
     def loseWriteConnection(self) -> None:
         """Close our side after everything written has been sent, and continue reading."""
 
-    def getPeer(self) -> IPv4Address | IPv6Address:
+    def getPeer(self) -> Peer:
         """The client's address, in canonical form."""
 
     def local_address(self) -> str:

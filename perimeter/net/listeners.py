@@ -1,4 +1,4 @@
-"""Accepts connections on listening sockets, limits their number, and gives them transports.
+"""Accepts connections on listening sockets, and gives them transports.
 
 TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol of a connection.
 """
@@ -6,24 +6,28 @@ TLS contexts come from `perimeter.net.contexts`. The factory makes the protocol 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from errno import EMFILE, ENFILE, ENOBUFS, ENOMEM
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet import tcp
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.descriptors import clients_share, system_reason
+from perimeter.descriptors import system_reason
 from perimeter.net.binding import bind
+from perimeter.net.connection_limits import UNNAMED, ConnectionLimits
 from perimeter.net.contexts import ServerContexts
-from perimeter.net.contract import Reactor
+from perimeter.net.contract import Peer, Reactor
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.handshakes import FailedHandshakes, HandshakeLog
+from perimeter.net.proxied import HeaderReader
 from perimeter.net.tls import TLSServerTransport
-from perimeter.net.transport import ServerTransport, socket_address
+from perimeter.net.transport import ServerTransport, Waiting, socket_address
 
 log = Logger()
 
@@ -34,56 +38,6 @@ PAUSE = 0.5
 """Seconds for which no connection is accepted after descriptors or memory ran out. Clients wait in the backlog meanwhile."""
 
 _EXHAUSTED = frozenset({EMFILE, ENFILE, ENOBUFS, ENOMEM})
-
-
-class ConnectionLimits:
-    """Limits the number of connections, in total and from one canonical address (attack 22). One object for all listeners.
-
-    ``make_room`` closes some of the connections that send nothing, of one address or of all (None), the oldest first. It returns
-    how many: a client that is silent must not take the place of one that is not (attack 58).
-    """
-
-    def __init__(
-        self, total: int = 20000, per_address: int = 1000, make_room: Callable[[str | None], int] = lambda address: 0
-    ) -> None:
-        self.total = total
-        self.per_address = per_address
-        self.make_room = make_room
-        self._open = 0
-        self._by_address: dict[str, int] = {}
-
-    def change(self, total: int, per_address: int) -> None:
-        """Apply other limits from now on; half of the descriptors at most. Present connections stay."""
-        self.total = clients_share(total)
-        self.per_address = per_address
-
-    @property
-    def open(self) -> int:
-        """The number of open connections."""
-        return self._open
-
-    def admit(self, address: str) -> bool:
-        """Count a connection from ``address`` (canonical).
-
-        Returns False, without counting it, if a limit is reached and no connection could make room for it.
-        """
-        by_address = self._by_address
-        if by_address.get(address, 0) >= self.per_address and not self.make_room(address):
-            return False
-        if self._open >= self.total and not self.make_room(None):
-            return False
-        self._open += 1
-        by_address[address] = by_address.get(address, 0) + 1
-        return True
-
-    def release(self, address: str) -> None:
-        """A connection from ``address`` has ended."""
-        self._open -= 1
-        left = self._by_address[address] - 1
-        if left:
-            self._by_address[address] = left
-        else:
-            del self._by_address[address]
 
 
 class ListeningPort(tcp.Port):
@@ -103,6 +57,7 @@ class ListeningPort(tcp.Port):
         deadlines: Deadlines,
         handshake_timeout: float,
         handshakes: HandshakeLog,
+        balancers: Sequence[PeerNetwork] = (),
     ) -> None:
         super().__init__(0, factory, reactor=reactor)
         self.addressFamily = listening.family
@@ -112,26 +67,67 @@ class ListeningPort(tcp.Port):
         self.deadlines = deadlines
         self.handshake_timeout = handshake_timeout
         self.handshakes = handshakes
+        #: only these may connect, and send the client's address first; if there are none, connections are the clients' own
+        self.balancers = balancers
         self.build_protocol: Callable[[IAddress, bytes], IProtocol | None] = lambda peer, alpn: factory.buildProtocol(peer)
         self.transport: type[ServerTransport] = ServerTransport if contexts is None else TLSServerTransport
-        self.waiting: dict[ServerTransport, float] = {}
+        self.waiting: dict[Waiting, float] = {}
         self._accepts = self.max_accepts
         self._refused = 0
+        self._faulty = 0
         self._paused = False
+        #: the port that gets the connections which wait here when this one is closed
+        self.successor: ListeningPort | None = None
         self.closed = False
 
     def release(self, address: str) -> None:
         """A connection from ``address`` has ended."""
         self.limits.release(address)
 
-    def getHost(self) -> IPv4Address | IPv6Address:
-        """The address of the listening socket."""
+    def getHost(self) -> Peer:
+        """The address of the listening socket. The port of a unix socket is 0."""
         return socket_address(self.listening.getsockname())
+
+    def startListening(self) -> None:
+        """Accept connections. As Twisted's, for a socket that exists already and may have no port."""
+        self.socket, self._preexistingSocket = self.listening, None
+        self._shouldShutdown = False  # the socket may have copies, in this process and in others
+        self._realPortNumber = self.getHost().port
+        self.fileno = self.socket.fileno  # type: ignore[method-assign]
+        assert self.factory is not None
+        self.factory.doStart()
+        self.connected = True
+        self.startReading()  # type: ignore[no-untyped-call]
 
     @property
     def listening(self) -> socket.socket:
         """The listening socket, which belongs to the port from the beginning."""
         return cast(socket.socket, self._preexistingSocket or self.socket)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The port is closed, in the turn after `close`. Connections that wait to be accepted are the successor's."""
+        successor, self.successor = self.successor, None
+        if successor is not None:
+            self._hand_over(successor)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def _hand_over(self, successor: ListeningPort) -> None:
+        """Let ``successor`` serve the connections that wait here, and that its own socket would get."""
+        while True:
+            try:
+                sock, name = self.listening.accept()
+            except OSError:
+                return
+            sock.setblocking(False)
+            if successor.covers(socket_address(sock.getsockname()).host):
+                successor._accepted(sock, name)
+            else:
+                sock.close()
+
+    def covers(self, host: str) -> bool:
+        """Whether the socket gets the connections to ``host``, a canonical address of this machine."""
+        own = self.getHost().host
+        return own in (host, "::") or (own == "0.0.0.0" and ":" not in host)  # noqa: S104  # compared, not bound
 
     def close(self) -> None:
         """Accept no more, and close the socket, whether or not connections were accepted so far."""
@@ -170,15 +166,48 @@ class ListeningPort(tcp.Port):
             self._accepted(cast(socket.socket, socket.SocketType(self.addressFamily, socket.SOCK_STREAM, 0, fd)), name)
         self._accepts = min(self.max_accepts, accepted + 20) if accepted == self._accepts else max(1, accepted)
 
-    def _accepted(self, sock: socket.socket, name: tuple[Any, ...]) -> None:
+    def _accepted(self, sock: socket.socket, name: Any) -> None:
         peer = socket_address(name)
+        if self.balancers:
+            self._await_header(sock, peer)
+        else:
+            self._serve(sock, peer)
+
+    def _await_header(self, sock: socket.socket, balancer: Peer) -> None:
+        """Serve a connection after its header of the PROXY protocol (attack 115)."""
+        if not in_networks(balancer.host, self.balancers):
+            sock.close()
+            self._note_fault(balancer, "its address is not in proxy_protocol")
+        elif not self.limits.admit(UNNAMED):
+            sock.close()
+            self._note_refusal(balancer)
+        else:
+            HeaderReader(sock, balancer, self, self.reactor, self._serve, partial(self._note_fault, balancer))
+
+    def _note_fault(self, balancer: Peer, fault: str) -> None:
+        self._faulty += 1
+        if self._faulty & (self._faulty - 1) == 0:
+            log.warn(
+                "Connection from {address} to listener {listener} refused, which takes only connections with the PROXY protocol: "
+                "{fault} ({count} such connections so far)",
+                address=balancer.host,
+                listener=self.handshakes.listener,
+                fault=fault,
+                count=self._faulty,
+            )
+
+    def _note_refusal(self, peer: Peer) -> None:
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            # At 1, 2, 4, 8… so that a flood of connections does not flood the log.
+            log.warn("Connection from {address} refused: too many ({count} so far)", address=peer.host, count=self._refused)
+
+    def _serve(self, sock: socket.socket, peer: Peer) -> None:
+        """Serve a connection of the client ``peer``, or close it."""
         address = peer.host
         if not self.limits.admit(address):
             sock.close()
-            self._refused += 1
-            if self._refused & (self._refused - 1) == 0:
-                # At 1, 2, 4, 8… so that a flood of connections does not flood the log.
-                log.warn("Connection from {address} refused: too many ({count} so far)", address=address, count=self._refused)
+            self._note_refusal(peer)
             return
         self.sessionno += 1
         transport: ServerTransport | None = None
@@ -235,7 +264,7 @@ def listen(
     It accepts none before its `startListening` is called.
     """
     return port_type(
-        bind(settings.name, settings.interface, settings.port) if listening is None else listening,
+        bind(settings.address) if listening is None else listening,
         factory,
         reactor,
         contexts=tls,
@@ -243,4 +272,5 @@ def listen(
         deadlines=deadlines,
         handshake_timeout=handshake_timeout,
         handshakes=HandshakeLog(settings.name, handshakes or FailedHandshakes(reactor.seconds)),
+        balancers=settings.proxy_protocol,
     )

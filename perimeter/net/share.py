@@ -21,7 +21,8 @@ from typing import Any, Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from perimeter.descriptors import clients_share
-from perimeter.net.listeners import ConnectionLimits, ListeningPort
+from perimeter.net.connection_limits import ConnectionLimits
+from perimeter.net.listeners import ListeningPort
 from perimeter.workers.place import Place
 
 MAX_ACCEPTS: Final = 8

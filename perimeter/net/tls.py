@@ -12,7 +12,6 @@ from typing import cast
 
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IProtocol
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.protocol import Protocol
@@ -20,8 +19,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.connection_faults import reason_of
-from perimeter.net.contexts import client_certificate, verification_code
-from perimeter.net.contract import Reactor
+from perimeter.net.contexts import UNKNOWN_NAME, client_certificate, verification_code
+from perimeter.net.contract import Peer, Reactor
 from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection
 from perimeter.net.transport import Accepting, ClientTransport, ServerTransport
 from perimeter.net.write_through import BytesLike, TransportPhase, WriteThrough, raise_lost
@@ -281,7 +280,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
         self,
         sock: socket.socket,
         protocol: None,
-        peer: IPv4Address | IPv6Address,
+        peer: Peer,
         server: Accepting,
         sessionno: int,
         reactor: Reactor,
@@ -315,7 +314,7 @@ class TLSServerTransport(TLSTransport, ServerTransport):
 
     def _handshake_failed(self, problem: SSL.Error) -> Exception | None:
         reason = super()._handshake_failed(problem)
-        words = reason_of(problem)
+        words = UNKNOWN_NAME if self._tls.get_app_data() == UNKNOWN_NAME else reason_of(problem)
         self.server.handshakes.note(self._peer.host, words)
         if words not in ("http request", "https proxy request"):
             return reason

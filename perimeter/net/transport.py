@@ -17,8 +17,8 @@ from twisted.internet.interfaces import IAddress, IProtocol
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 
-from perimeter.model import canonical_address
-from perimeter.net.contract import AcceptedTransport, Reactor, Transport
+from perimeter.model import UNIX_PEER, canonical_address
+from perimeter.net.contract import AcceptedTransport, Peer, Reactor, Transport, UnixPeer
 from perimeter.net.deadlines import Deadlines
 from perimeter.net.handshakes import HandshakeLog
 from perimeter.net.write_through import TransportPhase, WriteThrough, raise_lost
@@ -34,6 +34,19 @@ LINGER = 2.0
 section 9.6)."""
 
 
+_UNIX_PEER = UnixPeer()
+
+
+class Waiting(Protocol):
+    """A connection without a protocol that reads, in ``waiting`` of its port."""
+
+    def getPeer(self) -> Peer:
+        """The address of the connection, as far as it is known."""
+
+    def make_room(self) -> bool:
+        """Close the connection for another one, and return True, unless it has sent something."""
+
+
 class Accepting(Protocol):
     """The port that accepted a connection, as a server transport uses it (`perimeter.net.listeners.ListeningPort`)."""
 
@@ -43,7 +56,7 @@ class Accepting(Protocol):
     #: logs failed handshakes
     handshakes: HandshakeLog
     #: connections without a protocol that reads (TLS handshakes, closed ones), and since when: seconds
-    waiting: dict[ServerTransport, float]
+    waiting: dict[Waiting, float]
     #: makes the protocol of a connection from the peer's address and the negotiated application protocol (RFC 7301; may be empty)
     build_protocol: Callable[[IAddress, bytes], IProtocol | None]
 
@@ -79,7 +92,7 @@ class ServerTransport(WriteThrough, tcp.Server):
         self,
         sock: socket.socket,
         protocol: IProtocol | None,
-        peer: IPv4Address | IPv6Address,
+        peer: Peer,
         server: Accepting,
         sessionno: int,
         reactor: Reactor,
@@ -106,7 +119,7 @@ class ServerTransport(WriteThrough, tcp.Server):
         """The address that the client connected to. An IPv4-mapped address becomes its IPv4 address."""
         return socket_address(self.socket.getsockname())
 
-    def getPeer(self) -> IPv4Address | IPv6Address:
+    def getPeer(self) -> Peer:
         """The client's address, in canonical form."""
         return self._peer
 
@@ -200,10 +213,19 @@ class ClientTransport(WriteThrough, tcp.Client):
         return socket_address(self.socket.getsockname())
 
 
-def socket_address(name: tuple[Any, ...]) -> IPv4Address | IPv6Address:
-    """Convert the result of ``getsockname()`` or ``getpeername()`` to an address in canonical form."""
+def socket_address(name: Any) -> Peer:
+    """Convert the result of ``accept()``, ``getsockname()`` or ``getpeername()`` to an address in canonical form."""
+    if type(name) is not tuple:  # that of a unix socket: a path, or nothing
+        return _UNIX_PEER
     host = canonical_address(name[0])
     return IPv6Address("TCP", host, *name[1:]) if ":" in host else IPv4Address("TCP", host, name[1])
+
+
+def peer_of(host: str, port: int) -> Peer:
+    """The client with the canonical address ``host``."""
+    if host == UNIX_PEER:
+        return _UNIX_PEER
+    return IPv6Address("TCP", host, port) if ":" in host else IPv4Address("TCP", host, port)
 
 
 if TYPE_CHECKING:

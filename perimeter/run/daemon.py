@@ -80,7 +80,7 @@ class Daemon(Service):
         self._watchdog = Watchdog(notifier, reactor)
         self._counting = LoopingCall(self._report)
         self._counting.clock = reactor
-        self._worker = Worker(reactor, config.limits, BoundSockets(activated), user, renewed=self._renewed)
+        self._worker = Worker(reactor, config.limits, BoundSockets(activated, user), user, renewed=self._renewed)
         self._bound = False
         self._control: ControlPort | None = None
         self._reloads = Reloads(self._put_in_force)

@@ -6,6 +6,7 @@ is in `Listeners.bind`, which changes nothing of the listeners in use and accept
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,8 +25,9 @@ from perimeter.descriptors import clients_share, descriptor_limit
 from perimeter.errors import StartupError
 from perimeter.http.connections import Connections
 from perimeter.http.exchange import Exchange
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ServerContexts, ServerIdentity
-from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.listeners import ListeningPort, listen
 from perimeter.net.share import MAKE_ROOM, SharedLimits, SharedPort, limit_for_one
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import Contexts
@@ -46,6 +48,8 @@ LOOK = 5e-6
 
 def described(settings: ListenerSettings, number: int) -> str:
     """The listener with its port, and with the URL to open in a browser if it serves routes."""
+    if settings.socket_path:
+        return f"{settings.name} on {settings.interface}"
     text = f"{settings.name} on port {number}"
     if settings.serve is not Serve.GATEWAY:
         return text
@@ -72,21 +76,30 @@ class ActiveListener:
     def same_socket(self, settings: ListenerSettings) -> bool:
         """Whether ``settings`` need no other socket."""
         old = self.settings
-        return (old.interface, old.port, old.tls) == (settings.interface, settings.port, settings.tls)
+        return (old.address, old.tls) == (settings.address, settings.tls)
 
-    def stop(self) -> None:
-        """Accept no more, also if `start` was not called."""
+    def stop(self, successor: ActiveListener | None = None) -> None:
+        """Accept no more, also if `start` was not called. ``successor`` is the same listener on another socket."""
         # A handshake under way must not end in a connection that follows rules which are no longer in force.
         self.port.build_protocol = lambda *_: None
+        if successor is not None:
+            self.port.successor = successor.port
         self.port.close()
 
     def put_in_force(self, assembly: Assembly, contexts: ServerContexts | None) -> None:
         """Serve by ``assembly`` from now on."""
         self.site.put_in_force(assembly, self.settings.name)
         before, self.port.contexts = self.port.contexts, contexts
-        if any(one is not None and one.clients is not None for one in (before, contexts)):
-            # Connections whose certificates no longer count, or that came without one, are to be made anew (attack 39).
+        settings = next(one for one in assembly.config.listeners if one.name == self.settings.name)
+        if settings.proxy_protocol != self.settings.proxy_protocol or any(
+            one is not None and one.clients is not None for one in (before, contexts)
+        ):
+            # Connections whose certificates or addresses no longer count, or that have none, are to be made anew (attack 39).
             self.site.connections.shut_down()
+        if settings.mode != self.settings.mode:
+            os.chmod(settings.socket_path, settings.mode)
+        self.settings = settings
+        self.port.balancers = settings.proxy_protocol
         self.port.handshake_timeout = assembly.config.limits.handshake_timeout
 
 
@@ -173,7 +186,7 @@ class Listeners:
             )
         run_all(
             "a listener does not follow the configuration",
-            *(listening.stop for listening in leaving),
+            *(partial(listening.stop, bound.opened.get(listening.settings.name)) for listening in leaving),
             *(listening.site.connections.shut_down for listening in leaving),
             *(partial(one.put_in_force, bound.assembly, bound.contexts.get(name)) for name, one in bound.kept.items()),
             *(one.start for one in bound.opened.values()),
@@ -222,12 +235,12 @@ class Listeners:
 
         So no client finds the address closed in between.
         """
-        if settings.port:
+        if settings.address.place is not None:
             for listening in self._listening.values():
-                if (listening.settings.interface, listening.settings.port) == (settings.interface, settings.port):
+                if listening.settings.address.place == settings.address.place:
                     shared: socket.socket = listening.port.listening.dup()
                     return shared
-        return self._sockets.socket_for(settings)
+        return self._sockets.socket_for(settings, [one.port.listening for one in self._listening.values()])
 
     # -- when there is no room for another connection
 
@@ -301,7 +314,8 @@ class Listeners:
     def listeners(self) -> list[ListenerStatus]:
         """The listeners, and how many connections each has."""
         return [
-            ListenerStatus(name, listening.number, len(listening.site.connections)) for name, listening in self._listening.items()
+            ListenerStatus(name, one.number, len(one.site.connections), one.settings.socket_path)
+            for name, one in self._listening.items()
         ]
 
     def identities(self) -> dict[str, tuple[ServerIdentity, ...]]:

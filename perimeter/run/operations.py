@@ -27,11 +27,12 @@ from perimeter.workers.place import Place
 
 @attrs.frozen
 class ListenerStatus:
-    """A listener: its name and port, and how many connections it has."""
+    """A listener: its name and port, and how many connections it has. One on the unix socket ``path`` has port 0."""
 
     name: str
     port: int
     connections: int
+    path: str = ""
 
 
 class RunningGateway(Protocol):

@@ -32,7 +32,7 @@ def read_site(file: Path) -> tuple[SiteConfig, bytes]:
 
 def addresses_of(config: SiteConfig) -> tuple[Address, ...]:
     """The addresses of the listeners."""
-    return tuple(Address(one.name, one.interface, one.port) for one in config.listeners)
+    return tuple(one.address for one in config.listeners)
 
 
 def plan_of(config: SiteConfig) -> Plan:

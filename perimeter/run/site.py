@@ -20,8 +20,8 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.turns import Turns
 from perimeter.run.build.assembly import Assembly
 
-#: a client that offers no protocol speaks HTTP/1.1
-_HTTP_1_1 = (b"http/1.1", b"")
+#: a client that offers no protocol speaks HTTP/1
+_HTTP_1 = (b"http/1.1", b"http/1.0", b"")
 
 
 @attrs.define(eq=False)
@@ -66,10 +66,10 @@ class ConnectionFactory(Factory):
         """The protocol of a connection on which ``alpn`` was agreed upon (RFC 7301).
 
         None for a connection of a CA, which has seen in the handshake all that it needs: no request is read from it.
-        Raises ValueError for one that is not served; `perimeter.net.contexts` offers HTTP/1.1 alone.
+        Raises ValueError for one that is not served; `perimeter.net.contexts` selects HTTP/1 alone.
         """
         if alpn == CHALLENGE_ALPN:
             return None
-        if alpn not in _HTTP_1_1:
+        if alpn not in _HTTP_1:
             raise ValueError(f"the protocol {alpn!r} was agreed upon, and is not served")
         return Http1Connection(self.site, self.listener, self.port)

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,7 +63,7 @@ class GivenSockets:
             one.close()
         self._sockets = dict(sockets)
 
-    def socket_for(self, settings: ListenerSettings) -> socket.socket:
+    def socket_for(self, settings: ListenerSettings, present: Iterable[socket.socket]) -> socket.socket:
         """See `Sockets`."""
         found = self._sockets.pop(settings.name, None)
         if found is None:

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from perimeter.errors import BodyTooLarge, InternalError, Refusal
 from perimeter.gate.target import ITarget
 from perimeter.http.roles import IBodySink, IResponder
-from perimeter.model import EarlyEnd, Field
+from perimeter.model import UNIX_PEER, EarlyEnd, Field
 from perimeter.net.turns import NEXT_TURN
 from perimeter.web.bridged import BridgedRequest
 
@@ -164,7 +164,7 @@ class Stream:
         """The client, by its audited address."""
         decision, connection = self.exchange.decision, self.exchange.connection
         host = decision.address if decision is not None else connection.address
-        return (IPv6Address if ":" in host else IPv4Address)("TCP", host, connection.port)
+        return (IPv6Address if ":" in host and host != UNIX_PEER else IPv4Address)("TCP", host, connection.port)
 
     def getHost(self) -> IPv4Address:
         """The listener's port. The gateway knows its name by the request's Host only."""

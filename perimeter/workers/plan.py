@@ -16,11 +16,30 @@ import attrs
 
 @attrs.frozen
 class Address:
-    """Where a listener listens. ``interface`` is an IP address, "" for all; ``port`` 0 is any free one."""
+    """Where a listener listens. ``interface`` is an IP address, ``unix:PATH``, or "" for all; ``port`` 0 is any free one.
+
+    ``mode`` has the permissions of the unix socket, which may change while it is in use.
+    """
 
     name: str
     interface: str
     port: int
+    mode: int = attrs.field(default=0o660, eq=False)
+
+    @property
+    def path(self) -> str:
+        """The path of the unix socket, "" if it is none."""
+        return self.interface.removeprefix("unix:") if self.interface.startswith("unix:") else ""
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """What only one socket can have; None if it may be any free port."""
+        return (self.interface, self.port) if self.port or self.path else None
+
+    def __str__(self) -> str:
+        if self.path:
+            return self.interface
+        return f"{f'[{self.interface}]' if ':' in self.interface else self.interface or '*'}:{self.port}"
 
 
 @attrs.frozen

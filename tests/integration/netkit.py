@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet import protocol, reactor
@@ -26,9 +26,10 @@ from twisted.trial import unittest
 from zope.interface import implementer
 
 from perimeter.config.site.listener import ListenerSettings
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ServerContexts, ServerIdentity
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import ConnectionLimits, ListeningPort, listen
+from perimeter.net.listeners import ListeningPort, listen
 
 
 def certificate(
@@ -69,6 +70,12 @@ def identity(*names: str, issuer: ServerIdentity | None = None, ca: bool = False
     key = ec.generate_private_key(ec.SECP256R1())
     own = certificate(key, names, issuer=issuer, ca=ca, **options)
     return ServerIdentity((own, *(issuer.chain if issuer else ())), key, "test")
+
+
+def rsa_identity(*names: str, issuer: ServerIdentity | None = None) -> ServerIdentity:
+    """An identity with an RSA key, for clients that do not accept ECDSA."""
+    key = rsa.generate_private_key(65537, 2048)
+    return ServerIdentity((certificate(key, names, issuer=issuer), *(issuer.chain if issuer else ())), key, "test-rsa")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
@@ -216,7 +223,7 @@ class NetTestCase(unittest.TestCase):
         return deferToThread(function, *arguments)
 
     def tls_client(
-        self, port: int, name: str = "localhost", context: ssl.SSLContext | None = None, **options: Any
+        self, port: int, name: str | None = "localhost", context: ssl.SSLContext | None = None, **options: Any
     ) -> ssl.SSLSocket:
         """Blocks, so call it in a thread."""
         client = (context or client_context()).wrap_socket(self.connect(port), server_hostname=name, **options)

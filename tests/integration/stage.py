@@ -39,6 +39,7 @@ class Stage:
         self.scripted = Upstream(self._run_script)
         self.script: Script = answering
         marked = config.replace("<service>", self.service.url).replace("<scripted>", self.scripted.url)
+        marked = marked.replace("<directory>", str(self._directory))
         self.gateway = Gateway(self._directory, marked, files)
         atexit.register(self._close)
         self.gateway.start()
@@ -55,7 +56,10 @@ class Stage:
 
 
 class StageCase(GatewayCase):
-    """Tests on one gateway, configured by ``CONFIG`` (``<service>`` and ``<scripted>`` are its upstreams' URLs) and ``FILES``."""
+    """Tests on one gateway, configured by ``CONFIG`` and ``FILES``.
+
+    In ``CONFIG``, ``<service>`` and ``<scripted>`` are the URLs of its upstreams, and ``<directory>`` is its directory.
+    """
 
     CONFIG: ClassVar[str]
     FILES: ClassVar[Mapping[str, str | bytes]]

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.net.certificates import load_identity
+from perimeter.net.certificates import load_identities
 from tests.integration.harness import GatewayCase
 
 PASSWORD = "storepass"
@@ -35,6 +35,6 @@ class KeytoolTests(GatewayCase):
                     path = self.directory() / f"gw.{store_type}"
                     keytool(path, store_type, *options)
                     settings = ListenerSettings("https", 0, tls=True, keystore=path, keystore_password=PASSWORD)
-                    identity = load_identity(settings, path.parent)
+                    (identity,) = load_identities(settings, path.parent)
                     self.assertEqual(identity.names, ("localhost",))
                     self.assertIsInstance(identity.key, kind)

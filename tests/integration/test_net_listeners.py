@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.error import ConnectionDone
@@ -22,8 +22,9 @@ from perimeter.acme.pending import challenge_identity
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
 from perimeter.net import binding
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.contexts import ClientAuthentication, ServerContexts
-from perimeter.net.listeners import PAUSE, ConnectionLimits, listen
+from perimeter.net.listeners import PAUSE, listen
 from tests.integration.netkit import NetTestCase, Remembering, Serving, client_context, eventually, identity, pause, pem, read_all
 
 LOCALHOST = identity("localhost", "127.0.0.1")
@@ -418,7 +419,7 @@ class HandshakeTests(NetTestCase):
     async def test_versions_and_alpn(self) -> None:
         serving, port = self.serve(echo, self.contexts())
         for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
-            for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["h2"], None), (None, None)):
+            for offered, agreed in ((["h2", "http/1.1"], "http/1.1"), (["http/1.0"], "http/1.0"), (None, None)):
                 waiting = serving.next()
                 client = await self.in_thread(self.tls_client, port, "localhost", client_context(offered, version))
                 server = await waiting
@@ -427,6 +428,22 @@ class HandshakeTests(NetTestCase):
                 self.assertEqual(server.transport.tls_version, name)
                 await self.in_thread(client.send, b"x")
                 self.assertEqual(await self.in_thread(client.recv, 10), b"x")
+
+    async def test_attack_117_a_client_of_another_protocol_is_refused(self) -> None:
+        serving, port = self.serve(echo, self.contexts())
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for offered in (["h2"], ["ftp", "smtp"], ["acme-tls/1"]):
+
+                def refused(offered: list[str] = offered, version: ssl.TLSVersion = version) -> str:
+                    try:
+                        client = self.tls_client(port, "localhost", client_context(offered, version))
+                        client.recv(1)
+                    except ssl.SSLError as problem:
+                        return str(problem)
+                    return ""
+
+                self.assertIn("alert no application protocol", await self.in_thread(refused))
+        self.assertEqual(serving.built, [])
 
     async def test_resumption_with_a_ticket(self) -> None:
         _, port = self.serve(echo, self.contexts())
@@ -468,11 +485,39 @@ class HandshakeTests(NetTestCase):
         ):
             self.assertEqual(await served(name), der(expected), name)
 
+    async def test_attack_118_no_name_is_a_way_around_client_certificates(self) -> None:
+        ca = identity("Root", ca=True, common="Root")
+        user = identity("alice", issuer=ca)
+        files = {name: self.mktemp() for name in ("ca", "user")}
+        Path(files["ca"]).write_bytes(pem(*ca.chain))
+        key = user.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        Path(files["user"]).write_bytes(pem(*user.chain) + key)
+        clients = ClientAuthentication(Path(files["ca"]), required=True)
+        serving, port = self.serve(echo, ServerContexts([LOCALHOST, EXACT, WILD], clients))
+
+        def answered(name: str, version: ssl.TLSVersion, shown: bool) -> bytes:
+            context = client_context(version=version)
+            if shown:
+                context.load_cert_chain(files["user"])
+            try:
+                client = self.tls_client(port, name or None, context)
+                client.send(b"x")
+                return client.recv(10)
+            except OSError:
+                return b""
+
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            for name in ("localhost", "exact.example.com", "any.example.com", "elsewhere.org", ""):
+                self.assertEqual(await self.in_thread(answered, name, version, False), b"", (name, version))
+                self.assertEqual(serving.built, [])
+            for name in ("localhost", "exact.example.com", "any.example.com"):
+                self.assertEqual(await self.in_thread(answered, name, version, True), b"x", (name, version))
+                self.assertEqual(serving.built.pop().transport.client_certificate, user.chain[0])
+
     async def test_replaced_certificates_leave_open_connections_alone(self) -> None:
-        contexts = ServerContexts([LOCALHOST])
-        _, port = self.serve(echo, contexts)
+        _, port = self.serve(echo, ServerContexts([LOCALHOST]))
         before = await self.in_thread(self.tls_client, port)
-        contexts.replace([EXACT])
+        self.ports[0].contexts = ServerContexts([EXACT])
         after = await self.in_thread(self.tls_client, port)
         self.assertNotEqual(before.getpeercert(binary_form=True), after.getpeercert(binary_form=True))
         for client in (before, after):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import tempfile
 import threading
 
 from tests.integration.harness import USERS, Gateway, GatewayCase, site
@@ -53,6 +56,23 @@ class SocketActivationTests(GatewayCase):
         wire = self.first(gateway["other"])
         gateway.await_notification("READY=1", 60)
         self.assertEqual(wire.get("/x").status, 200)
+
+    def test_a_unix_socket(self) -> None:
+        for workers in (1, 2):
+            directory = tempfile.mkdtemp(prefix="perimeter-test-")
+            self.addCleanup(shutil.rmtree, directory)
+            path = f"{directory}/s"
+            gateway = self.activated(
+                "--listen=127.0.0.1:@http@", f"--listen={path}", workers=workers, extra=f"[listener s]\ninterface = unix:{path}"
+            )
+            self.first(gateway["http"])
+            gateway.await_notification("READY=1", 60)
+            gateway.await_log(f"s on unix:{path}")
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(TIMEOUT)
+                client.connect(path)
+                client.sendall(b"GET /x HTTP/1.1\r\nHost: gw\r\n\r\n")
+                self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200"))
 
     def test_a_listener_without_a_socket_is_a_start_fault(self) -> None:
         gateway = self.activated("--listen=127.0.0.1:@http@", extra="[listener second]\nport = @second@\ninterface = 127.0.0.1")

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from perimeter.auth.chain.attempts import ALONE, FORGOTTEN_AFTER, AttemptPeers, Attempts, Counted, IAttemptStore, Key
 from perimeter.errors import TooManyAttempts
+from perimeter.model import UNIX_PEER
 from perimeter.recent import Recent
 
 _log = Logger()
@@ -217,7 +218,12 @@ class Throttle:
 
 
 def address_block(address: str) -> str:
-    """The network that stands for a client: its IPv4 address, or the /64 of its IPv6 address. Raises ValueError."""
+    """The network that stands for a client: its IPv4 address, or the /64 of its IPv6 address. Raises ValueError.
+
+    The clients of unix sockets have no addresses, so one word stands for all of them.
+    """
+    if address == UNIX_PEER:
+        return address
     parsed = ip_address(address.partition("/")[0])
     if not isinstance(parsed, IPv6Address):
         return str(parsed)

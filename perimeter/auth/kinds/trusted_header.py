@@ -6,15 +6,13 @@ forwarded to a service, no matter which client sent it (attacks 8 and 12).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
 import attrs
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from perimeter.auth.text import decode_either, local_part, unfit_for_name
 from perimeter.config.language.datatypes import TEXT, list_of, optional
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
+from perimeter.config.language.net_types import HEADER_NAME, PEER_NETWORK, PeerNetwork, UnixPeers, in_networks
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
@@ -29,7 +27,9 @@ class TrustedHeaderSettings(Settings):
     """``type = trusted-header``. ``roles_header`` is None if roles are not taken from a header."""
 
     header: str = option(HEADER_NAME, "the header with the user's name", default="X-Remote-User")
-    networks: tuple[Network, ...] = option(list_of(NETWORK), "the trusted peers, by the address of their connection")
+    networks: tuple[PeerNetwork, ...] = option(
+        list_of(PEER_NETWORK), "the trusted peers, by the address of their connection; `unix:`: all clients of unix sockets"
+    )
     roles_header: str | None = option(
         optional(HEADER_NAME), "the header with the roles, separated by commas; not set: no roles", default=""
     )
@@ -42,7 +42,7 @@ class TrustedHeaderSettings(Settings):
                 section.problem(name, "X-Auth-Realm narrows the realms of a request and cannot have a second meaning")
         if self.roles_header and self.roles_header.lower() == self.header.lower():
             section.problem("roles_header", "is the same as header")
-        if any(not network.prefixlen for network in self.networks):
+        if any(not isinstance(network, UnixPeers) and not network.prefixlen for network in self.networks):
             section.problem("networks", "would trust every peer")
 
 
@@ -76,10 +76,7 @@ class TrustedHeaderAuthenticator:
         return Principal(user, self.realm, tuple(dict.fromkeys(role for role in roles if role)), self.name)
 
     def _trusted(self, peer: str) -> bool:
-        if not peer:
-            return False
-        address = ip_address(peer)
-        return any(address.version == network.version and address in network for network in self._settings.networks)
+        return bool(peer) and in_networks(peer, self._settings.networks)
 
     def _one(self, headers: HeaderBlock, field: bytes) -> str:
         """The value of a header, "" if it is absent. Raises `Rejected` if it occurs twice."""

@@ -261,4 +261,12 @@ def _pair(text: str, base: Path) -> tuple[str, str]:
     return name, value
 
 
+def _mode(text: str, base: Path) -> int:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise BadValue("expected the permissions of a file in octal, such as 0660")
+    return int(text, 8)
+
+
+FILE_MODE: Datatype[int] = Datatype("octal permissions", _mode, 0)
+
 PAIR: Datatype[tuple[str, str]] = Datatype("NAME=VALUE", _pair, ("", ""))

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network, summarize_address_range
 from pathlib import Path
+from typing import ClassVar, Final
+
+import attrs
 
 from perimeter.config.language.datatypes import BadValue, Datatype, closest
+from perimeter.model import UNIX_PEER
 
 Network = IPv4Network | IPv6Network
+
+LONGEST_SOCKET: Final = 107
+"""Bytes of the path of a unix socket: ``sun_path`` has 108, and ends in NUL (unix(7))."""
+
+UNIX: Final = "unix:"
+"""Before the path of a unix socket."""
+
+
+@attrs.frozen
+class UnixPeers:
+    """All clients of unix sockets, as an item of a list of networks. No IP address is among them."""
+
+    version: ClassVar[int] = 0
+
+    def __contains__(self, address: object) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return UNIX_PEER
+
+
+UNIX_PEERS: Final = UnixPeers()
+
+PeerNetwork = Network | UnixPeers
+
+
+def in_networks(address: str, networks: Sequence[PeerNetwork]) -> bool:
+    """Whether a canonical address lies in one of ``networks``. `UNIX_PEER` is only in `UNIX_PEERS`."""
+    if address == UNIX_PEER:
+        return UNIX_PEERS in networks
+    parsed = ip_address(address)
+    return any(parsed.version == network.version and parsed in network for network in networks)
+
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
@@ -47,6 +86,14 @@ def _network(text: str, base: Path) -> Network:
     return found
 
 
+def _peer_network(text: str, base: Path) -> PeerNetwork:
+    if text == UNIX_PEER:
+        return UNIX_PEERS
+    if text == "unix" or text.startswith(UNIX):
+        raise BadValue("expected a network, or unix: for all clients of unix sockets", UNIX_PEER)
+    return _network(text, base)
+
+
 def _meant_network(text: str) -> str:
     """The networks that a range, a wildcard or a word stands for, as far as there are few; "" otherwise."""
     low, dash, high = (part.strip() for part in text.partition("-"))
@@ -67,7 +114,21 @@ def _meant_network(text: str) -> str:
     )
 
 
+def socket_path(path: str) -> str:
+    """``path`` as that of a unix socket; raises `BadValue`."""
+    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        raise BadValue("expected unix: and the absolute path of a socket")
+    normal = os.path.normpath(path)
+    if normal != path:
+        raise BadValue("expected unix: and a path in normal form", f"{UNIX}{normal}")
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        raise BadValue(f"expected a path of at most {LONGEST_SOCKET} bytes: no unix socket has a longer one")
+    return path
+
+
 def _interface(text: str, base: Path) -> str:
+    if text.startswith(UNIX):
+        return UNIX + socket_path(text.removeprefix(UNIX))
     try:
         return str(ip_address(text))
     except ValueError:
@@ -75,8 +136,8 @@ def _interface(text: str, base: Path) -> str:
         try:
             hint = str(ip_address(bare))
         except ValueError:
-            hint = "127.0.0.1" if closest(text, ("localhost", "loopback")) else ""
-        raise BadValue("expected the IP address of an interface, or nothing for all of them", hint) from None
+            hint = "127.0.0.1" if closest(text, ("localhost", "loopback")) else f"{UNIX}{text}" if text.startswith("/") else ""
+        raise BadValue("expected the IP address of an interface, unix:/path, or nothing for all interfaces", hint) from None
 
 
 def checked_host(text: str) -> str:
@@ -192,7 +253,8 @@ def _realm(text: str, base: Path) -> str:
 
 
 NETWORK: Datatype[Network] = Datatype("network", _network, IPv4Network("255.255.255.255/32"))
-INTERFACE: Datatype[str] = Datatype("IP address", _interface, "")
+PEER_NETWORK: Datatype[PeerNetwork] = Datatype("network", _peer_network, UNIX_PEERS)
+INTERFACE: Datatype[str] = Datatype("IP address \\| unix:PATH", _interface, "")
 SERVER_NAME: Datatype[str] = Datatype("host name", _host, "")
 URL: Datatype[str] = Datatype("URL", _url, "")
 URL_PATH: Datatype[str] = Datatype("URL path", _path, "")

@@ -61,7 +61,10 @@ def _listeners(config: SiteConfig, sections: Sections) -> None:
     for index, listener in enumerate(config.listeners):
         section = sections.listeners[index]
         for earlier in config.listeners[:index]:
-            if listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
+            if listener.socket_path or earlier.socket_path:
+                if listener.socket_path == earlier.socket_path:
+                    section.problem(its.interface, f"[listener {earlier.name}] has the same unix socket")
+            elif listener.port == earlier.port != 0 and _overlap(listener.interface, earlier.interface):
                 section.problem(its.port, f"[listener {earlier.name}] has the same port on the same interface")
         if listener.serve is Serve.TOKENS and not config.authenticators:
             section.problem(its.serve, "no user could get a token, because there is no [authenticator] section")
@@ -336,4 +339,4 @@ def _metrics(config: SiteConfig) -> list[str]:
 
 def _reachable(listener: ListenerSettings) -> bool:
     """Whether other machines can connect."""
-    return not listener.interface or not ip_address(listener.interface).is_loopback
+    return not listener.socket_path and (not listener.interface or not ip_address(listener.interface).is_loopback)

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, duration, file_path, list_of, one_of
-from perimeter.config.language.net_types import NETWORK, REALM, URL, Network
+from perimeter.config.language.net_types import PEER_NETWORK, REALM, URL, PeerNetwork
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
@@ -82,10 +82,10 @@ class PerimeterSettings(Settings):
         default="10s",
     )
     redis_url: str = option(SECRET, "URL of the Redis server, with `state = redis`", default="", available=False)
-    trusted_proxies: tuple[Network, ...] = option(
-        list_of(NETWORK),
-        "networks of proxies whose `X-Forwarded-*` headers, and whose forward-auth requests to `/authenticate`, are trusted; "
-        "not set: none",
+    trusted_proxies: tuple[PeerNetwork, ...] = option(
+        list_of(PEER_NETWORK),
+        "networks of proxies (`unix:`: all clients of unix sockets) whose `X-Forwarded-*` headers, and whose forward-auth "
+        "requests to `/authenticate`, are trusted; not set: none",
         default="",
     )
     request_ids: bool = option(

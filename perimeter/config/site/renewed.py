@@ -47,5 +47,5 @@ def _files(value: object) -> Iterator[Path]:
             option, held = declared(attribute), getattr(value, attribute.name)
             if option is None:
                 yield from _files(held)
-            elif option.renewed and isinstance(held, Path):
-                yield held
+            elif option.renewed:
+                yield from (one for one in (held if isinstance(held, tuple) else (held,)) if isinstance(one, Path))

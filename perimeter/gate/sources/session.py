@@ -13,9 +13,9 @@ from typing import Protocol
 import attrs
 
 from perimeter.auth.credentials import parse_realms
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import InvalidToken, SessionExpired
-from perimeter.gate.forwarded import in_networks, vouched_https
+from perimeter.gate.forwarded import vouched_https
 from perimeter.gate.sources.owner import RECALL_INTERVAL, check_realm
 from perimeter.gate.sources.source import Challenge, Found
 from perimeter.model import AuthenticationRequest, ClientConnection, HeaderBlock, Principal
@@ -51,7 +51,7 @@ class SessionSource:
         stored: StoredSessions,
         clock: Callable[[], float],
         remembered: int,
-        trusted_proxies: tuple[Network, ...] = (),
+        trusted_proxies: tuple[PeerNetwork, ...] = (),
     ) -> None:
         self._chain = chain
         self._stored = stored

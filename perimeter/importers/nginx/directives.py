@@ -33,8 +33,8 @@ TRANSLATED = frozenset(
         *("client_max_body_size", "auth_request", "auth_request_set", "auth_basic", "auth_basic_user_file", "proxy_set_header"),
         *("proxy_redirect", "allow", "deny", "access_log", "error_page", "internal", "ssl", "ssl_certificate"),
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
-        *("proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify", "limit_req", "limit_conn"),
-        *("add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
+        *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
+        *("limit_req", "limit_conn", "add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
         *("auth_gss", "auth_gss_keytab", "auth_gss_realm", "auth_gss_service_name", "auth_gss_allow_basic_fallback"),
         *("auth_gss_authorized_principal", "auth_gss_authorized_principal_regex"),
     )

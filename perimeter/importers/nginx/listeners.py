@@ -38,12 +38,17 @@ class NginxListeners(NginxFile):
     def _listener(self, port: int, address: str, tls: bool, servers: Sequence[Server]) -> DraftSection:
         there = [server for server in servers if port in server.ports]
         origin = next((one for server in there for one in server.directive.all("listen")), there[0].directive)
-        name = "https" if tls and port == 443 else "http" if port == 80 else f"port-{port}"
+        name = "https" if tls and port == 443 else "http" if port == 80 else f"port-{port}" if port else "socket"
         section = self.draft.section("listener", self.draft.free_name("listener", name))
-        self.draft.put(section, "port", str(port), self.note(origin, "listen"))
+        if port:
+            self.draft.put(section, "port", str(port), self.note(origin, "listen"))
         if address:
             # IPv4 only stays IPv4 only: a firewall may have no rules for IPv6
             self.draft.put(section, "interface", address, self.note(origin, "listen"))
+        for server in there:
+            for (_, number), balancers in server.balancers.items():
+                if number == port:
+                    self.draft.put(section, "proxy_protocol", ", ".join(balancers), self.note(origin, "listen proxy_protocol"))
         if tls:
             self.draft.put(section, "tls", "yes", self.note(origin))
             self._certificate(section, there)
@@ -52,13 +57,24 @@ class NginxListeners(NginxFile):
     def _of(self, server: Server, name: str) -> list[Directive]:
         return server.directive.all(name) or [one for one in self.common if one.name == name]
 
+    def _files(self, server: Server, name: str) -> list[Directive]:
+        """The directives that name a file, not a variable of the module that orders certificates."""
+        return [one for one in self._of(server, name) if not one.args[:1] or not one.args[0].startswith("$acme_")]
+
     def _certificate(self, section: DraftSection, servers: Sequence[Server]) -> None:
-        for directive, option in (("ssl_certificate", "certificate"), ("ssl_certificate_key", "private_key")):
-            for server in servers:
-                for one in self._of(server, directive):
-                    if one.args[:1] in (("$acme_certificate",), ("$acme_certificate_key",)):
-                        continue
-                    self.draft.put(section, option, " ".join(one.args), self.note(one), "file")
+        pairs: dict[tuple[str, str], Directive] = {}
+        for server in servers:
+            certificates, keys = (self._files(server, name) for name in ("ssl_certificate", "ssl_certificate_key"))
+            for one in (*certificates[len(keys) :], *keys[len(certificates) :]):
+                self.left(one, "a certificate and its key go together")
+            for certificate, key in zip(certificates, keys, strict=False):
+                pairs.setdefault((" ".join(certificate.args), " ".join(key.args)), certificate)
+            for one in self._of(server, "ssl_reject_handshake"):
+                self._reject(section, server, one)
+        if pairs:
+            note = self.note(next(iter(pairs.values())))
+            for option, paths in zip(("certificate", "private_key"), zip(*pairs, strict=True), strict=True):
+                self.draft.put(section, option, "\n    ".join(paths), note, "file")
         orders = NginxAcme(self.file, self.draft)
         orders.common = self.common
         if "certificate" not in section.options:
@@ -79,6 +95,17 @@ class NginxListeners(NginxFile):
         required = [one for one in asking if one.args == ("on",)]
         word = "required" if required else "optional"
         self.draft.put(section, "client_certificate", word, self.note((required or asking)[0]))
+
+    def _reject(self, section: DraftSection, server: Server, one: Directive) -> None:
+        """``ssl_reject_handshake on`` in the default server is about names that no certificate has."""
+        if one.args != ("on",):
+            return
+        if server.default:
+            self.draft.put(section, "unknown_name", "refuse", self.note(one))
+        else:
+            why = "only names that no certificate has are refused, with unknown_name = refuse"
+            self.left(one, why)
+            server.placeless.append((one, why))
 
 
 def _addresses(hosts: Sequence[str]) -> list[str]:

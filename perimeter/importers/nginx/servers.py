@@ -13,8 +13,10 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import INTERFACE, UNIX
 from perimeter.config.site.route_host import ROUTE_HOST
 from perimeter.config.site.route_matching import WILDCARD, hosts_for
+from perimeter.importers.nginx.balancers import NETWORK, OF_BALANCERS, of_balancers
 from perimeter.importers.nginx.expressions import host_names
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.tree import Directive
@@ -33,13 +35,15 @@ _TO_HTTPS = re.compile(r"https://(?:\$host|\$server_name|\$http_host|[A-Za-z0-9.
 
 @attrs.define(eq=False)
 class Server:
-    """A ``server`` block. ``places`` says for each place whether it has TLS. ``names`` are hosts of routes; ``matched`` are those
+    """A ``server`` block. ``places`` says for each place whether it has TLS, ``balancers`` which load balancers
+    send the client's address there. ``names`` are hosts of routes; ``matched`` are those
     that an expression stands for, which nginx tries last; ``untold`` are names that no route can have. ``placeless`` are
     directives, with reasons, that may restrict all of it. ``hosts`` is set at the end; empty means any host."""
 
     directive: Directive
     places: dict[Place, bool] = attrs.field(factory=dict)
     default: set[Place] = attrs.field(factory=set)
+    balancers: dict[Place, tuple[str, ...]] = attrs.field(factory=dict)
     names: tuple[str, ...] = ()
     matched: tuple[str, ...] = ()
     untold: tuple[str, ...] = ()
@@ -54,12 +58,20 @@ class Server:
 
 
 class Servers(NginxFile):
-    """Reads ``server`` blocks. ``common`` are the directives outside of them, which apply inside."""
+    """Reads ``server`` blocks. ``common`` are the directives outside of them, which apply inside.
+
+    ``balancers`` are those about the addresses of load balancers that send the PROXY protocol (`of_balancers`).
+    """
 
     common: Sequence[Directive] = ()
+    balancers: Sequence[Directive] = ()
 
     def read(self, directive: Directive) -> Server:
         """One ``server`` block."""
+        own = of_balancers(directive.block or (), self.balancers)
+        self._networks = tuple(one.args[0] for one in own if one.name == NETWORK)
+        if own:
+            directive = attrs.evolve(directive, block=[one for one in directive.block or () if one.name not in OF_BALANCERS])
         server = Server(directive)
         listens = directive.all("listen")
         for one in listens:
@@ -92,18 +104,18 @@ class Servers(NginxFile):
             server.untold = (*server.untold, name)
 
     def _listen(self, server: Server, directive: Directive) -> None:
-        match = _LISTEN.fullmatch(directive.args[0]) if directive.args else None
-        if match is None:
-            self.left(directive, "expected ADDRESS:PORT")
+        place = _place(directive.args[0]) if directive.args else None
+        if place is None:
+            self.left(directive, "expected ADDRESS:PORT, or unix: and an absolute path")
             return
-        host = (match["host"] or match["only"] or "*").strip("[]")
-        place = (ANY[0] if host == "*" else host, int(match["port"] or 80))
         server.places[place] = server.places.get(place, False) or "ssl" in directive.args[1:]
         for word in directive.args[1:]:
             if word in ("default_server", "default"):
                 server.default.add(place)
             elif word in ("http2", "spdy"):
                 self.draft.remark(self.note(directive, ""), "clients speak HTTP/1.1 with the gateway")
+            elif word == "proxy_protocol" and self._networks:
+                server.balancers[place] = self._networks
             elif word == "quic":
                 self.left(directive, "quic is not spoken")
             elif word != "ssl" and word.partition("=")[0] not in _OF_SOCKETS:
@@ -255,6 +267,20 @@ class Servers(NginxFile):
                 self.left(group[0].directive, "no request reaches it: another server is the default, or has its names")
         # routes for any host are written when everything that closes them is known
         return sorted(reached, key=lambda group: group is chosen)
+
+
+def _place(text: str) -> Place | None:
+    """The address and port of ``listen``, or the unix socket and 0; None for something else."""
+    if text.startswith(UNIX):
+        try:
+            return INTERFACE.convert(text, Path()), 0
+        except BadValue:
+            return None
+    match = _LISTEN.fullmatch(text)
+    if match is None:
+        return None
+    host = (match["host"] or match["only"] or "*").strip("[]")
+    return ANY[0] if host == "*" else host, int(match["port"] or 80)
 
 
 def _host(name: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from perimeter.importers.draft import Draft, Note
+from perimeter.importers.nginx.balancers import of_balancers
 from perimeter.importers.nginx.directives import OF_NGINX, done, of_nginx
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.listeners import NginxListeners
@@ -76,13 +77,17 @@ class _NginxImport(NginxFile):
 
     def all(self, outer: list[Directive]) -> None:
         blocks = [one for one in outer if one.name == "server" and one.block is not None]
+        balancers = of_balancers(outer)
         for one in outer:
+            if one in balancers:
+                continue
             if one.name == "upstream" and one.block is not None:
                 self.upstream(one)
             elif not (one.name == "server" and one.block is not None):
                 self.around(one)
         reading = Servers(self.file, self.draft)
         reading.common = self.common
+        reading.balancers = balancers
         servers = [reading.read(one) for one in blocks]
         for server in servers:
             self.inside(server.directive)

@@ -31,7 +31,7 @@ def _built_in_page(request_id: str, status: int, phrase: str, sign_in: SignIn | 
 
 def _live_endpoints(listeners: Iterable[ListenerSettings]) -> tuple[str, ...]:
     """URLs of the token endpoint: only those with TLS if there are any, since clients pick one of the list at random."""
-    serving = [listener for listener in listeners if listener.serve in (Serve.GATEWAY, Serve.TOKENS)]
+    serving = [listener for listener in listeners if listener.serve in (Serve.GATEWAY, Serve.TOKENS) and not listener.socket_path]
     chosen = [listener for listener in serving if listener.tls] or serving
     return tuple(f"{'https' if listener.tls else 'http'}://{_public_name(listener)}:{listener.port}/token" for listener in chosen)
 

@@ -121,24 +121,26 @@ def _listener(config: SiteConfig, settings: ListenerSettings, section: Section) 
         from perimeter.acme.renewal import require_library
 
         _report(section, its.acme_names, partial(require_library, config))
-    if settings.certificate is None and settings.keystore is None:
+    if not settings.certificate and settings.keystore is None:
         return  # the gateway makes a certificate, or gets one
-    from perimeter.net.certificates import date_findings, load_identity
+    from perimeter.net.certificates import date_findings, load_identities
     from perimeter.net.contexts import ClientAuthentication, ServerContexts
 
     option = its.certificate if settings.keystore is None else its.keystore
     try:
-        identity = load_identity(settings, config.perimeter.state_dir)
-        ServerContexts([identity])
+        identities = load_identities(settings, config.perimeter.state_dir)
+        ServerContexts(identities)
     except StartupError as error:
-        at_key = settings.private_key not in (None, settings.certificate) and str(error).startswith(f"{settings.private_key}: ")
+        keys = set(settings.private_key) - set(settings.certificate)
+        at_key = any(str(error).startswith(f"{path}: ") for path in keys)
         section.problem(its.private_key if at_key else option, str(error))
         return
-    for finding in date_findings(identity.chain, datetime.now(UTC)):
-        if finding.unusable:
-            section.problem(option, f"{identity.source}: {finding.text}")
+    for identity in identities:
+        for finding in date_findings(identity.chain, datetime.now(UTC)):
+            if finding.unusable:
+                section.problem(option, f"{identity.source}: {finding.text}")
     if settings.client_ca is not None:
-        _report(section, its.client_ca, partial(ServerContexts, [identity], ClientAuthentication(settings.client_ca)))
+        _report(section, its.client_ca, partial(ServerContexts, identities, ClientAuthentication(settings.client_ca)))
 
 
 def _upstream(settings: UpstreamSettings, section: Section) -> None:

@@ -119,4 +119,4 @@ def _no_page(config: SiteConfig) -> str:
 
 def _https_port(config: SiteConfig) -> int:
     """The port of a listener on which people can sign in; 0 if there is none."""
-    return next((one.port for one in config.listeners if one.serve is Serve.GATEWAY and one.tls), 0)
+    return next((one.port for one in config.listeners if one.serve is Serve.GATEWAY and one.tls and not one.socket_path), 0)

@@ -14,10 +14,10 @@ from perimeter.audit.logs import AuditLogs
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.acme import ChallengeKind
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve
+from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve, UnknownName
 from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.errors import Page
-from perimeter.net.certificates import load_identity
+from perimeter.net.certificates import load_identities
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.proxy.codings import encoder_of
 from perimeter.run.build.authentication import PreparedAuthenticators, auth_services, prepared_authenticators
@@ -126,16 +126,21 @@ def _server_contexts(config: SiteConfig, runtime: Runtime) -> Contexts:
     by_tls = config.orders_certificates and config.acme.challenge is ChallengeKind.TLS_ALPN_01
     challenges = runtime.challenges.identities if by_tls else None
     return {
-        settings.name: ServerContexts([_identity(settings, config, runtime)], _clients(settings), challenges)
+        settings.name: ServerContexts(
+            _identities(settings, config, runtime),
+            _clients(settings),
+            challenges,
+            refuse_unknown=settings.unknown_name is UnknownName.REFUSE,
+        )
         for settings in config.listeners
         if settings.tls
     }
 
 
-def _identity(settings: ListenerSettings, config: SiteConfig, runtime: Runtime) -> ServerIdentity:
-    made_here = settings.keystore is None and settings.certificate is None
+def _identities(settings: ListenerSettings, config: SiteConfig, runtime: Runtime) -> tuple[ServerIdentity, ...]:
+    made_here = settings.keystore is None and not settings.certificate
     with runtime.acting() if made_here else nullcontext():
-        return load_identity(settings, config.perimeter.state_dir)
+        return load_identities(settings, config.perimeter.state_dir)
 
 
 def _clients(settings: ListenerSettings) -> ClientAuthentication | None:

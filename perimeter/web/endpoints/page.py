@@ -13,12 +13,12 @@ from urllib.parse import quote
 
 import attrs
 
-from perimeter.config.language.net_types import Network
+from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import BadRequest, CrossSite, MissingCredentials
 from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
 from perimeter.gate.decision import Admitted, recognise
-from perimeter.gate.forwarded import in_networks, vouched_https
+from perimeter.gate.forwarded import vouched_https
 from perimeter.gate.policy import Policy
 from perimeter.http.answers import accepts_html
 from perimeter.http.exchange import Exchange
@@ -48,7 +48,7 @@ class Pages:
     look: Look
     sessions: SessionBook
     hsts: Mapping[str, int] = attrs.field(factory=dict)
-    trusted_proxies: tuple[Network, ...] = ()
+    trusted_proxies: tuple[PeerNetwork, ...] = ()
     operators: Policy | None = None
 
     def origins(self, exchange: Exchange) -> frozenset[bytes]:

@@ -90,7 +90,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "refused_reload": "r",
         "sessions": 1,
         "workers": ({**_WORKER, "good": True, "state": "serving"}, {**_WORKER, "good": False, "state": "draining"}),
-        "listeners": ({"name": "https", "port": 443, "connections": 2},),
+        "listeners": ({"name": "https", "port": 443, "place": "port 443", "connections": 2},),
         "servers": (_SERVER, {**_SERVER, "up": False, "word": "down"}),
         "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),
     },

@@ -109,6 +109,31 @@ class CheckTests(CheckCase):
             self.check(text)[1],
         )
 
+    def test_listeners_are_shown_if_one_is_unusual(self) -> None:
+        for name in ("a.crt", "b.crt", "a.key"):
+            (self.directory / name).write_text("x")
+        more = (
+            "[listener socket]\ninterface = unix:/run/gw.sock\nmode = 0606\nproxy_protocol = 10.0.0.0/8, unix:\n"
+            "[listener both]\nport = 9444\ntls = yes\ncertificate = a.crt\n  b.crt\nprivate_key = a.key\n  a.key\n"
+            "unknown_name = refuse\nclient_ca = a.crt\n"
+        )
+        _, lines = self.check(SITE + more, files=False)
+        cells = [re.split(" {2,}", line) for line in lines[2:7]]
+        self.assertEqual(
+            cells,
+            [
+                ["LISTENER", "PLACE", "CLIENTS", "CERTIFICATES"],
+                ["https", "127.0.0.1:9443", "all", "self-signed"],
+                ["socket", "unix:/run/gw.sock, mode 0606", "PROXY protocol from 10.0.0.0/8, unix:", "no TLS"],
+                ["both", "*:9444", "all; certificate optional", "a.crt, b.crt; other names refused"],
+                [""],
+            ],
+        )
+        for options in ("proxy_protocol = 10.0.0.0/8\n", "unknown_name = refuse\n"):
+            text = SITE.replace("tls = yes\n", f"tls = yes\n{options}")
+            self.assertEqual(self.check(text)[1][2].split()[0], "LISTENER")
+        self.assertEqual(self.check(SITE)[1][2].split()[0], "HOST")
+
     def test_the_table_says_which_routes_have_the_sign_in_page(self) -> None:
         text = SITE.replace("path = /\n", "path = /\nbrowser_login = yes\n")
         self.assertEqual(re.split(" {2,}", self.check(text)[1][-1])[3], "required; sign-in page")

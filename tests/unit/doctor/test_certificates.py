@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from perimeter.doctor import certificates
 from perimeter.doctor.subject import Server
 from perimeter.net.contexts import ServerIdentity
-from tests.integration.netkit import identity, pem
+from tests.integration.netkit import identity, pem, rsa_identity
 from tests.unit.doctor.examined import SITE, ExaminedCase
 
 TLS = SITE.replace("127.0.0.1\n", "127.0.0.1\ntls = yes\ncertificate = gw.crt\nprivate_key = gw.key\n", 1)
@@ -69,6 +69,18 @@ class ListenerTests(ExaminedCase):
             (finding,) = certificates.of_listener(subject, subject.config.listeners[0])
             self.assertTrue(finding.message.endswith(text), finding.message)
         self.assertEqual(self.seen(identity("gw.example", days=14.5)), [])
+
+    def test_several_certificates(self) -> None:
+        second, third = identity("gw.example"), identity("other.example", days=10)
+        for number, one in (("2", second), ("3", third)):
+            self.file(f"gw{number}.crt", pem(*one.chain))
+            self.file(f"gw{number}.key", key_pem(one))
+        two = TLS.replace("= gw.crt", "= gw.crt\n gw2.crt").replace("= gw.key", "= gw.key\n gw2.key")
+        self.assertEqual(self.seen(identity("gw.example"), two), [("certificate-unused", "soon", "[listener http]")])
+        self.assertEqual(self.seen(rsa_identity("gw.example"), two), [])
+        self.assertEqual(self.seen(identity("other.example"), two), [])
+        expiring = two.replace("gw2", "gw3")
+        self.assertEqual(self.seen(identity("gw.example"), expiring), [("certificate-expires", "soon", "[listener http]")])
 
     def test_hosts_of_routes(self) -> None:
         self.assertEqual(self.seen(identity("other.example")), [("certificate-name", "soon", "[listener http]")])

@@ -288,7 +288,16 @@ class EmitTests(TestCase):
         tls = "[listener https]\nport = 10443\ntls = yes\n"
         self.assertIn('"https://127.0.0.1:10443/', self.emit("haproxy-lua", listeners=tls + tokens, more=LOGIN))
         self.emit("nginx", listeners=tokens, more=LOGIN, status=1)
-        self.assertIn("expected one with serve = gateway\n", self.warnings)
+        self.assertIn("expected one with serve = gateway, on a port and without proxy_protocol\n", self.warnings)
+
+    def test_a_listener_that_other_proxies_cannot_ask(self) -> None:
+        socket = "[listener socket]\ninterface = unix:/run/gw.sock\n"
+        balanced = "[listener balanced]\nport = 10009\ninterface = 127.0.0.1\nproxy_protocol = 127.0.0.1\n"
+        for proxy in PROXIES:
+            self.emit(proxy, listeners=socket + balanced, status=1)
+            self.assertIn("expected one with serve = gateway or tokens, on a port and without proxy_protocol\n", self.warnings)
+        plain = "[listener plain]\nport = 10008\ninterface = 127.0.0.1\n"
+        self.assertIn("127.0.0.1:10008", self.emit("nginx", listeners=socket + balanced + plain))
 
     def test_the_sign_in_page_behind_nginx(self) -> None:
         text = self.signing_in("nginx")

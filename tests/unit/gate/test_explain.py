@@ -188,6 +188,8 @@ class ExplainTests(SiteCase):
         found = self.ask("GET", "/inner", address="192.0.2.1")
         self.assertEqual((found.status, found.reason), (403, "network_refused"))
         self.assertEqual(self.steps(self.ask("GET", "/x", address="192.0.2.1"), "networks"), [])
+        found = self.ask("GET", "/inner", address="unix:")
+        self.assertEqual((found.status, found.reason), (403, "network_refused"))
 
     def test_what_is_no_address(self) -> None:
         found = self.ask("GET", "/inner", address="nonsense")

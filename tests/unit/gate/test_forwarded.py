@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
-from perimeter.gate.forwarded import in_networks, vouched_chain, vouched_https
+from perimeter.config.language.net_types import in_networks
+from perimeter.gate.forwarded import vouched_chain, vouched_https
 from perimeter.http.grammar import parse_block
 
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))

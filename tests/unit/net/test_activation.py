@@ -57,7 +57,7 @@ class VariablesTests(ActivationCase):
 
     def test_what_is_not_a_listening_tcp_socket_is_refused(self) -> None:
         for one, words in (
-            (self.listening(kind=socket.SOCK_DGRAM, listen=False), "is not a TCP socket"),
+            (self.listening(kind=socket.SOCK_DGRAM, listen=False), "is not a TCP or unix socket"),
             (self.listening(listen=False), "does not listen"),
         ):
             error = self.assertRaises(

@@ -24,9 +24,9 @@ from twisted.trial import unittest
 
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.errors import StartupError
-from perimeter.net.certificates import load_identity
-from perimeter.net.contexts import ServerContexts, ServerIdentity
-from tests.integration.netkit import certificate, identity, pem
+from perimeter.net.certificates import load_identities
+from perimeter.net.contexts import ServerContexts, ServerIdentity, by_name
+from tests.integration.netkit import certificate, identity, pem, rsa_identity
 from tests.unit.doubles.der import NULL, keystore_without_null, without_null
 from tests.unit.doubles.java_keystore import key_entry, keystore, protect
 
@@ -62,7 +62,9 @@ class KeystoreTestCase(unittest.TestCase):
         return path
 
     def load(self, **options: Any) -> ServerIdentity:
-        loaded = load_identity(ListenerSettings("https", 0, tls=True, **options), self.directory)
+        for name in ("certificate", "private_key"):
+            options[name] = (options[name],) if name in options else ()
+        (loaded,) = load_identities(ListenerSettings("https", 0, tls=True, **options), self.directory)
         # everything that can be loaded can be served
         ServerContexts([loaded])
         return loaded
@@ -311,9 +313,9 @@ class SelfMadeTests(KeystoreTestCase):
 
     def test_renewed_before_it_ends(self) -> None:
         settings = ListenerSettings("https", 0, tls=True)
-        first = load_identity(settings, self.directory).chain
-        self.assertEqual(load_identity(settings, self.directory, lambda: NOW + timedelta(days=790)).chain, first)
-        self.assertNotEqual(load_identity(settings, self.directory, lambda: NOW + timedelta(days=800)).chain, first)
+        first = load_identities(settings, self.directory)[0].chain
+        self.assertEqual(load_identities(settings, self.directory, lambda: NOW + timedelta(days=790))[0].chain, first)
+        self.assertNotEqual(load_identities(settings, self.directory, lambda: NOW + timedelta(days=800))[0].chain, first)
 
     def test_made_anew_where_it_is_damaged(self) -> None:
         first = self.load().chain
@@ -347,9 +349,44 @@ class SelectionTests(unittest.TestCase):
         self.assertIs(reverse.select("example.com"), reverse.default)
         self.assertIsNot(reverse.select("a.example.com"), reverse.default)
 
-    def test_a_bad_replacement_changes_nothing(self) -> None:
-        contexts = ServerContexts([LEAF])
-        default = contexts.default
-        self.assertRaises(StartupError, contexts.replace, [ServerIdentity(LEAF.chain, OTHER.key, "gw.crt")])
-        self.assertRaises(StartupError, contexts.replace, [])
-        self.assertIs(contexts.default, default)
+    def test_a_key_that_does_not_belong_to_the_certificate(self) -> None:
+        with self.assertRaisesRegex(StartupError, "gw.crt: OpenSSL does not accept this certificate and key"):
+            ServerContexts([OTHER, ServerIdentity(LEAF.chain, OTHER.key, "gw.crt")])
+        with self.assertRaisesRegex(StartupError, "a TLS listener needs a certificate"):
+            ServerContexts([])
+
+    def test_certificates_of_one_name_with_different_kinds_of_keys(self) -> None:
+        ecdsa, rsa_only = identity("a.example.com", "b.example.com"), rsa_identity("a.example.com", "*.example.com")
+        second, nameless = identity("a.example.com", "c.example.org"), identity()
+        found = by_name([ecdsa, rsa_only, second, nameless])
+        self.assertEqual(
+            found,
+            {
+                "a.example.com": (rsa_only, ecdsa),
+                "b.example.com": (rsa_only, ecdsa),
+                "*.example.com": (rsa_only,),
+                "c.example.org": (second,),
+                "": (nameless,),
+            },
+        )
+        contexts = ServerContexts([ecdsa, rsa_only, second, nameless])
+        self.assertEqual(contexts.identities, (ecdsa, rsa_only, second, nameless))
+        self.assertIs(contexts.default, contexts.select("a.example.com"))
+        self.assertIs(contexts.default, contexts.select("b.example.com"))
+        self.assertIs(contexts.default, contexts.select(""))
+        self.assertIs(contexts.default, contexts.select("unknown.org"))
+        self.assertIsNot(contexts.default, contexts.select("x.example.com"))
+        self.assertIsNot(contexts.default, contexts.select("c.example.org"))
+
+    def test_a_first_certificate_without_names_is_for_unknown_names(self) -> None:
+        contexts = ServerContexts([identity(), OTHER])
+        self.assertIs(contexts.select(""), contexts.default)
+        self.assertIs(contexts.select("unknown.org"), contexts.default)
+        self.assertIsNot(contexts.select("other.example.com"), contexts.default)
+
+    def test_unknown_names_may_be_refused(self) -> None:
+        contexts = ServerContexts([LEAF, identity("*.example.net")], refuse_unknown=True)
+        self.assertIs(contexts.select("gw.example.com"), contexts.default)
+        self.assertIsNotNone(contexts.select("a.example.net"))
+        for name in ("", "unknown.org", "example.net", "a.b.example.net"):
+            self.assertIsNone(contexts.select(name))

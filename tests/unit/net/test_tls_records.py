@@ -10,7 +10,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.listener import ListenerSettings
-from perimeter.net.certificates import load_identity
+from perimeter.net.certificates import load_identities
 from perimeter.net.contexts import ServerContexts
 from perimeter.net.tls_records import FastConnection, Handshake, PortableConnection
 
@@ -21,7 +21,7 @@ class RecordsTests(TestCase):
     def setUp(self) -> None:
         directory = Path(self.mktemp())
         directory.mkdir()
-        identity = load_identity(ListenerSettings("https", 0, tls=True), directory)
+        (identity,) = load_identities(ListenerSettings("https", 0, tls=True), directory)
         near, far = socket.socketpair()
         self.sockets = near, far
         for sock in self.sockets:

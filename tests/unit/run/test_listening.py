@@ -9,8 +9,8 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.limits import LimitSettings
 from perimeter.config.site.listener import ListenerSettings, Serve
+from perimeter.net.connection_limits import ConnectionLimits
 from perimeter.net.deadlines import Deadlines
-from perimeter.net.listeners import ConnectionLimits
 from perimeter.net.share import MAKE_ROOM, SharedLimits
 from perimeter.offload import Offload
 from perimeter.run.build.runtime import Runtime

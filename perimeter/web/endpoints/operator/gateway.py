@@ -23,13 +23,16 @@ from perimeter.tokens.stored import StoredTokens
 
 
 class Listening(Protocol):
-    """A listener: its name and port, and how many connections it has."""
+    """A listener: its name, its port or the path of its unix socket, and how many connections it has."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
 
     @property
     def port(self) -> int: ...  # noqa: D102
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
 
     @property
     def connections(self) -> int: ...  # noqa: D102

@@ -45,7 +45,12 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
         "reloaded": moment(reload.at),
         "refused_reload": reload.refused,
         "listeners": [
-            {"name": one.name, "port": one.port, "connections": figures.now.connections.get(one.name, one.connections)}
+            {
+                "name": one.name,
+                "port": one.port,
+                "place": one.path or f"port {one.port}",
+                "connections": figures.now.connections.get(one.name, one.connections),
+            }
             for one in gateway.listeners()
         ],
         "workers": _workers(figures),

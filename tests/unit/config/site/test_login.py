@@ -81,7 +81,7 @@ class WarningTests(SiteCase):
 class HstsTests(SiteCase):
     def test_a_certificate_of_ones_own_is_for_a_year(self) -> None:
         listener = ListenerSettings("x", port=1, tls=True)
-        own = attrs.evolve(listener, certificate=self.directory)
+        own = attrs.evolve(listener, certificate=(self.directory,))
         self.assertEqual((listener.hsts_age, own.hsts_age), (0, 31536000))
         self.assertEqual(attrs.evolve(listener, keystore=self.directory).hsts_age, 31536000)
         self.assertEqual(attrs.evolve(own, hsts=0.0).hsts_age, 0)

@@ -37,7 +37,22 @@ class NetworkTests(DatatypeCase):
     def test_interfaces(self) -> None:
         self.good(nettypes.INTERFACE, {"127.0.0.1": "127.0.0.1", "::1": "::1", "0.0.0.0": "0.0.0.0"})
         self.bad(nettypes.INTERFACE, ["eth0", "*", "127.0.0.1:80"])
-        self.suggests(nettypes.INTERFACE, {"localhost": "127.0.0.1", "[::1]": "::1"})
+        self.suggests(nettypes.INTERFACE, {"localhost": "127.0.0.1", "[::1]": "::1", "/run/gw.sock": "unix:/run/gw.sock"})
+
+    def test_unix_sockets(self) -> None:
+        longest = "unix:/" + "x" * (nettypes.LONGEST_SOCKET - 1)
+        self.good(nettypes.INTERFACE, {"unix:/run/gw.sock": "unix:/run/gw.sock", longest: longest})
+        self.bad(nettypes.INTERFACE, [f"{longest}x", "unix:", "unix:gw.sock", "unix:@abstract", "unix:/run/", "unix:/run/\x00"])
+        self.suggests(nettypes.INTERFACE, {"unix:/run//gw.sock": "unix:/run/gw.sock", "unix:/run/../gw.sock": "unix:/gw.sock"})
+
+    def test_peers(self) -> None:
+        self.good(nettypes.PEER_NETWORK, {"10.0.0.0/8": ip_network("10.0.0.0/8"), "unix:": nettypes.UNIX_PEERS})
+        self.suggests(nettypes.PEER_NETWORK, {"unix": "unix:", "unix:/run/x": "unix:"})
+        everywhere = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+        self.assertFalse(nettypes.in_networks("unix:", everywhere))
+        self.assertTrue(nettypes.in_networks("unix:", (*everywhere, nettypes.UNIX_PEERS)))
+        self.assertFalse(nettypes.in_networks("127.0.0.1", (nettypes.UNIX_PEERS,)))
+        self.assertNotIn("127.0.0.1", nettypes.UNIX_PEERS)
 
 
 class NameTests(DatatypeCase):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from perimeter.config.site.authorization import UPSTREAM_AUTHORIZATION
+from perimeter.config.site.listener import UnknownName
 from perimeter.config.site.methods import REGISTERED_METHODS
+from perimeter.workers.plan import Address
 from tests.unit.doubles.site import SITE, SiteCase
 
 LABEL = UPSTREAM_AUTHORIZATION.label
@@ -42,6 +44,42 @@ class ListenerTests(SiteCase):
         found = self.listener("tls = yes\ncertificate = a.crt\nprivate_key = a.key\n")
         self.assertEqual(found, ["certificate: there is no file a.crt", "private_key: there is no file a.key"])
         self.assertEqual(self.listener("tls = yes\nkeystore = a.jks\n"), ["keystore: there is no file a.jks"])
+
+    def test_several_certificates(self) -> None:
+        two = "tls = yes\ncertificate = gw.crt\n  gw.crt\n"
+        self.assertEqual(
+            self.listener(f"{two}private_key = gw.key\n"), ["private_key: expected one file for each certificate: 2, not 1"]
+        )
+        text = SITE.replace("tls = yes\n", f"{two}private_key = gw.key\n gw.key\nunknown_name = refuse\n")
+        (listener,) = self.load(text).listeners
+        self.assertEqual([path.name for path in listener.certificate], ["gw.crt", "gw.crt"])
+        self.assertEqual([path.name for path in listener.private_key], ["gw.key", "gw.key"])
+        self.assertIs(listener.unknown_name, UnknownName.REFUSE)
+        self.assertEqual(self.listener("unknown_name = refuse\n"), ["unknown_name: is only allowed with tls = yes"])
+
+    def test_unix_sockets(self) -> None:
+        listener = "[listener s]\ninterface = unix:/run/gw.sock\n"
+        found = self.load(f"{SITE}{listener}mode = 0600\nproxy_protocol = unix:, 10.0.0.0/8\n").listeners[1]
+        self.assertEqual((found.socket_path, found.mode, found.port), ("/run/gw.sock", 0o600, 0))
+        self.assertEqual(found.address, Address("s", "unix:/run/gw.sock", 0))
+        self.assertEqual(list(map(str, found.proxy_protocol)), ["unix:", "10.0.0.0/8"])
+        self.assertEqual(self.load(SITE + listener).listeners[1].mode, 0o660)
+        self.assertEqual(self.load(SITE).listeners[0].socket_path, "")
+        for body, problem in (
+            (f"{listener}port = 80\n", "port: is not allowed with a unix socket"),
+            ("[listener s]\ninterface = ::1\n", "port: is required (port)"),
+            ("[listener s]\nport = 80\nmode = 0600\n", "mode: is only allowed with interface = unix:PATH"),
+            (f"{listener}[listener t]{listener[12:]}", "interface: [listener s] has the same unix socket"),
+            (f"{listener}mode = 600x\n", "mode: expected the permissions of a file in octal, such as 0660, not '600x'"),
+            (f"{listener}proxy_protocol = yes\n", "proxy_protocol: expected a network such as 10.0.0.0/8 or fd00::/8, not 'yes'"),
+            (f"{listener}proxy_protocol = 10.0.0.0/8\n", "proxy_protocol: refuses all connections: its clients are in unix:"),
+            (
+                "[listener s]\nport = 80\nproxy_protocol = unix:\n",
+                "proxy_protocol: refuses all connections: no client of a port is in unix:",
+            ),
+        ):
+            with self.subTest(body=body):
+                self.assertEqual([one.partition("] ")[2] for one in self.problems(SITE + body)], [problem])
 
     def test_redirect(self) -> None:
         self.assertEqual(

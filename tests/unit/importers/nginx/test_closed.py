@@ -359,12 +359,29 @@ class ServerTests(TestCase):
         draft = conf(f"server {{ listen 127.0.0.1:80; listen 10.0.0.1:80; location / {{ {PASS} }} }}")
         found = [options(draft, header).get("interface") for header in draft.sections if header.startswith("listener")]
         self.assertEqual(found, ["127.0.0.1", "10.0.0.1"])
-        draft = conf(f"server {{ listen unix:/run/x.sock; location / {{ {PASS} }} }}")
+        draft = conf(f"server {{ listen unix:x.sock; location / {{ {PASS} }} }}")
         self.assertEqual([header for header in draft.sections if header.startswith(("listener", "route"))], [])
 
     def test_attack_48_a_proxy_in_front_closes_what_is_open(self) -> None:
         draft = conf(f"server {{ listen 80 proxy_protocol; location / {{ {PASS} }} }}")
         self.assertEqual(every(draft), {"/": "closed"})
+
+    def test_attack_48_load_balancers_whose_addresses_are_not_known(self) -> None:
+        for directives in (
+            "set_real_ip_from 10.0.0.0/8;",
+            "real_ip_header proxy_protocol;",
+            "set_real_ip_from 10.0.0.0/8; real_ip_header X-Forwarded-For;",
+            "set_real_ip_from lb.example.com; real_ip_header proxy_protocol;",
+        ):
+            for outside, inside in ((directives, ""), ("", directives)):
+                draft = conf(f"{outside} server {{ listen 80 proxy_protocol; {inside} location / {{ {PASS} }} }}")
+                self.assertEqual(every(draft), {"/": "closed"}, directives)
+
+    def test_attack_48_a_server_that_refuses_handshakes(self) -> None:
+        tls = "listen 443 ssl; ssl_certificate c; ssl_certificate_key k;"
+        one = f"server {{ {tls} server_name a; location / {{ {PASS} }} }}"
+        other = f"server {{ {tls} server_name b; ssl_reject_handshake on; location /b/ {{ {PASS} }} }}"
+        self.assertEqual(every(conf(one + other)), {"/": "open", "b /": "closed", "b /b": "closed"})
 
     def test_attack_48_the_first_of_two_servers_of_a_name_still_counts(self) -> None:
         one = f"server {{ listen 80; server_name a; location / {{ auth_request /q; {PASS} }} }}"

@@ -10,6 +10,7 @@ from perimeter.importers.nginx.tree import read
 from tests.unit.doubles.drafts import conf, left, location, options
 from tests.unit.importers.nginx.test_closed import PASS, every, standing
 
+PORT = {"port": "80", "interface": "0.0.0.0"}
 HASH = "$2y$05$" + "." * 53
 
 
@@ -374,3 +375,52 @@ class ServiceTests(TestCase):
         self.assertEqual((options(draft, "listener http")["serve"], draft.remainder), ("redirect", []))
         draft = conf(f"server {{ {moved.replace('host', 'x', 1)} listen 80; return 404; }} {tls}")
         self.assertNotIn("listener http", draft.sections)
+
+
+class ListeningTests(TestCase):
+    def test_a_unix_socket(self) -> None:
+        draft = conf(f"server {{ listen unix:/run/gw.sock; location / {{ {PASS} }} }}")
+        self.assertEqual(options(draft, "listener socket"), {"interface": "unix:/run/gw.sock"})
+        self.assertEqual((every(draft), draft.remainder), ({"/": "open"}, []))
+
+    def test_the_proxy_protocol(self) -> None:
+        networks, header = "set_real_ip_from 10.0.0.0/8; set_real_ip_from unix:;", "real_ip_header proxy_protocol;"
+        for outside, inside in ((networks + header, ""), ("", networks + header), (header, networks)):
+            draft = conf(f"{outside} server {{ listen 80 proxy_protocol; {inside} location / {{ {PASS} }} }}")
+            self.assertEqual(options(draft, "listener http"), {**PORT, "proxy_protocol": "10.0.0.0/8, unix:"})
+            self.assertEqual((every(draft), draft.remainder), ({"/": "open"}, []))
+        # a server's own networks replace those around it
+        inner = "set_real_ip_from 192.0.2.1;"
+        draft = conf(f"{networks} {header} server {{ listen 80 proxy_protocol; {inner} location / {{ {PASS} }} }}")
+        self.assertEqual(options(draft, "listener http")["proxy_protocol"], "192.0.2.1")
+        draft = conf(f"{networks} {header} server {{ listen 80; location / {{ {PASS} }} }}")
+        self.assertEqual(options(draft, "listener http"), PORT)
+
+    def test_several_certificates(self) -> None:
+        tls = "listen 443 ssl; ssl_certificate {0}.pem; ssl_certificate_key {0}.key;"
+        both = f"{tls.format('/e')} ssl_certificate /r.pem; ssl_certificate_key /r.key;"
+        text = "".join(
+            f"server {{ {certificates} server_name {name}; location / {{ {PASS} }} }}"
+            for certificates, name in ((both, "a.example"), (tls.format("/b"), "b.example"), (tls.format("/b"), "c.example"))
+        )
+        draft = conf(text)
+        found = options(draft, "listener https")
+        self.assertEqual(found["certificate"], "/e.pem\n    /r.pem\n    /b.pem")
+        self.assertEqual(found["private_key"], "/e.key\n    /r.key\n    /b.key")
+        draft.settle(lambda path, needs: path != "/r.key")
+        self.assertIn(
+            "certificate = /e.pem\n    /r.pem\n    /b.pem\n;private_key = /e.key\n;    /r.key\n;    /b.key\n", draft.text()
+        )
+
+    def test_a_certificate_without_its_key(self) -> None:
+        for words in ("ssl_certificate /a.pem", "ssl_certificate_key /a.key"):
+            draft = conf(f"server {{ listen 443 ssl; {words}; location / {{ {PASS} }} }}")
+            self.assertIn(f"{words}: a certificate and its key go together", " ".join(left(draft)))
+            self.assertNotIn("certificate", options(draft, "listener https"))
+
+    def test_names_that_are_refused(self) -> None:
+        tls = "ssl_certificate /a.pem; ssl_certificate_key /a.key;"
+        one = f"server {{ listen 443 ssl; {tls} server_name a.example; location / {{ {PASS} }} }}"
+        for switch, word in (("on", "refuse"), ("off", None)):
+            other = f"server {{ listen 443 ssl default_server; {tls} ssl_reject_handshake {switch}; }}"
+            self.assertEqual(options(conf(one + other), "listener https").get("unknown_name"), word)
