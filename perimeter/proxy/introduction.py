@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from perimeter.config.site.dialling import ProxyProtocol
-from perimeter.model import ClientConnection
+from perimeter.model import UNIX_PEER, ClientConnection
 
 Introduction = Callable[[ClientConnection, str], bytes]
 """Takes a client's connection and the address that rules see. Returns the bytes that a connection for this client begins with."""
@@ -70,8 +70,12 @@ def _port(connection: ClientConnection, address: str) -> int:
 
 def _ends(connection: ClientConnection, address: str) -> tuple[_Address, _Address] | None:
     """The addresses of the client and of the gateway, of one family; None if they are not IP addresses."""
+    local = connection.local()
     try:
-        source, destination = ip_address(address), ip_address(connection.local())
+        source = ip_address(address)
+        if local == UNIX_PEER:  # another proxy on this machine has sent the client's address
+            return source, ip_address(b"\0" * len(source.packed))
+        destination = ip_address(local)
     except ValueError:
         return None
     if source.version != destination.version:  # behind a proxy, the client may have an address of another family

@@ -10,9 +10,7 @@ import attrs
 
 from perimeter.config.language.datatypes import (
     BOOLEAN,
-    FILE_NAME,
     SIZE,
-    TEXT,
     BadValue,
     duration,
     file_path,
@@ -21,7 +19,7 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
@@ -33,7 +31,8 @@ from perimeter.config.site.maintenance import RouteMaintenance
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
-from perimeter.config.site.route_host import ROUTE_HOSTS
+from perimeter.config.site.route_path import PathKind
+from perimeter.config.site.route_target import RouteTarget
 from perimeter.config.site.rule import OF_USERS, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
 
@@ -72,35 +71,10 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance):
-    """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
-
-    ``identity`` is empty for ``none``; ``max_body`` is in bytes.
-    """
+class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance, RouteTarget):
+    """``[route NAME]``. ``identity`` is empty for ``none``; ``max_body`` is in bytes."""
 
     name: str
-    path: str = option(
-        URL_PATH, "path of the requests; includes all paths below it. The route with the longest matching path is used"
-    )
-    hosts: tuple[str, ...] = option(
-        ROUTE_HOSTS,
-        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The gateway "
-        "tries the routes with the name itself first, then those with a wildcard, the longest first, then those with `*`",
-        name="host",
-        default="*",
-    )
-    upstream: str | None = option(optional(TEXT), "name of the `[upstream]` section that requests are forwarded to", default="")
-    static: Path | None = option(
-        optional(file_path("directory")), "instead of `upstream`: directory with files to serve", default=""
-    )
-    index: tuple[str, ...] = option(
-        list_of(FILE_NAME),
-        "with `static`: names of files that are served for a directory; the first that exists",
-        default="index.html, index.htm",
-    )
-    rewrite: str | None = option(
-        optional(URL_PATH), "with `upstream`: path that replaces `path` in forwarded requests; `/` removes it", default=""
-    )
     auth: Auth = option(
         one_of(Auth),
         "`required`: clients must authenticate; `optional`: they may; `none`: credentials are neither requested nor checked",
@@ -306,8 +280,18 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
+        super().check(section)
         its = attrs.fields(RouteSettings)
-        self._check_target(section)
+        self.check_target(
+            section,
+            (
+                *(its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
+                *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
+            ),
+        )
+        if self.path.kind is PathKind.REGEX and self.rewrite is not None and self.path_as_sent:
+            section.problem(its.path_as_sent, "is not allowed with a rewrite of a regex: path")
         headers = (its.identity_username_header, its.identity_realm_header, its.identity_roles_header)
         used = {self.identity_username_header.lower(), self.identity_realm_header.lower(), self.identity_roles_header.lower()}
         if len(used) != len(headers) and not any(section.faulty(header) for header in headers):
@@ -355,23 +339,6 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
             section.problem(its.app_authorization, "is not allowed with identity = jwt, which needs Authorization")
         if self.sends_authorization != DROP:
             section.problem(its.app_authorization, "is only allowed with authorization = drop")
-
-    def _check_target(self, section: Section) -> None:
-        its = attrs.fields(RouteSettings)
-        has_upstream, has_static = section.given(its.upstream), section.given(its.static)
-        if has_upstream and has_static:
-            section.problem(its.static, "set either upstream or static, not both")
-        elif has_static:
-            upstream_only = (
-                *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
-            )
-            section.refuse(upstream_only, "is only allowed with upstream")
-        elif has_upstream:
-            section.refuse([its.index], "is only allowed with static")
-        else:
-            section.problem("", "a route needs a target: upstream = NAME or static = DIRECTORY")
 
 
 def _check_anonymous(section: Section, option: Named, rules: Iterable[Expression]) -> None:

@@ -11,6 +11,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
+from perimeter.config.language.expressions import compiled
 from perimeter.config.site.rule import Rule
 from perimeter.errors import Challenges, CrossSite, InvalidToken, Page, SignIn, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
@@ -123,6 +124,20 @@ HTML = "Accept: text/html"
 OF_ALICE = f"Cookie: __Host-perimeter={'a' * 43}"
 ENDED = f"Cookie: __Host-perimeter={'b' * 43}"
 LOGIN = b"/.perimeter/login"
+
+
+class EscapeTests(GateTestCase):
+    def test_attack_1_an_escape_of_a_character_that_the_path_of_a_route_has(self) -> None:
+        """Servers decode it, so it must not lead to a route that asks for less."""
+        literal, exact = self.route("literal", "/a@b"), attrs.evolve(self.route("exact", "/x:y"), exact=True)
+        pattern = attrs.evolve(self.route("pattern", "/n"), pattern=compiled("^/n/[^/]$"))
+        below = self.route("open", "/", access=ANYBODY)
+        gate = self.gate(literal, exact, pattern, below)
+        for path in ("/a%40b", "/a%40b/x", "/x%3Ay", "/n/%20", "/n/%C3", "/x%3Ay;z", "/a%40b%3Bx/y"):
+            self.refused(400, f"GET {path}", gate=gate)
+        for path in ("/a%20b", "/n/x%20", "/c%40d", "/%C3%A9", "/x%3Ay/z"):
+            self.assertEqual(self.admitted(f"GET {path}", gate=gate).route.name, "open", path)
+        self.refused(401, "GET /a@b", gate=gate)
 
 
 class LoginTests(GateTestCase):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perimeter.config.language.section import SECRET_TEXT, Setting
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.route_matching import matching_order
+from perimeter.config.site.route_requests import in_order
 from tests.unit.doubles.site import SITE, SiteCase
 
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
@@ -49,8 +49,41 @@ class InForceTests(SiteCase):
 
 class OrderTests(SiteCase):
     def test_routes_in_the_order_of_matching(self) -> None:
-        routes = [("*", ""), ("*.example", "/a"), ("*", "/a/b"), ("x.example", "/"), ("*.y.example", ""), ("*", "/a")]
+        routes = [
+            ("*", "/"),
+            ("*.example", "/a"),
+            ("*", "/a/b"),
+            ("x.example", "/"),
+            ("**.y.example", "/"),
+            ("*", "/a"),
+            ("*", "regex:^/a/(b)"),
+            ("*", "regex:^/a/(a)"),
+            ("*", "exact:/a/b/c"),
+            ("*", "exact:/"),
+            ("**.example", "/a/b"),
+            ("*", "regex:^/.*x"),
+            ("*.y.example", "/a"),
+        ]
+        text = SITE.replace("[route app]\npath = /\nupstream = app\n", "")
+        text += "".join(f"[route r{n}]\nhost = {host}\npath = {path}\nupstream = app\n" for n, (host, path) in enumerate(routes))
+        text += "[route post]\npath = /a\nmethods = POST\nupstream = app\n"
+        found = [(host, str(route.path), route.methods) for host, route in in_order(self.load(text).routes)]
         self.assertEqual(
-            sorted(routes, key=lambda one: matching_order(*one)),
-            [("x.example", "/"), ("*.y.example", ""), ("*.example", "/a"), ("*", "/a/b"), ("*", "/a"), ("*", "")],
+            found,
+            [
+                ("x.example", "/", ()),
+                ("*.y.example", "/a", ()),
+                ("**.y.example", "/", ()),
+                ("*.example", "/a", ()),
+                ("**.example", "/a/b", ()),
+                ("*", "exact:/a/b/c", ()),
+                ("*", "exact:/", ()),
+                ("*", "/a/b", ()),
+                ("*", "regex:^/a/(b)", ()),
+                ("*", "regex:^/a/(a)", ()),
+                ("*", "/a", ("POST",)),
+                ("*", "/a", ()),
+                ("*", "regex:^/.*x", ()),
+                ("*", "/", ()),
+            ],
         )

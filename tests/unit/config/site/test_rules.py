@@ -219,9 +219,11 @@ class RouteTests(SiteCase):
     def test_one_target(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\nstatic = html\n"),
-            ["static: set either upstream or static, not both"],
+            ["static: set only one of upstream, static, redirect and respond"],
         )
-        self.assertEqual(self.route("path = /\n"), ["a route needs a target: upstream = NAME or static = DIRECTORY"])
+        self.assertEqual(
+            self.route("path = /\n"), ["a route needs a target: upstream = NAME, static = DIRECTORY, redirect or respond"]
+        )
 
     def test_a_static_root_must_exist(self) -> None:
         self.assertEqual(self.route("path = /\nstatic = htm\n"), ["static: there is no directory htm"])
@@ -580,6 +582,13 @@ class WarningTests(SiteCase):
     def test_security_is_off(self) -> None:
         warnings = self.load(f"{SITE}[perimeter]\nenabled = no\n").warnings
         self.assertEqual(warnings[0], "[perimeter] enabled = no: SECURITY IS OFF, every client may use every route")
+
+    def test_attack_60_a_unix_socket_of_the_gateway_itself(self) -> None:
+        told = "[upstream app] unix:/run/gw.sock is [listener socket] of this gateway: requests would go round"
+        for path, warned in (("/run/gw.sock", True), ("/run/app.sock", False)):
+            text = SITE.replace("http://127.0.0.1:8888", f"unix:{path}")
+            warnings = self.load(f"{text}[listener socket]\ninterface = unix:/run/gw.sock\n").warnings
+            self.assertEqual(told in " ".join(warnings), warned, warnings)
 
     def test_attack_60_a_service_that_is_the_gateway_itself(self) -> None:
         told = "[upstream app] {} is [listener https] of this gateway: requests would go round until they are refused with 508"
