@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import UNIX
 from perimeter.config.site.route_path import ROUTE_PATH, alternatives
 from perimeter.importers import htpasswd
 from perimeter.importers.draft import Draft, unfit
@@ -19,7 +20,7 @@ from perimeter.importers.nginx.expressions import directory, hidden, may_match, 
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.limits import Zones
-from perimeter.importers.nginx.location import PASS, Location, Standing, inherit, plain_path, standing
+from perimeter.importers.nginx.location import PASS, TLS_ON_SOCKET, Location, Standing, inherit, plain_path, standing
 from perimeter.importers.nginx.places import Placeless, around, beyond, close, settled, without_place
 from perimeter.importers.nginx.routes import Routes
 from perimeter.importers.nginx.server_block import ServerBlock
@@ -251,8 +252,11 @@ class Locations(NginxFile):
         """Close a location whose upstream has no server that could be translated: its name would become a host name."""
         for one in location.directive.all("proxy_pass"):
             match = PASS.fullmatch(one.args[0] if one.args else "")
-            if match is not None and not match[3] and self.upstreams.get(match[2]) == ():
+            servers = None if match is None or match[3] else self.upstreams.get(match[2])
+            if servers == ():
                 close(location, one, "no server of its upstream could be translated")
+            elif match is not None and match[1] == "https" and any(server.startswith(UNIX) for server in servers or ()):
+                close(location, one, TLS_ON_SOCKET)
 
     def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""

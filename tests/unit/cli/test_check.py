@@ -101,6 +101,20 @@ class CheckTests(CheckCase):
             "allow role:a and (user:b or not network:10.0.0.0/8), realm:local; cors https://app.example, https://b.example",
         )
 
+    def test_the_table_shows_connections_compression_and_maintenance(self) -> None:
+        text = SITE.replace("servers = http://127.0.0.1:8888", "servers = unix:/run/app.sock\nproxy_protocol = v2")
+        text = text.replace("path = /\n", "path = /\nmaintenance = yes\ncompression = br, gzip\n")
+        row = re.split(" {2,}", self.check(text)[1][-1])
+        self.assertEqual(row[2], "app (unix:/run/app.sock; PROXY protocol v2); br, gzip")
+        self.assertEqual(row[4], "maintenance, open to no client")
+        row = re.split(" {2,}", self.check(text.replace("compression", "maintenance_allow = 10.0.0.0/8\ncompression"))[1][-1])
+        self.assertEqual(row[4], "maintenance, open to 10.0.0.0/8")
+        pin = f"sha256//{'A' * 43}="
+        (self.directory / "own.pem").write_text("")
+        text = SITE.replace("http://127.0.0.1:8888", f"https://b:1\nclient_certificate = own.pem\npin = {pin}")
+        row = re.split(" {2,}", self.check(text, files=False)[1][-1])
+        self.assertEqual(row[2], "app (https://b:1; client certificate; pinned keys)")
+
     def test_a_rule_about_certificates_that_no_listener_asks_for(self) -> None:
         text = SITE.replace("path = /\n", "path = /\ndeny = not certificate:cn=x\n")
         self.assertIn(

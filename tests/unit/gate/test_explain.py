@@ -310,6 +310,14 @@ class ExplainTests(SiteCase):
         self.assertEqual((found.status, self.steps(found, "maintenance")), (503, ["[perimeter] maintenance = yes"]))
         self.assertEqual(self.ask("GET", "/token", BOB).status, 0)
 
+    def test_maintenance_of_a_route(self) -> None:
+        for allowed, status in (("", 503), ("maintenance_allow = 10.0.0.0/8\n", 0), ("maintenance_allow = 127.0.0.0/8\n", 503)):
+            self.site.write_text(SITE.replace("path = /inner\n", f"path = /inner\nmaintenance = yes\n{allowed}"))
+            found = self.ask("GET", "/inner")
+            self.assertEqual(found.status, status)
+            (step,) = self.steps(found, "maintenance")
+            self.assertEqual(step, f"only clients in {allowed[20:-1]}; others get 503" if allowed else "all clients get 503")
+
     def test_the_audit_log_cannot_be_written(self) -> None:
         self.sink = _Full()
         found = self.ask("GET", "/inner")
