@@ -18,7 +18,6 @@ from perimeter.config.site.expression import Expression
 from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_requests import in_order
-from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -148,18 +147,10 @@ def _target(route: RouteSettings, config: SiteConfig) -> str:
         return route.answer or str(route.static)
     upstream = next(one for one in config.upstreams if one.name == route.upstream)
     places = ", ".join(server.url for server in upstream.servers)
-    text = f"{route.upstream} ({places}{_dialling(upstream)})" + (f" as {route.rewrite}" if route.rewrite else "")
-    return text + (f"; {', '.join(route.compression)}" if route.compression else "")
-
-
-def _dialling(upstream: UpstreamSettings) -> str:
-    """What connections to the servers have besides."""
-    words = (
-        f"PROXY {upstream.proxy_protocol}" if upstream.proxy_protocol else "",
-        "client certificate" if upstream.client_certificate else "",
-        "pinned" if upstream.pin else "",
+    text = f"{route.upstream} ({'; '.join((places, *upstream.dialling_in_words))})" + (
+        f" as {route.rewrite}" if route.rewrite else ""
     )
-    return "".join(f"; {word}" for word in words if word)
+    return text + (f"; {', '.join(route.compression)}" if route.compression else "")
 
 
 def _rules(route: RouteSettings) -> str:
@@ -168,14 +159,11 @@ def _rules(route: RouteSettings) -> str:
         ("deny", _terms(route.deny)),
         ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
-        ("maintenance, except from" if route.maintenance else "", _terms(route.maintenance_allow)),
+        ("maintenance, open to", route.maintenance_in_words),
         ("cors", ", ".join(route.cors)),
         ("within", ", ".join(route.limits_in_words)),
     ]
-    found = [f"{word} {terms}" for word, terms in parts if word and terms]
-    if route.maintenance and not route.maintenance_allow:
-        found.append("maintenance")
-    return "; ".join(found) or "-"
+    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
 def _terms(values: Sequence[Expression] | Sequence[PeerNetwork]) -> str:

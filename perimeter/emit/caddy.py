@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from perimeter.config.site.server import ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan, refuse_wildcards
 from perimeter.errors import StartupError
 
@@ -153,6 +154,10 @@ def _handle(place: Place, plan: Plan) -> str:
         pattern=pattern,
         matchers=matchers,
         before="".join(f"\t\t\t\t\t\t{line}\n" for line in before),
-        servers=" ".join(f"{place.scheme}://{address}" for address in place.addresses),
+        servers=" ".join(_server(server) for server in place.servers if not server.backup),
         hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.headers),
     )
+
+
+def _server(server: ServerSettings) -> str:
+    return f"unix/{server.path}" if server.path else server.url

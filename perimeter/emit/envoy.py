@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.config.site.server import ServerScheme
-from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, folded_forms, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, folded_forms, refuse_sockets, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -136,6 +136,7 @@ _TLS = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     refuse_wildcards(plan, "Envoy")
+    refuse_sockets(plan, "Envoy")
     gateway = plan.gateway
     if len(plan.listens) != 1:
         raise StartupError("this configuration for Envoy has one listener: give one --listen")

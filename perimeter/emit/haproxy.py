@@ -255,7 +255,7 @@ def _backend(place: Place, plan: Plan) -> str:
 
 def _server(server: ServerSettings) -> str:
     weight = f" weight {min(server.weight, _MOST_WEIGHT)}" if server.weight != 1 else ""
-    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
+    return f"{f'unix@{server.path}' if server.path else server.authority}{weight}{' backup' if server.backup else ''}"
 
 
 def _secure(scheme: ServerScheme, more: str = "") -> str:

@@ -202,7 +202,7 @@ def _cleared(names: Iterable[str]) -> str:
 
 def _server(server: ServerSettings) -> str:
     weight = f" weight={server.weight}" if server.weight != 1 else ""
-    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
+    return f"{server.url if server.path else server.authority}{weight}{' backup' if server.backup else ''}"
 
 
 def _upstream(name: str, lines: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ the routes for any host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -93,8 +93,9 @@ class Place:
 
     @property
     def scheme(self) -> ServerScheme:
-        """The scheme of its servers."""
-        return self.servers[0].scheme
+        """The scheme of its servers: that of HTTP for unix sockets."""
+        first = self.servers[0].scheme
+        return ServerScheme.HTTP if first is ServerScheme.UNIX else first
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -176,7 +177,7 @@ def make_plan(
         pages=config.login.path if config.signs_people_in else "",
         unserved=tuple(name for name, place in found.items() if not place.servers),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
-        remarks=tuple(remark for route in config.routes if found[route.name].servers for remark in _remarks(route)),
+        remarks=tuple(_all_remarks(config, [route.name for route in config.routes if found[route.name].servers])),
     )
     parts = (part for _, places in hosts for one in places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
@@ -194,7 +195,11 @@ def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
 
 
 #: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
-_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only")
+_APPLIED_HERE = (
+    *("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only", "compression"),
+)
+#: What connections of the gateway to a service have besides.
+_DIALLED_HERE = ("proxy_protocol", "client_certificate", "pin")
 
 
 def _applied_here(route: RouteSettings) -> list[str]:
@@ -203,9 +208,28 @@ def _applied_here(route: RouteSettings) -> list[str]:
     return [name for name in _APPLIED_HERE if getattr(route, name) != default[name].default]
 
 
-def _remarks(route: RouteSettings) -> list[str]:
-    """What works in another way if a proxy asks the gateway about the requests of ``route``."""
+def _all_remarks(config: SiteConfig, served: Collection[str]) -> Iterator[str]:
+    """What works in another way, for the routes in ``served`` and their upstreams."""
+    routes = [route for route in config.routes if route.name in served]
+    for route in routes:
+        yield from _remarks(route, judged=bool(config.perimeter.trusted_proxies))
+    used = {route.upstream for route in routes}
+    for upstream in config.upstreams:
+        names = ", ".join(name for name in _DIALLED_HERE if getattr(upstream, name))
+        if names and upstream.name in used:
+            yield f"[upstream {upstream.name}] {names}: configure the connections of the proxy to the service as well"
+
+
+def _remarks(route: RouteSettings, *, judged: bool) -> list[str]:
+    """What works in another way if a proxy asks the gateway about the requests of ``route``.
+
+    ``judged``: the gateway applies the rules of routes to the proxy's questions.
+    """
     remarks = []
+    if route.maintenance and judged:
+        remarks.append(f"[route {route.name}] maintenance = yes: no request passes, and the proxy shows an error page of its own")
+    elif route.maintenance:
+        remarks.append(f"[route {route.name}] maintenance = yes has no effect: [perimeter] trusted_proxies is empty")
     if names := ", ".join(_applied_here(route)):
         remarks.append(f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well")
     if route.compares(RuleKind.CERTIFICATE):
@@ -242,6 +266,15 @@ def refuse_wildcards(plan: Plan, proxy: str) -> None:
             raise StartupError(
                 f"host = {host}: {proxy} has no wildcard for this; list the names of the hosts, or use nginx or haproxy"
             )
+
+
+def refuse_sockets(plan: Plan, proxy: str) -> None:
+    """Raise `StartupError` if a server is a unix socket, for a ``proxy`` whose configuration here has none."""
+    for _, places in plan.hosts:
+        for place in places:
+            for server in place.servers:
+                if server.path:
+                    raise StartupError(f"{server.url}: unix sockets are not written for {proxy}; use nginx, haproxy or caddy")
 
 
 def _refuse_others(config: SiteConfig) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_sockets, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -60,6 +60,7 @@ _PAGES = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     refuse_wildcards(plan, "Traefik")
+    refuse_sockets(plan, "Traefik")
     gateway = plan.gateway
     if plan.listens != (Listen("", 80),):
         raise StartupError("Traefik listens where its static configuration says: --listen is not for it")

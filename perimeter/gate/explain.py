@@ -275,8 +275,10 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         return
     settings = settings_of(config, route)
     if settings is not None and settings.maintenance:
-        excepted = ", ".join(map(str, settings.maintenance_allow))
-        yield Step("maintenance", f"maintenance = yes: 503{f', except for clients in {excepted}' if excepted else ''}")
+        allowed = settings.maintenance_in_words
+        yield Step(
+            "maintenance", f"only clients in {allowed}; others get 503" if settings.maintenance_allow else "all clients get 503"
+        )
     yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
     if principal is not None:
         roles = ", ".join(principal.roles) or "none"

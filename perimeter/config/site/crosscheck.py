@@ -137,7 +137,7 @@ def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], 
         if rule.kind is RuleKind.REALM and realms and rule.value not in realms:
             near = closest(rule.value, realms)
             message = f"no authenticator has the realm {section.bare(option, rule.value)}"
-            section.problem(option, message, f"realm:{near}" if near else "")
+            section.problem(option, message, f"realm:{near}" if near else "", part=str(rule))
         elif rule.kind in (RuleKind.USER, RuleKind.ROLE) and realms and not rule.realm:
             _names_no_realm(section, option, rule, realms)
 
@@ -148,16 +148,18 @@ def _names_no_realm(section: Section, option: Named, rule: Rule, realms: Sequenc
     if not before or not slash:
         return
     if before in realms:
-        section.problem(option, f"expected a name after the realm {section.bare(option, before)}")
+        section.problem(option, f"expected a name after the realm {section.bare(option, before)}", part=str(rule))
         return
     near = closest(before, realms)
     message = f"no authenticator has the realm {section.bare(option, before)}"
     if near:
-        section.problem(option, message, f"{rule.kind}:{near}/{name}")
+        section.problem(option, message, f"{rule.kind}:{near}/{name}", part=str(rule))
     else:
         shown = section.bare(option, f"{realms[0]}/{rule.value}")
         section.problem(
-            option, f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}"
+            option,
+            f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}",
+            part=str(rule),
         )
 
 
@@ -228,8 +230,8 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += _sign_in(config)
     found += acme_listeners.warnings(config)
     found += [
-        f"[upstream {upstream.name}] {server.authority} is [listener {listener.name}] of this gateway: requests would go round "
-        "until they are refused with 508"
+        f"[upstream {upstream.name}] {server.url if server.path else server.authority} is [listener {listener.name}] of this "
+        "gateway: requests would go round until they are refused with 508"
         for upstream in config.upstreams
         for server in upstream.servers
         for listener in config.listeners
@@ -315,6 +317,8 @@ def _odd_methods(config: SiteConfig) -> list[str]:
 
 def _is_served_at(listener: ListenerSettings, server: ServerSettings) -> bool:
     """Whether a connection to ``server`` reaches ``listener``, as far as the configuration shows: names are not looked up."""
+    if server.path or listener.socket_path:
+        return server.path == listener.socket_path
     if server.port != listener.port or not server.port:
         return False
     try:

@@ -16,14 +16,16 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.language.net_types import URL_PATH
+from perimeter.config.language.net_types import UNIX, URL_PATH
 from perimeter.importers.nginx.directives import TRANSLATED, harmless
 from perimeter.importers.nginx.expressions import unescaped
 from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.tree import Directive
 
-PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^$?]*)?")
-"""An argument of ``proxy_pass`` without variables: scheme, host, port, path."""
+PASS = re.compile(r"(https?)://(unix:/[^:$?,\s]*[^:$?,\s/]|[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?:?(/[^$?]*)?")
+"""An argument of ``proxy_pass`` without variables: scheme, host (or ``unix:`` and the path of a socket), port, path."""
+
+TLS_ON_SOCKET = "the gateway does not speak TLS on unix sockets"
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 _OF_ONE_LEVEL = frozenset(("alias", "internal", "try_files", "listen", "server_name", "location"))
@@ -159,7 +161,7 @@ def known(directive: Directive) -> bool:
 
 def asks(location: Location) -> bool:
     """Whether nginx asks for credentials here, which the gateway can do instead."""
-    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
+    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic", "auth_gss"))
 
 
 def standing(location: Location) -> Standing:
@@ -249,6 +251,8 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
         if match is None:
             return [(one, "expected http://host:port/path, without variables")]
         fault = "" if stripping(location) else rewriting(location, match[4])[1]
+        if match[1] == "https" and match[2].startswith(UNIX):
+            fault = TLS_ON_SOCKET
         found = [(other, "files before a service") for other in files]
         return [(one, fault), *found] if fault else found
     if not location.root:

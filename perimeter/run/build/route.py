@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,7 +16,6 @@ from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.route_path import PathKind
 from perimeter.errors import Challenges, Page
-from perimeter.fair_queue import retry_after
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.conditions import conditions_of
 from perimeter.gate.cors import Cors
@@ -133,7 +132,7 @@ def _route_of(
 def _closed(settings: RouteSettings, shared: RouteParts) -> EntryRule:
     page = None if settings.maintenance_page is None else shared.maintenance_pages.get(settings.maintenance_page)
     seconds = settings.maintenance_retry_after
-    return maintenance(settings.maintenance_allow, page, None if seconds is None else retry_after(seconds))
+    return maintenance(settings.maintenance_allow, page, None if seconds is None else ceil(seconds))
 
 
 def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:

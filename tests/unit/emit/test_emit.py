@@ -79,6 +79,19 @@ def wildcards(*hosts: str) -> str:
     return "".join(f"[route w{number}]\nhost = {host}\npath = /\nupstream = secure\n" for number, host in enumerate(hosts))
 
 
+SOCKETS = """
+[upstream socket]
+servers = unix:/run/app.sock weight=2, unix:/run/other.sock backup
+proxy_protocol = v2
+
+[route socket]
+path = /socket
+upstream = socket
+compression = gzip
+maintenance = yes
+"""
+
+
 class EmitTests(TestCase):
     def emit(self, proxy: str, *options: str, status: int = 0, **parts: str) -> str:
         directory = Path(self.mktemp())
@@ -97,6 +110,29 @@ class EmitTests(TestCase):
             self.assertIn(place, self.emit(proxy), proxy)
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
+
+    def test_unix_sockets(self) -> None:
+        for proxy, text in (
+            ("nginx", "    server unix:/run/app.sock weight=2;\n    server unix:/run/other.sock backup;\n"),
+            ("nginx", "proxy_pass http://perimeter_socket/"),
+            ("haproxy", "server s1 unix@/run/app.sock weight 2\n    server s2 unix@/run/other.sock backup\n"),
+            ("caddy", "unix//run/app.sock"),
+        ):
+            self.assertIn(text.replace("perimeter_socket/", "perimeter_socket"), self.emit(proxy, more=SOCKETS), proxy)
+        for proxy in ("traefik", "envoy"):
+            self.emit(proxy, more=SOCKETS, status=1)
+            self.assertIn("unix:/run/app.sock: unix sockets are not written for", self.warnings)
+
+    def test_what_a_proxy_leaves_out_of_services_and_maintenance(self) -> None:
+        self.emit("nginx", more=SOCKETS)
+        for words in (
+            "[upstream socket] proxy_protocol: configure the connections of the proxy to the service as well",
+            "[route socket] maintenance = yes: no request passes",
+            "[route socket] compression: only the gateway itself does this",
+        ):
+            self.assertIn(words, self.warnings)
+        self.emit("nginx", more=SOCKETS, trusted="")
+        self.assertIn("[route socket] maintenance = yes has no effect", self.warnings)
 
     def test_what_a_proxy_leaves_out_of_rules_and_cors(self) -> None:
         more = (

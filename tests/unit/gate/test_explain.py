@@ -136,6 +136,27 @@ class ExplainTests(SiteCase):
             (403, "network:10.0.0.0/8 does not match; for a client with the address 127.0.0.1, because none is given"),
         )
 
+    def test_header_rules_and_users_who_may_only_read(self) -> None:
+        (self.directory / "key").write_text("hidden")
+        self.site.write_text(
+            f"{SITE}[route r]\npath = /r\nupstream = app\nrequest_headers = set X-A %{{user}}\n  set X-Key file:key\n"
+            "response_headers = remove Server\nupstream_host = app.internal\nsecurity_headers = strict\n"
+            "audit_body = json:/a\nread_only = role:admin\nread_only_commands = Ping\n"
+        )
+        found = self.ask("GET", "/r", ALICE)
+        self.assertEqual(found.status, 0)
+        for name, texts in (
+            ("request header", ["set X-A %{user}", "set X-Key (secret)"]),
+            ("response header", ["remove Server"]),
+            ("host", ["the service gets app.internal in Host"]),
+            ("security headers", ["added to responses that lack them"]),
+            ("read-only", ["only requests with one of read_only_commands are forwarded; others get 403 command_refused"]),
+        ):
+            self.assertEqual(self.steps(found, name), texts)
+        self.assertEqual(self.steps(self.ask("GET", "/r", BOB), "read-only"), [])
+        plain = {step.name for step in self.ask("GET", "/x", ALICE).steps}
+        self.assertFalse(plain & {"request header", "response header", "host", "security headers", "read-only"})
+
     def test_the_steps_in_their_order(self) -> None:
         found = self.ask("GET", "/admin//x?y", ALICE)
         self.assertEqual(
@@ -288,6 +309,14 @@ class ExplainTests(SiteCase):
         found = self.ask("GET", "/admin", name="eve")
         self.assertEqual((found.status, self.steps(found, "maintenance")), (503, ["[perimeter] maintenance = yes"]))
         self.assertEqual(self.ask("GET", "/token", BOB).status, 0)
+
+    def test_maintenance_of_a_route(self) -> None:
+        for allowed, status in (("", 503), ("maintenance_allow = 10.0.0.0/8\n", 0), ("maintenance_allow = 127.0.0.0/8\n", 503)):
+            self.site.write_text(SITE.replace("path = /inner\n", f"path = /inner\nmaintenance = yes\n{allowed}"))
+            found = self.ask("GET", "/inner")
+            self.assertEqual(found.status, status)
+            (step,) = self.steps(found, "maintenance")
+            self.assertEqual(step, f"only clients in {allowed[20:-1]}; others get 503" if allowed else "all clients get 503")
 
     def test_the_audit_log_cannot_be_written(self) -> None:
         self.sink = _Full()

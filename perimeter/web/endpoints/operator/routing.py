@@ -37,6 +37,8 @@ def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
         "networks": ", ".join(map(str, route.networks)),
         "cors": ", ".join(route.cors),
         "limits": ", ".join(route.limits_in_words),
+        "maintenance": route.maintenance_in_words,
+        "compression": ", ".join(route.compression),
         "identity": route.identity_in_words,
     }
 

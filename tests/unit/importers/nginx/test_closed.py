@@ -306,9 +306,15 @@ class PlaceTests(TestCase):
         )
 
     def test_attack_48_an_upstream_without_servers_is_no_host(self) -> None:
-        for servers in ("server unix:/run/a.sock;", "server 10.0.0.1 down;", ""):
+        for servers in ("server unix:run/a.sock;", "server 10.0.0.1 down;", ""):
             draft = conf(f"upstream app {{ {servers} }} server {{ listen 80; location / {{ proxy_pass http://app; }} }}")
             self.assertEqual(every(draft), {"/": "closed"}, servers)
+
+    def test_attack_48_tls_on_a_unix_socket_is_closed(self) -> None:
+        for service in ("https://unix:/run/a.sock", "https://unix:/run/a.sock:/x", "https://app"):
+            upstream = "upstream app { server unix:/run/a.sock; }"
+            draft = conf(f"{upstream} server {{ listen 80; location / {{ proxy_pass {service}; }} }}")
+            self.assertEqual(every(draft), {"/": "closed"}, service)
 
     def test_attack_48_an_alias_that_nginx_puts_together_otherwise_is_closed(self) -> None:
         for path, alias, expected in (

@@ -292,6 +292,7 @@ class HeaderTests(TestCase):
         for words in (
             *("add_header X-A $upstream_http_a;", "add_header X-A;", "add_header X-A b c d;", "add_header Content-Length 1;"),
             "proxy_hide_header X-A; add_header X-A b; add_header X-A c;",
+            "proxy_hide_header Content-Length;",
         ):
             self.assertEqual(len(left(location(f"{PASS} {words}"))), 1, words)
         draft = conf(f"server {{ listen 80; add_header X-A b; root /w; location /a {{ {PASS} }} location /b {{ }} }}")
@@ -364,6 +365,37 @@ class ServiceTests(TestCase):
         draft = location("proxy_pass https://b:1; proxy_ssl_name $host;")
         self.assertIn("its certificate is verified here", str(draft.remarks))
         self.assertEqual(left(draft), ["5: proxy_ssl_name $host"])
+
+    def test_the_certificate_that_nginx_shows(self) -> None:
+        draft = location("proxy_pass https://b:1; proxy_ssl_certificate own.pem; proxy_ssl_certificate_key own.key;")
+        found = options(draft, "upstream a")
+        self.assertEqual((found["client_certificate"], found["client_key"], left(draft)), ("own.pem", "own.key", []))
+
+    def test_unix_sockets(self) -> None:
+        for service, rewrite in (
+            ("http://unix:/run/a.sock", None),
+            ("http://unix:/run/a.sock:/x", "/x"),
+            ("http://unix:/run/a.sock:/", "/"),
+        ):
+            draft = location(f"proxy_pass {service};")
+            self.assertEqual(options(draft, "upstream a")["servers"], "unix:/run/a.sock", service)
+            self.assertEqual(options(draft, "route a").get("rewrite"), rewrite, service)
+        found, remainder = self.upstream_of("server unix:/run/a.sock weight=2;\nserver 10.0.0.1 backup;")
+        self.assertEqual((found["servers"], remainder), ("unix:/run/a.sock weight=2, http://10.0.0.1 backup", []))
+
+    def test_compression(self) -> None:
+        draft = location("proxy_pass http://b:1; gzip on; gzip_types text/css text/html; gzip_min_length 256; gzip_vary on;")
+        found = options(draft, "route a")
+        self.assertEqual(
+            (found["compression"], found["compression_types"], found["compression_min"]), ("gzip", "text/html, text/css", "256")
+        )
+        self.assertEqual(left(draft), [])
+        self.assertEqual(options(location("proxy_pass http://b:1; gzip on;"), "route a")["compression_types"], "text/html")
+        every = location("proxy_pass http://b:1; gzip on; gzip_types *;")
+        self.assertNotIn("compression_types", options(every, "route a"))
+        self.assertEqual(left(every), ["5: gzip_types *: the types are listed"])
+        for off in ("", "gzip off; gzip_types text/css;"):
+            self.assertNotIn("compression", options(location(f"proxy_pass http://b:1; {off}"), "route a"))
 
     def test_upstreams(self) -> None:
         draft = conf(
