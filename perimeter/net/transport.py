@@ -46,6 +46,9 @@ class Waiting(Protocol):
     def make_room(self) -> bool:
         """Close the connection for another one, and return True, unless it has sent something."""
 
+    def close_now(self) -> None:
+        """Close the connection."""
+
 
 class Accepting(Protocol):
     """The port that accepted a connection, as a server transport uses it (`perimeter.net.listeners.ListeningPort`)."""
@@ -124,8 +127,8 @@ class ServerTransport(WriteThrough, tcp.Server):
         return self._peer
 
     def local_address(self) -> str:
-        """The address that the client connected to, in canonical form."""
-        return canonical_address(str(self.socket.getsockname()[0]))
+        """The address that the client connected to, in canonical form; `UNIX_PEER` for a unix socket."""
+        return socket_address(self.socket.getsockname()).host
 
     def _postLoseConnection(self) -> Exception | None:
         if self._read_closed or not self._linger():
