@@ -17,7 +17,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
 from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.route_requests import in_order
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -91,11 +91,10 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
     except StartupError as error:
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
-    routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
     return Checked(
         (),
         found.warnings,
-        tuple(_row(route, host, config) for host, route in routes),
+        tuple(_row(route, host, config) for host, route in in_order(config.routes)),
         _orders(config),
         tuple(map(_listener_row, config.listeners)),
         any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
@@ -114,11 +113,6 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
     """`checked` as an exit status (1 if there is a problem) and a text."""
     found = checked(path, kinds=kinds, files=files)
     return int(bool(found.problems)), found.text
-
-
-def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
-    host, route = one
-    return matching_order(host, prefix_of(route.path))
 
 
 def _listener_row(listener: ListenerSettings) -> tuple[str, ...]:
@@ -145,12 +139,12 @@ def _choosing(listener: ListenerSettings) -> bool:
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
+    return (host, route.requests, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
-    if route.static is not None:
-        return str(route.static)
+    if route.upstream is None:
+        return route.answer or str(route.static)
     upstream = next(one for one in config.upstreams if one.name == route.upstream)
     places = ", ".join(server.url for server in upstream.servers)
     text = f"{route.upstream} ({'; '.join((places, *upstream.dialling_in_words))})" + (

@@ -59,6 +59,13 @@ _HANDLE = """
 				}}
 """
 
+_NOTHING = """
+				@{name} path_regexp {pattern}
+				handle @{name} {{
+					respond 404
+				}}
+"""
+
 _WEBSOCKET = """\
 					@{name}_websocket {{
 						header_regexp Upgrade "(?i)^websocket$"
@@ -115,9 +122,13 @@ def _spellings(name: str) -> list[str]:
 
 def _handle(place: Place, plan: Plan) -> str:
     # not `path`, which takes capital letters for small ones, as the gateway does not
-    pattern = f"^{re.escape(place.prefix)}(/|$)" if place.prefix else "^/"
+    pattern = f"^{re.escape(place.prefix)}{'$' if place.exact else '(/|$)'}" if place.prefix else "^/"
+    if not place.servers:
+        return _NOTHING.format(name=f"perimeter_{place.name}", pattern=pattern)
     before = []
-    if place.rewrite is not None:
+    if place.rewrite is not None and place.exact:
+        before.append(f"rewrite * {place.rewrite}?{{query}}")
+    elif place.rewrite is not None:
         if place.prefix:
             before.append(f"uri strip_prefix {place.prefix}")
         if place.rewrite:

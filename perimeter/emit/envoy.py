@@ -176,8 +176,14 @@ def _host(host: str, places: tuple[Place, ...], number: int, pages: str) -> str:
 
 def _route(place: Place) -> str:
     match = f'path_separated_prefix: "{place.prefix}"' if place.prefix else 'prefix: "/"'
+    if place.exact:
+        match = f'path: "{place.prefix}"'
+    if not place.servers:
+        return f"                        - match: {{ {match} }}\n                          direct_response: {{ status: 404 }}\n"
     rewrite = ""
-    if place.rewrite is not None:
+    if place.rewrite is not None and place.exact:
+        rewrite = f', prefix_rewrite: "{place.rewrite}"'
+    elif place.rewrite is not None:
         pattern = f"^{re.escape(place.prefix)}/?(.*)$"
         rewrite = f", regex_rewrite: {{ pattern: {{ regex: '{pattern}' }}, substitution: '{place.rewrite}/\\1' }}"
     text = f"                        - match: {{ {match} }}\n"

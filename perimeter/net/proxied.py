@@ -115,9 +115,13 @@ class HeaderReader:
     def deadline_expired(self) -> None:
         """The header has not come in time."""
         self._fail("no header came in time")
-        self.connectionLost(Failure(CONNECTION_LOST))
+        self.close_now()
 
     def make_room(self) -> bool:
         """Close the connection for another one, and return True."""
-        self.connectionLost(Failure(CONNECTION_LOST))
+        self.close_now()
         return True
+
+    def close_now(self) -> None:
+        """Close the connection."""
+        self.connectionLost(Failure(CONNECTION_LOST))

@@ -46,6 +46,9 @@ class Waiting(Protocol):
     def make_room(self) -> bool:
         """Close the connection for another one, and return True, unless it has sent something."""
 
+    def close_now(self) -> None:
+        """Close the connection."""
+
 
 class Accepting(Protocol):
     """The port that accepted a connection, as a server transport uses it (`perimeter.net.listeners.ListeningPort`)."""
@@ -124,9 +127,8 @@ class ServerTransport(WriteThrough, tcp.Server):
         return self._peer
 
     def local_address(self) -> str:
-        """The IP address that the client connected to, in canonical form; "" for a unix socket."""
-        name = self.socket.getsockname()
-        return canonical_address(name[0]) if isinstance(name, tuple) else ""
+        """The address that the client connected to, in canonical form; `UNIX_PEER` for a unix socket."""
+        return socket_address(self.socket.getsockname()).host
 
     def _postLoseConnection(self) -> Exception | None:
         if self._read_closed or not self._linger():

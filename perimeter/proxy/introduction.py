@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from perimeter.config.site.dialling import ProxyProtocol
-from perimeter.model import ClientConnection
+from perimeter.model import UNIX_PEER, ClientConnection
 
 Introduction = Callable[[ClientConnection, str], bytes]
 """Takes a client's connection and the address that rules see. Returns the bytes that a connection for this client begins with."""
@@ -69,16 +69,14 @@ def _port(connection: ClientConnection, address: str) -> int:
 
 
 def _ends(connection: ClientConnection, address: str) -> tuple[_Address, _Address] | None:
-    """The addresses of the client and of the gateway, of one family; None if the client has no IP address.
-
-    A gateway on a unix socket has the unspecified address.
-    """
+    """The addresses of the client and of the gateway, of one family; None if the client has no IP address."""
+    local = connection.local()
     try:
         source = ip_address(address)
     except ValueError:
         return None
-    local = connection.local()
-    destination = ip_address(local) if local else type(source)(0)
+    # a gateway on a unix socket has the unspecified address
+    destination = type(source)(0) if local in ("", UNIX_PEER) else ip_address(local)
     if source.version != destination.version:  # behind a proxy, the client may have an address of another family
         return _as_ipv6(source), _as_ipv6(destination)
     return source, destination

@@ -91,11 +91,12 @@ class ActiveListener:
         self.site.put_in_force(assembly, self.settings.name)
         before, self.port.contexts = self.port.contexts, contexts
         settings = next(one for one in assembly.config.listeners if one.name == self.settings.name)
-        if settings.proxy_protocol != self.settings.proxy_protocol or any(
-            one is not None and one.clients is not None for one in (before, contexts)
-        ):
+        told = settings.proxy_protocol != self.settings.proxy_protocol
+        if told or any(one is not None and one.clients is not None for one in (before, contexts)):
             # Connections whose certificates or addresses no longer count, or that have none, are to be made anew (attack 39).
             self.site.connections.shut_down()
+        for one in list(self.port.waiting) if told else ():
+            one.close_now()
         if settings.mode != self.settings.mode:
             os.chmod(settings.socket_path, settings.mode)
         self.settings = settings

@@ -343,6 +343,26 @@ def received(sock: socket.socket) -> bytes:
     return found
 
 
+class ReloadTests(GatewayCase):
+    def test_attack_115_addresses_that_no_longer_count(self) -> None:
+        text = site(ROUTES.replace("<service>", self.upstream().url), perimeter="maintenance = no")
+        text = text.replace("interface = 127.0.0.1", "interface = 127.0.0.1\nproxy_protocol = 127.0.0.1")
+        gateway = self.gateway(text, USERS)
+        named, half = self.connect(gateway, "http"), self.connect(gateway, "http")
+        self.assertEqual(named.send(V1).get("/near").status, 200)
+        half.send(V1[:20])
+        gateway.configure(text.replace("maintenance = no", ""))
+        gateway.reload()
+        self.assertEqual(named.get("/near").status, 200)
+        gateway.configure(text.replace("proxy_protocol = 127.0.0.1", "proxy_protocol = 127.0.0.2"))
+        gateway.reload()
+        for wire in (named, half):
+            self.assertEqual(received(wire.socket), b"")
+        gateway.configure(text.replace("proxy_protocol = 127.0.0.1", ""))
+        gateway.reload()
+        self.assertEqual(self.connect(gateway, "http").get("/x").status, 200)
+
+
 class WorkersTests(GatewayCase):
     def test_workers_share_a_unix_socket_and_an_upgrade_keeps_it(self) -> None:
         directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))

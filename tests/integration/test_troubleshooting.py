@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from perimeter.errors import StartupError
 from perimeter.net.binding import bind, bind_fault
 from perimeter.net.contexts import ServerIdentity
+from perimeter.workers.plan import Address
 from tests.integration.harness import USERS, GatewayCase, site
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import eventually, free_port
@@ -300,7 +301,7 @@ class TroubleshootingTests(GatewayCase):
 
     def port_in_use(self) -> str:
         with self.assertRaises(StartupError) as caught:
-            bind("https", "127.0.0.1", self.site["http"])
+            bind(Address("https", "127.0.0.1", self.site["http"]))
         return str(caught.exception)
 
     def low_port(self) -> str:
@@ -314,7 +315,7 @@ class TroubleshootingTests(GatewayCase):
                     os.setgid(65534)
                     os.setuid(65534)
                 try:
-                    bind("https", "127.0.0.1", 1).close()
+                    bind(Address("https", "127.0.0.1", 1)).close()
                     os.write(writer, b"-")
                 except StartupError as error:
                     os.write(writer, str(error).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Inherited:
         self.sockets: dict[tuple[str, int], socket.socket] = {}
         self.asked: list[str] = []
 
-    def socket_for(self, settings: ListenerSettings) -> socket.socket:
+    def socket_for(self, settings: ListenerSettings, present: Iterable[socket.socket]) -> socket.socket:
         self.asked.append(settings.name)
         found = self.sockets.get((settings.interface, settings.port))
         if found is None:

@@ -102,8 +102,8 @@ class KubernetesTests(SynchronousTestCase):
     def test_every_file_of_the_configuration_is_mounted(self) -> None:
         mounted = {Path(one["mountPath"]) for one in self.container["volumeMounts"]}
         tls = next(one for one in self.site.listeners if one.tls)
-        assert tls.certificate is not None
-        for path in (self.site.perimeter.state_dir, self.site.audit.path.parent, tls.certificate.parent):
+        assert tls.certificate
+        for path in (self.site.perimeter.state_dir, self.site.audit.path.parent, tls.certificate[0].parent):
             self.assertIn(path, mounted)
 
     def test_the_pod_is_restricted(self) -> None:

@@ -52,15 +52,16 @@ class Routes(NginxFile):
     def add(self, location: Location) -> None:
         """Write ``location``."""
         directive = location.directive
-        name = plain_name(location.path.strip("/")) if location.path != "/" else "root"
+        name = plain_name((location.expression or location.path).strip("/")) if location.written != "/" else "root"
         name = f"{plain_name(location.hosts[0])}-{name}" if location.hosts else name
         section = self.draft.section("route", self.draft.free_name("route", name))
         if location.hosts:
             self.draft.put(section, "host", ", ".join(location.hosts), self.note(directive))
-        self.draft.put(section, "path", location.route_path, self.note(directive))
-        if location.exact and not location.standing.closes:
-            self.draft.remark(self.note(directive, ""), f"{directive.text}: the route is for the path and everything below it")
-        if location.directive.all("internal"):
+        self.draft.put(section, "path", location.written, self.note(directive))
+        if location.answer is not None and not location.standing.closes:
+            for option, value in location.answer[1].items():
+                self.draft.put(section, option, value, self.note(location.answer[0]))
+        elif location.directive.all("internal"):
             self._nowhere(location, section)
         elif location.proxied:
             self._proxy(location, section, name)
@@ -77,6 +78,7 @@ class Routes(NginxFile):
             self._limits(location, section)
         stripped = stripping(location)
         translated = [*(one for one, _ in location.standing.closes), *([stripped[0]] if stripped else [])]
+        translated += [] if location.answer is None else [location.answer[0]]
         for one in directive.block or ():
             if not done(one) and not any(one is other for other in translated) and one.name != "limit_except":
                 self.left(one)
@@ -92,6 +94,9 @@ class Routes(NginxFile):
         standing, directive = location.standing, location.directive
         if standing.closes:
             self.draft.close(section, [(self.note(one), why) for one, why in standing.closes])
+            return
+        if location.answer is not None:
+            self.draft.put(section, "auth", "none", self.note(directive))
             return
         if location.word("auth_basic") not in ("", "off") and not location.found:
             self.draft.remark(
@@ -152,7 +157,7 @@ class Routes(NginxFile):
         if stripped := stripping(location):
             if stripped[1] != location.route_path:
                 self.draft.put(section, "rewrite", stripped[1], self.note(stripped[0]))
-        elif rewrite := rewriting(location.path, uri)[0]:
+        elif rewrite := rewriting(location, uri)[0]:
             self.draft.put(section, "rewrite", rewrite, self.note(one))
         for limit in location.of("client_max_body_size")[-1:]:
             size = _SIZE.fullmatch(limit.args[0] if limit.args else "")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import attrs
 
+from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.net_types import UNIX
+from perimeter.config.site.route_path import ROUTE_PATH, alternatives
 from perimeter.importers import htpasswd
-from perimeter.importers.draft import Draft
+from perimeter.importers.draft import Draft, unfit
+from perimeter.importers.nginx.answers import answer
 from perimeter.importers.nginx.directives import CONSUMED, done
 from perimeter.importers.nginx.expressions import directory, hidden, may_match, plain_paths, well_known
 from perimeter.importers.nginx.file import NginxFile
@@ -78,6 +83,7 @@ class Locations(NginxFile):
             self._location(site, one, hosts, inside, asking)
         if not any(one.path == "/" and not one.exact for one in site.locations):
             self._around(site, hosts, inside)
+        site.settle_patterns()
         for one in (*self.common, *server.all("error_page")):
             if one.name == "error_page":
                 self._error_page(one)
@@ -149,6 +155,28 @@ class Locations(NginxFile):
         if paths and all(plain_path(path) for path, _ in paths):
             site.expressions += [_judged(Location(path, exact, hosts, one, outer)) for path, exact in paths]
             return
+        if alone and not _same_files(judged) and self._pattern(site, judged, text, flags):
+            return
+        self._placeless(site, judged, text, flags, within)
+
+    def _pattern(self, site: ServerBlock, judged: Location, text: str, flags: int) -> bool:
+        """Keep a location whose expression a route can have, until all locations of the server are known."""
+        anchored = text.startswith("^") and not alternatives(text)
+        written = f"{'(?i)' if flags else ''}{text if anchored else f'^.*(?:{text})'}"
+        if unfit(f"regex:{written}"):
+            return False
+        try:
+            path = ROUTE_PATH.convert(f"regex:{written}", Path())
+        except BadValue:
+            return False
+        location = attrs.evolve(judged, path=f"{path.place}/", expression=written)
+        site.patterns.append((_judged(location), partial(self._placeless, site, judged, text, flags)))
+        return True
+
+    def _placeless(self, site: ServerBlock, judged: Location, text: str, flags: int, within: str = "") -> None:
+        """A directive at unknown paths, for an expression that no route has."""
+        one = judged.directive
+        alone = not within and not one.all("location")
         files, dots = _same_files(judged), hidden(text)
         under = directory(text) if alone and not flags and plain_path(directory(text)) else ""
         found = Placeless(one, "a route has a plain path", files, dots, text, flags, within, under)
@@ -233,6 +261,8 @@ class Locations(NginxFile):
     def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
         for site in sites:
+            if len(sites) > 1:
+                site.settle_patterns(none=True)
             site.settle(self.left)
         if len(sites) > 1:
             for site in sites:
@@ -252,7 +282,8 @@ class Locations(NginxFile):
                     f"{location.directive.text}: that of line {before.directive.line} counts, which is stricter",
                 )
         found = settled(list(merged.values()), self.left)
-        without_place(found, [reason for site in sites for reason in site.placeless])
+        patterns = [location for site in sites for location, _ in site.patterns]
+        without_place(found, [reason for site in sites for reason in site.placeless], patterns)
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
             same = next((one for one in found if one.route_path == question.route_path), None)
@@ -263,7 +294,7 @@ class Locations(NginxFile):
                 inside = [Directive("internal", (), one.line, None, one.file)]
                 closed = Directive(one.name, one.args, one.line, inside, one.file)
                 found.append(attrs.evolve(question, directive=closed, standing=Standing(networks=())))
-        return found
+        return [*found, *patterns]
 
 
 def _matches(args: tuple[str, ...]) -> tuple[str, str]:
@@ -275,7 +306,9 @@ def _matches(args: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _judged(location: Location) -> Location:
-    location.standing = standing(location)
+    location.answer = answer(location)
+    # no client gets to what is around it
+    location.standing = Standing(networks=()) if location.answer is not None else standing(location)
     return location
 
 

@@ -166,6 +166,24 @@ class CheckTests(CheckCase):
             self.assertNotIn("hunter2", "".join(lines))
             self.assertNotIn("aHVudGVyMg", "".join(lines))
 
+    def test_the_table_shows_header_rules_and_users_who_may_only_read(self) -> None:
+        for options, shown in (
+            ("request_headers = set X-Key file:key\n  remove X-A\n", "headers; request headers: set X-Key, remove X-A"),
+            ("response_headers = add X-A hidden\n", "headers; response headers: add X-A"),
+            ("security_headers = strict\nupstream_host = upstream\n", "headers; security headers; Host upstream"),
+            ("upstream_authorization = bearer hidden\n", "headers; authorization fixed"),
+        ):
+            (self.directory / "key").write_text("hidden")
+            status, lines = self.check(SITE.replace("path = /\n", f"path = /\n{options}"))
+            self.assertEqual((status, re.split(" {2,}", lines[-1])[5]), (0, shown))
+            self.assertNotIn("hidden", "".join(lines))
+        options = "audit_body = json:/a\nread_only = role:viewer\nread_only_commands = Ping\n"
+        self.assertEqual(
+            re.split(" {2,}", self.check(SITE.replace("path = /\n", f"path = /\n{options}"))[1][-1])[4], "read-only role:viewer"
+        )
+        text = SITE.replace("upstream = app", "static = html\nresponse_headers = remove ETag")
+        self.assertEqual(re.split(" {2,}", self.check(text)[1][-1])[5], "response headers: remove ETag")
+
     def test_realm_files_that_are_there_are_read(self) -> None:
         self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))
         realm = self.site.parent / "users.realm"

@@ -136,6 +136,27 @@ class ExplainTests(SiteCase):
             (403, "network:10.0.0.0/8 does not match; for a client with the address 127.0.0.1, because none is given"),
         )
 
+    def test_header_rules_and_users_who_may_only_read(self) -> None:
+        (self.directory / "key").write_text("hidden")
+        self.site.write_text(
+            f"{SITE}[route r]\npath = /r\nupstream = app\nrequest_headers = set X-A %{{user}}\n  set X-Key file:key\n"
+            "response_headers = remove Server\nupstream_host = app.internal\nsecurity_headers = strict\n"
+            "audit_body = json:/a\nread_only = role:admin\nread_only_commands = Ping\n"
+        )
+        found = self.ask("GET", "/r", ALICE)
+        self.assertEqual(found.status, 0)
+        for name, texts in (
+            ("request header", ["set X-A %{user}", "set X-Key (secret)"]),
+            ("response header", ["remove Server"]),
+            ("host", ["the service gets app.internal in Host"]),
+            ("security headers", ["added to responses that lack them"]),
+            ("read-only", ["only requests with one of read_only_commands are forwarded; others get 403 command_refused"]),
+        ):
+            self.assertEqual(self.steps(found, name), texts)
+        self.assertEqual(self.steps(self.ask("GET", "/r", BOB), "read-only"), [])
+        plain = {step.name for step in self.ask("GET", "/x", ALICE).steps}
+        self.assertFalse(plain & {"request header", "response header", "host", "security headers", "read-only"})
+
     def test_the_steps_in_their_order(self) -> None:
         found = self.ask("GET", "/admin//x?y", ALICE)
         self.assertEqual(
@@ -210,6 +231,49 @@ class ExplainTests(SiteCase):
         self.assertEqual(found.status, 0)
         self.assertEqual(self.steps(found, "path"), ["/raw/a%2Fb//c, unchanged because the route has path_as_sent = yes"])
         self.assertEqual(len(self.steps(found, "later")), 1)
+
+    def test_conditions(self) -> None:
+        more = (
+            "[route post]\npath = /c\nmethods = POST\nupstream = app\n[route old]\npath = exact:/c\nheaders = X-Old: *\n"
+            "upstream = app\nauth = none\n[route c]\npath = /c\nredirect = 308 /d\nauth = none\n"
+            "[route n]\npath = regex:^/c/([0-9]+)$\nrespond = 204\nauth = none\n"
+        )
+        self.site.write_text(SITE + more)
+        found = self.ask("GET", "/c")
+        old = "[route old] (site.ini:51), host *, path exact:/c if header x-old: *: the request does not meet its conditions"
+        post = "[route post] (site.ini:47), host *, path /c if method POST: the request does not meet its conditions"
+        self.assertEqual(self.steps(found, "skipped"), [old, post])
+        self.assertEqual(self.steps(found, "route"), ["[route c] (site.ini:56), host *, path /c"])
+        self.assertEqual(len(self.steps(found, "later")), 1)
+        self.assertEqual(self.steps(found, "result"), ["admitted, the gateway answers by itself: redirect 308 /d"])
+        config = load_site(self.site, kinds=installed_kinds())
+        found = explain(self.gate(config), config, Question("GET", "/c", headers=("X-Old: 1",)))
+        self.assertEqual(self.steps(found, "route"), ["[route old] (site.ini:51), host *, path exact:/c if header x-old: *"])
+        self.assertEqual(
+            self.steps(found, "later"),
+            [
+                "[route all] (site.ini:8), host *, path / matches too, and comes later: exact paths come first",
+                "[route post] (site.ini:47), host *, path /c if method POST matches too, and comes later: exact paths come first",
+                "[route c] (site.ini:56), host *, path /c matches too, and comes later: exact paths come first",
+            ],
+        )
+        found = self.ask("GET", "/c/12")
+        self.assertEqual(self.steps(found, "result"), ["admitted, the gateway answers by itself: respond 204"])
+        self.assertIn(
+            "[route c] (site.ini:56), host *, path /c matches too, and comes later: it is not in a longer directory",
+            self.steps(found, "later"),
+        )
+        found = self.ask("POST", "/c")
+        self.assertIn("comes later: routes with conditions come first", "".join(self.steps(found, "later")))
+
+    def test_no_route_whose_conditions_are_met(self) -> None:
+        self.site.write_text(SITE.replace("[route all]\npath = /\n", "[route all]\npath = /\nmethods = POST\n"))
+        found = self.ask("GET", "/x")
+        self.assertEqual(len(self.steps(found, "skipped")), 1)
+        self.assertEqual(
+            (found.status, found.steps[-1].text),
+            (404, "refused with 404 no_route: no route for this host, path, method, headers and query"),
+        )
 
     def test_the_restriction_of_an_api_token(self) -> None:
         def token(**limits: object) -> Principal:

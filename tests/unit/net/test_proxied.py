@@ -162,6 +162,12 @@ class ProxiedTests(SynchronousTestCase):
         self.assertEqual(self.limits.open, 0)
         self.assertEqual(client.recv(1), b"")
 
+    def test_a_reader_is_closed_at_once(self) -> None:
+        client, reader = self.reader()
+        reader.close_now()
+        self.assertEqual((self.limits.open, self.port.waiting, self.reactor.readers), (0, {}, set()))
+        self.assertEqual(client.recv(1), b"")
+
     def test_attack_115_other_addresses_are_closed(self) -> None:
         client, reader = self.accept(("127.0.0.1", 1))
         self.assertIsNone(reader)

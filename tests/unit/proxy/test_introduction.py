@@ -70,6 +70,22 @@ class IntroductionTests(unittest.TestCase):
         for version in ProxyProtocol:
             self.assertIsNone(source(of_no_client(version)))
 
+    def test_a_client_that_came_over_a_unix_socket(self) -> None:
+        for address, unspecified in (("192.0.2.7", "0.0.0.0"), ("2001:db8::7", "::")):
+            client = ClientConnection(address, 4711, "main", 0, "", None, lambda: "unix:")
+            family = 4 if "." in address else 6
+            expected = f"PROXY TCP{family} {address} {unspecified} 4711 0\r\n".encode()
+            self.assertEqual(introduction(V1)(client, address), expected)
+            self.assertEqual(source(introduction(V2)(client, address)), Source(address, 4711))
+
+    def test_another_gateway_reads_it(self) -> None:
+        for version in (V1, V2):
+            for address, local in (("192.0.2.7", "198.51.100.1"), ("2001:db8::7", "2001:db8::1"), ("192.0.2.7", "2001:db8::1")):
+                header = introduction(version)(connection(address, local), address)
+                self.assertEqual(extent(header + b"GET"), (len(header), True))
+                self.assertEqual(source(header), Source(address, 4711))
+            self.assertIsNone(source(of_no_client(version)))
+
     def test_connections_of_the_gateway_itself(self) -> None:
         self.assertEqual(of_no_client(V1), b"PROXY UNKNOWN\r\n")
         self.assertEqual(of_no_client(V2), SIGNATURE + b"\x20\x00\x00\x00")

@@ -71,11 +71,14 @@ class AuditTests(CommandCase):
         for data, command in (
             (body(), "CtsCmd:8"),
             (body("DeleteCmd", None), "DeleteCmd"),
-            (body("LoadDefsCmd", None, "x" * 20000), "LoadDefsCmd"),
+            (body("LoadDefsCmd", None, "x" * 20000), "LoadDefsCmd:?"),
             (body("A\nB", 1), "A\nB:1"),
             (b'{"req":{"cmd_":{"polymorphic_name":"GetCmd","polymorphic_name":"DeleteCmd"}}}', "GetCmd,DeleteCmd"),
             (b"no JSON", ""),
-            (b" " * MOST + body(), ""),
+            (b" " * MOST + body(), "?"),  # the command is hidden, and the log shows that
+            (b" " * (MOST - 100) + body(), "CtsCmd:?"),
+            (b"{}" + b" " * (MOST - 2), ""),
+            (b"{}" + b" " * (MOST - 1), "?"),
             (b" " * (MOST - len(body())) + body(), "CtsCmd:8"),
         ):
             gateway, client = self.sent(JSON, body=data)
@@ -86,10 +89,10 @@ class AuditTests(CommandCase):
         for lines, command in (
             (("Content-Type: application/JSON; charset=utf-8",), "CtsCmd:8"),
             (("Content-Type: application/x+json",), "CtsCmd:8"),
-            (("Content-Type: text/plain",), ""),
-            ((), ""),
-            ((JSON, JSON), ""),
-            ((JSON, "Content-Encoding: gzip"), ""),
+            (("Content-Type: text/plain",), "?"),
+            ((), "?"),
+            ((JSON, JSON), "?"),
+            ((JSON, "Content-Encoding: gzip"), "?"),
         ):
             gateway, client = self.sent(*lines, body=body())
             self.assertEqual(self.forwarded(gateway), body())
@@ -104,7 +107,7 @@ class AuditTests(CommandCase):
         for at in range(90, len(whole), 7):
             client.send(chunk(whole[at : at + 7]))
             self.assertEqual(peer.request(), chunk(whole[at : at + 7]))
-        self.assertEqual(gateway.exchanges[0].command, "LoadDefsCmd")
+        self.assertEqual(gateway.exchanges[0].command, "LoadDefsCmd:?")
         client.send(b"0\r\n\r\n")
         peer.reply(OK)
         self.assertEqual((client.response().status, self.command(client)), (200, "LoadDefsCmd"))
@@ -120,7 +123,7 @@ class AuditTests(CommandCase):
         gateway.attempts[0].accept()
         front: Any = gateway.exchanges[0]._sink
         look = front._look
-        front._look = lambda data: (looks.append(len(data)), look(data))
+        front._look = lambda data, whole: (looks.append(len(data)), look(data, whole))
         for _ in range(10000):
             client.send(b"{")
         self.assertEqual(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192])
