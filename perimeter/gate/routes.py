@@ -178,6 +178,7 @@ class RouteTable:
                 _add(table.of(host), route)
         table.settle()
         self._table = table
+        self._as_they_are_sent = any(route.path_as_sent for route in self._routes)
         #: The routes for a Host value and a normalised path in the order in which they are tried: only the last one may be
         #: without conditions
         self.matching = table.matching
@@ -194,7 +195,7 @@ class RouteTable:
             # only a route that takes paths as they are sent has one without a normal form
             return self._as_sent(host, sent, unusual), sent, query
         routes = self.matching(host, path)
-        if any(route.path_as_sent for route in routes):
+        if self._as_they_are_sent and any(route.path_as_sent for route in routes):
             return self._as_sent(host, sent), sent, query
         if routes and (b"%" in path or b";" in path):
             self._check_readings(routes, host, path)

@@ -137,7 +137,7 @@ def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], 
         if rule.kind is RuleKind.REALM and realms and rule.value not in realms:
             near = closest(rule.value, realms)
             message = f"no authenticator has the realm {section.bare(option, rule.value)}"
-            section.problem(option, message, f"realm:{near}" if near else "")
+            section.problem(option, message, f"realm:{near}" if near else "", part=str(rule))
         elif rule.kind in (RuleKind.USER, RuleKind.ROLE) and realms and not rule.realm:
             _names_no_realm(section, option, rule, realms)
 
@@ -148,16 +148,18 @@ def _names_no_realm(section: Section, option: Named, rule: Rule, realms: Sequenc
     if not before or not slash:
         return
     if before in realms:
-        section.problem(option, f"expected a name after the realm {section.bare(option, before)}")
+        section.problem(option, f"expected a name after the realm {section.bare(option, before)}", part=str(rule))
         return
     near = closest(before, realms)
     message = f"no authenticator has the realm {section.bare(option, before)}"
     if near:
-        section.problem(option, message, f"{rule.kind}:{near}/{name}")
+        section.problem(option, message, f"{rule.kind}:{near}/{name}", part=str(rule))
     else:
         shown = section.bare(option, f"{realms[0]}/{rule.value}")
         section.problem(
-            option, f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}"
+            option,
+            f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}",
+            part=str(rule),
         )
 
 
@@ -299,15 +301,17 @@ def _certificates(config: SiteConfig) -> list[str]:
 
 
 def _odd_methods(config: SiteConfig) -> list[str]:
-    """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
+    """Rules and routes with a method that is not registered: with a misspelt method they have no effect."""
     found = []
     for route in config.routes:
+        named = [("methods", method) for method in route.methods]
         for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
-            for rule in (term for one in rules for term in one.terms):
-                if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
-                    near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
-                    hint = f", did you mean {near}?" if near else ""
-                    found.append(f"[route {route.name}] {option}: {rule.value} is not a registered method of HTTP{hint}")
+            named += [(option, term.value) for one in rules for term in one.terms if term.kind is RuleKind.METHOD]
+        for option, method in named:
+            if method not in REGISTERED_METHODS:
+                near = closest(method, [one.lower() for one in REGISTERED_METHODS]).upper()
+                hint = f", did you mean {near}?" if near else ""
+                found.append(f"[route {route.name}] {option}: {method} is not a registered method of HTTP{hint}")
     return found
 
 

@@ -36,6 +36,8 @@ TRANSLATED = frozenset(
         *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
         *("limit_req", "limit_conn", "add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
         *("proxy_ssl_certificate", "proxy_ssl_certificate_key", "gzip", "gzip_types", "gzip_min_length"),
+        *("auth_gss", "auth_gss_keytab", "auth_gss_realm", "auth_gss_service_name", "auth_gss_allow_basic_fallback"),
+        *("auth_gss_authorized_principal", "auth_gss_authorized_principal_regex"),
     )
 )
 """Directives that other modules of the importer translate."""

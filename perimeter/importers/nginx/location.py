@@ -161,7 +161,7 @@ def known(directive: Directive) -> bool:
 
 def asks(location: Location) -> bool:
     """Whether nginx asks for credentials here, which the gateway can do instead."""
-    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
+    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic", "auth_gss"))
 
 
 def standing(location: Location) -> Standing:

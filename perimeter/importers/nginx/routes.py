@@ -22,6 +22,7 @@ from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNA
 from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
 from perimeter.importers.nginx.tree import Directive
+from perimeter.importers.nginx.users import users_of
 
 DEFAULT_INDEX = "index.html, index.htm"
 
@@ -115,7 +116,7 @@ class Routes(NginxFile):
             allowed = ", ".join(f"method:{word}" for word in standing.methods)
             self.draft.put(section, "allow", allowed, self.note(directive.all("limit_except")[0]))
         elif location.realm:
-            self.draft.put(section, "allow", f"realm:{location.realm}", self.note(location.of("auth_basic_user_file")[-1]))
+            self.draft.put(section, "allow", f"realm:{location.realm}", self.note(users_of(location).directive))
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import attrs
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.net_types import UNIX
 from perimeter.config.site.route_path import ROUTE_PATH, alternatives
-from perimeter.importers import htpasswd
 from perimeter.importers.draft import Draft, unfit
 from perimeter.importers.nginx.answers import answer
 from perimeter.importers.nginx.directives import CONSUMED, done
@@ -25,6 +24,7 @@ from perimeter.importers.nginx.places import Placeless, around, beyond, close, s
 from perimeter.importers.nginx.routes import Routes
 from perimeter.importers.nginx.server_block import ServerBlock
 from perimeter.importers.nginx.tree import Directive
+from perimeter.importers.nginx.users import Passwords, UsersOf, fault_of_tickets, realm_of, users_of
 
 _ASKING = frozenset(
     (
@@ -49,10 +49,6 @@ _OF_QUESTIONS = frozenset(
     )
 )
 """Directives of a location with authentication that are not needed any more."""
-
-
-Passwords = Callable[[str], tuple[str, str] | None]
-"""From the argument of ``auth_basic_user_file`` to the text and the name of that file; None if it is not there."""
 
 
 class Locations(NginxFile):
@@ -228,20 +224,25 @@ class Locations(NginxFile):
             routes.add(location)
 
     def _who(self, found: Sequence[Location]) -> None:
-        """Read the password files. Several become several realms. Close the locations whose users are in another place than those
-        of the first one and not in such a file, because a route accepts the users of every authenticator."""
+        """Add what knows the users: password files, and tickets. Several become several realms. Close the locations whose users
+        are in another place than those of the first one and not in such a realm: a route accepts all authenticators' users."""
         asking = [one for one in found if one.standing.asks and not one.standing.closes]
-        places = list(dict.fromkeys(map(_users, asking)))
-        realms: dict[tuple[str, str], str] = {}
-        for place in places:
-            read = self.passwords(place[1]) if self.passwords is not None and place[1] and not place[0] else None
-            if read is not None:
-                realms[place] = htpasswd.convert(*read, self.draft)
         for one in asking:
-            place = _users(one)
-            directive = [*one.of("auth_basic_user_file" if place[1] else "auth_request"), one.directive][-1]
+            if why := fault_of_tickets(one):
+                close(one, one.of("auth_gss")[-1], why)
+        asking = [one for one in asking if not one.standing.closes]
+        places = list(dict.fromkeys(map(users_of, asking)))
+        realms: dict[UsersOf, str] = {}
+        for place in places:
+            if realm := realm_of(place, self.note(place.directive), self.passwords, self.draft):
+                realms[place] = realm
+            elif not realms:
+                break  # others know the users of the first location, and no further users may join them
+        for one in asking:
+            place = users_of(one)
+            directive = users_of(one).directive
             one.found = place in realms
-            if len(places) > 1 and len(realms) == len(places):
+            if one.found and len(places) > 1:
                 one.realm = realms[place]
                 if one.standing.methods is not None:
                     close(one, directive, "a rule for a method would admit the users of the other files, too")
@@ -310,13 +311,6 @@ def _judged(location: Location) -> Location:
     # no client gets to what is around it
     location.standing = Standing(networks=()) if location.answer is not None else standing(location)
     return location
-
-
-def _users(location: Location) -> tuple[str, str]:
-    """Where the users of a location are: the argument of ``auth_request``, and that of ``auth_basic_user_file``."""
-    request, basic = (location.word(name) for name in ("auth_request", "auth_basic"))
-    file = location.word("auth_basic_user_file") if basic not in ("", "off") else ""
-    return "" if request == "off" else request, file
 
 
 def _same_files(location: Location) -> bool:

@@ -15,8 +15,9 @@ from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.listeners import NginxListeners
 from perimeter.importers.nginx.places import Placeless
 from perimeter.importers.nginx.servers import Server, Servers
-from perimeter.importers.nginx.site import Locations, Passwords
+from perimeter.importers.nginx.site import Locations
 from perimeter.importers.nginx.tree import Directive, Find, read
+from perimeter.importers.nginx.users import Passwords
 
 SOURCE = "nginx"
 _SAFE_TLS = frozenset(("TLSv1.2", "TLSv1.3"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from perimeter.net.proxy_protocol import LONGEST, LONGEST_LINE, SIGNATURE, BadProxyHeader, Source, extent, source
+from tests.unit.doubles.properties import reached, reaches
 
 FOLLOWING = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n"
 UNIX = b"/tmp/client".ljust(108, b"\0") + b"/tmp/server".ljust(108, b"\0")
@@ -139,6 +140,7 @@ class ProxyHeaderTests(SynchronousTestCase):
             with self.assertRaisesRegex(BadProxyHeader, fault):
                 source(header)
 
+    @reaches(10)
     @given(st.binary(max_size=300), st.sampled_from((b"", b"PROXY ", SIGNATURE, SIGNATURE + b"\x21\x11")))
     def test_any_bytes_are_a_header_or_refused(self, data: bytes, before: bytes) -> None:
         try:
@@ -148,3 +150,4 @@ class ProxyHeaderTests(SynchronousTestCase):
                 source(taken(before + data))
         except BadProxyHeader:
             return
+        reached(self)

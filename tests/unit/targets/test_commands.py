@@ -14,7 +14,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.http.h1.framing import chunk
 from perimeter.http.request_ids import no_line
 from perimeter.model import Principal
-from perimeter.targets.commands import MOST, CommandTarget
+from perimeter.targets.commands import MOST, CommandTarget, _member
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway
 
@@ -64,6 +64,29 @@ class CommandCase(unittest.TestCase):
     def command(self, client: Client) -> str:
         (record,) = client.records
         return record.command
+
+
+class MemberTests(unittest.TestCase):
+    def test_members(self) -> None:
+        value = {"a": ["x", 7, {"b": "y"}], "": "e", "c": None, "d": False, "n": -1}
+        for pointer, found in (
+            (("a", "0"), "x"),
+            (("a", "1"), "7"),
+            (("a", "2", "b"), "y"),
+            (("a", "3"), None),
+            (("a", "-1"), None),
+            (("a", "x"), None),
+            (("a", "\u0660"), None),
+            (("a",), None),
+            (("",), "e"),
+            (("c",), None),
+            (("d",), None),
+            (("n",), "-1"),
+            (("z",), None),
+            (("n", "a"), None),
+            ((), None),
+        ):
+            self.assertEqual(_member(value, pointer), found, pointer)
 
 
 class AuditTests(CommandCase):

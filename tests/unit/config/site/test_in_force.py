@@ -34,6 +34,10 @@ class InForceTests(SiteCase):
         config = self.load(self.with_option("upstream app", "servers", "http://127.0.0.1:8888\n  http://127.0.0.1:9999"))
         self.assertEqual(self.settings(config, "upstream app")["servers"].text, "http://127.0.0.1:8888, http://127.0.0.1:9999")
 
+    def test_a_rule_of_several_lines_is_one_rule(self) -> None:
+        config = self.load(SITE.replace("path = /\n", "path = /\nallow = role:a and\n  (user:b\n   or user:c)\n  role:d\n"))
+        self.assertEqual(self.settings(config, "route app")["allow"].text, "role:a and (user:b or user:c), role:d")
+
     def test_secrets_are_not_shown(self) -> None:
         (self.directory / "token-secret").write_text(SECRET)
         for text in (

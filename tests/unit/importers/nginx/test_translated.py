@@ -292,6 +292,7 @@ class HeaderTests(TestCase):
         for words in (
             *("add_header X-A $upstream_http_a;", "add_header X-A;", "add_header X-A b c d;", "add_header Content-Length 1;"),
             "proxy_hide_header X-A; add_header X-A b; add_header X-A c;",
+            "proxy_hide_header Content-Length;",
         ):
             self.assertEqual(len(left(location(f"{PASS} {words}"))), 1, words)
         draft = conf(f"server {{ listen 80; add_header X-A b; root /w; location /a {{ {PASS} }} location /b {{ }} }}")
