@@ -181,6 +181,19 @@ class CompressedTests(unittest.TestCase):
         peer.reply(chunk(b"end") + b"0\r\n\r\n")
         self.assertTrue(self.plain(client.response()).endswith(b"end"))
 
+    def test_a_slow_client_of_a_whole_response_keeps_no_connection_paused(self) -> None:
+        client, peer = self.begun()
+        client.transport.stalled = True
+        exchange = self.gateway.exchanges[-1]
+        assert exchange.responder is not None
+        exchange.responder.pause()
+        self.assertFalse(peer.transport.reading)
+        peer.transport.reading = True
+        peer.reply(reply())
+        client.transport.take()
+        self.assertEqual(self.plain(client.response()), BODY)
+        self.assertTrue(peer.ended)
+
     def test_a_tunnel_is_untouched(self) -> None:
         client, peer = self.begun("Connection: upgrade", "Upgrade: websocket")
         peer.reply(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
