@@ -235,9 +235,9 @@ class ConnectTests(unittest.TestCase):
         client.get()
         another.get()
         gateway.attempts[-1].fail(ConnectError(errno.EACCES))
-        self.assertEqual(client.response().status, 502)
+        self.assertEqual(another.response().status, 502)
         self.assertTrue(
-            client.records[0].detail.startswith("upstream backend: cannot connect to /run/app.sock: permission denied")
+            another.records[-1].detail.startswith("upstream backend: cannot connect to /run/app.sock: permission denied")
         )
 
     def test_a_service_that_ends_tls_says_why(self) -> None:
