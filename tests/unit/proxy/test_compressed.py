@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from random import Random
 
 from twisted.trial import unittest
 
 from perimeter.config.site.compression import Coding
+from perimeter.config.site.header_rule import RESPONSE_RULES
 from perimeter.model import Principal
 from perimeter.proxy.codings import encoder_of
 from perimeter.proxy.compression import Compression, Encoders
+from perimeter.proxy.ruled_headers import Edits, RuledHeaders
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.http_upstream import Gateway, Peer
 
@@ -106,6 +109,16 @@ class CompressedTests(unittest.TestCase):
             self.assertEqual(response.body, data.partition(b"\r\n\r\n")[2])
             self.assertIsNone(response.get(b"vary"))
         self.check_over()
+
+    def test_the_rules_of_the_route_about_headers_count(self) -> None:
+        assert RESPONSE_RULES.item is not None
+        rule = RESPONSE_RULES.item.convert("set Cache-Control private", Path())
+        rules = RuledHeaders(Edits(response=(rule,)))
+        gateway = Gateway(*self.servers, compression=self.compression, rules=rules)
+        client, peer = gateway.begun("GET", "/", "Accept-Encoding: gzip")
+        peer.reply(reply())
+        response = client.response()
+        self.assertEqual((response.body, response.get(b"cache-control")), (BODY, b"private"))
 
     def test_a_long_response_that_does_not_suit_is_untouched(self) -> None:
         client, peer = self.begun()
