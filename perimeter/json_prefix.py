@@ -20,7 +20,7 @@ LONGEST: Final = 100
 _MOST_VALUES: Final = 4
 _DEEPEST: Final = 64
 # the rest of a string or a number that is cut off at the end of the text does not match, or reaches the end
-_TOKEN = re.compile(r'[ \t\r\n]*+(?:([{}\[\],:])|("(?:[^"\\]++|\\.)*+")|([-+.0-9A-Za-z]++))')
+_TOKEN = re.compile(r'[ \t\r\n]*+(?:([{}\[\],:])|("(?:[^"\\]++|\\.)*")|([-+.0-9A-Za-z]++))')
 
 
 def pointer(text: str) -> Pointer:

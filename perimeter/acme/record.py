@@ -21,7 +21,8 @@ class Record:
     """``directory`` has issued the certificate, at the time ``ordered_at``. Times are epoch seconds.
 
     ``renew_at``: when it is ordered again; ``ask_at``: when the directory is asked whether that is to be sooner. ``failures``
-    orders in a row have failed, the last one with ``fault`` ("": it has not ended); ``try_at`` is the next one.
+    orders in a row have failed, the last one with ``fault`` ("": it has not ended); ``try_at`` is the next one. ``tried`` stands
+    for the names and settings of that order.
     """
 
     directory: str = ""
@@ -31,6 +32,7 @@ class Record:
     failures: int = 0
     fault: str = ""
     try_at: float = 0.0
+    tried: str = ""
 
 
 def record_file(certificate: Path) -> Path:

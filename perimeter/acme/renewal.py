@@ -60,6 +60,12 @@ class Wanted:
         digest = hashlib.sha256(self.settings.directory.encode()).hexdigest()[:16]
         return self.path.with_name(f"account-{digest}.key")
 
+    @property
+    def digest(self) -> str:
+        """Differs if anything differs that an order depends on."""
+        parts = [*self.names, *map(str, attrs.astuple(self.settings, recurse=False))]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
 
 def wanted(config: SiteConfig) -> tuple[Wanted, ...]:
     """The certificates that listeners want, each once."""
@@ -107,6 +113,9 @@ def attend(one: Wanted, show: Show, means: Means | None = None) -> Record | None
 
 def _attend(one: Wanted, show: Show, means: Means) -> Record | None:
     record, now = read_record(one.record), means.now()
+    if record.failures and record.tried != one.digest:
+        # the operator has changed what the order depends on
+        record = attrs.evolve(record, failures=0, fault="", try_at=0.0)
     if record.failures and now < record.try_at:
         return None
     leaf = _leaf(one.path)
@@ -117,21 +126,21 @@ def _attend(one: Wanted, show: Show, means: Means) -> Record | None:
         order = due(one, record, leaf, now)
     if order:
         # If this process ends before the order does, or nothing can be stored, no order follows at once.
-        write_record(one.record, _failed(record, "", 0.0, means))
+        write_record(one.record, _failed(one, record, "", 0.0, means))
         try:
             record = _order(one, record, leaf, show, means)
         except _Failed as failed:
-            record = _failed(record, str(failed), failed.pause, means)
+            record = _failed(one, record, str(failed), failed.pause, means)
     elif not ask:
         return None
     write_record(one.record, record)
     return record
 
 
-def _failed(record: Record, fault: str, pause: float, means: Means) -> Record:
+def _failed(one: Wanted, record: Record, fault: str, pause: float, means: Means) -> Record:
     failures = record.failures + 1
     try_at = schedule.next_try(means.now(), failures, pause, means.share())
-    return attrs.evolve(record, failures=failures, fault=fault, try_at=try_at)
+    return attrs.evolve(record, failures=failures, fault=fault, try_at=try_at, tried=one.digest)
 
 
 class _Failed(AcmeFault):

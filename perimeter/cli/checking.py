@@ -17,8 +17,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
 from perimeter.config.site.listener import ListenerSettings, UnknownName
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
-from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.config.site.route_requests import in_order
 from perimeter.errors import ConfigError, Problem, StartupError
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.run.build.inspection import inspected
@@ -92,11 +91,10 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
     except StartupError as error:
         return Checked((Problem(str(path), 0, "", "", str(error)),))
     config = found.config
-    routes = sorted(((host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)), key=_matching_order)
     return Checked(
         (),
         found.warnings,
-        tuple(_row(route, host, config) for host, route in routes),
+        tuple(_row(route, host, config) for host, route in in_order(config.routes)),
         _orders(config),
         tuple(map(_listener_row, config.listeners)),
         any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
@@ -115,11 +113,6 @@ def run_check(path: Path, *, kinds: PluginKinds | None = None, files: bool = Tru
     """`checked` as an exit status (1 if there is a problem) and a text."""
     found = checked(path, kinds=kinds, files=files)
     return int(bool(found.problems)), found.text
-
-
-def _matching_order(one: tuple[str, RouteSettings]) -> tuple[tuple[int, str], int, str]:
-    host, route = one
-    return matching_order(host, prefix_of(route.path))
 
 
 def _listener_row(listener: ListenerSettings) -> tuple[str, ...]:
@@ -146,26 +139,18 @@ def _choosing(listener: ListenerSettings) -> bool:
 
 def _row(route: RouteSettings, host: str, config: SiteConfig) -> tuple[str, ...]:
     auth = config.auth_in_words(route)
-    return (host, route.path, _target(route, config), auth, _rules(route), route.identity_in_words)
+    return (host, route.requests, _target(route, config), auth, _rules(route), route.identity_in_words)
 
 
 def _target(route: RouteSettings, config: SiteConfig) -> str:
-    if route.static is not None:
-        return str(route.static)
+    if route.upstream is None:
+        return route.answer or str(route.static)
     upstream = next(one for one in config.upstreams if one.name == route.upstream)
     places = ", ".join(server.url for server in upstream.servers)
-    text = f"{route.upstream} ({places}{_dialling(upstream)})" + (f" as {route.rewrite}" if route.rewrite else "")
-    return text + (f"; {', '.join(route.compression)}" if route.compression else "")
-
-
-def _dialling(upstream: UpstreamSettings) -> str:
-    """What connections to the servers have besides."""
-    words = (
-        f"PROXY {upstream.proxy_protocol}" if upstream.proxy_protocol else "",
-        "client certificate" if upstream.client_certificate else "",
-        "pinned" if upstream.pin else "",
+    text = f"{route.upstream} ({'; '.join((places, *upstream.dialling_in_words))})" + (
+        f" as {route.rewrite}" if route.rewrite else ""
     )
-    return "".join(f"; {word}" for word in words if word)
+    return text + (f"; {', '.join(route.compression)}" if route.compression else "")
 
 
 def _rules(route: RouteSettings) -> str:
@@ -174,14 +159,11 @@ def _rules(route: RouteSettings) -> str:
         ("deny", _terms(route.deny)),
         ("read-only", _terms(route.read_only)),
         ("from", _terms(route.networks)),
-        ("maintenance, except from" if route.maintenance else "", _terms(route.maintenance_allow)),
+        ("maintenance, open to", route.maintenance_in_words),
         ("cors", ", ".join(route.cors)),
         ("within", ", ".join(route.limits_in_words)),
     ]
-    found = [f"{word} {terms}" for word, terms in parts if word and terms]
-    if route.maintenance and not route.maintenance_allow:
-        found.append("maintenance")
-    return "; ".join(found) or "-"
+    return "; ".join(f"{word} {terms}" for word, terms in parts if terms) or "-"
 
 
 def _terms(values: Sequence[Expression] | Sequence[PeerNetwork]) -> str:

@@ -100,11 +100,13 @@ class Answer:
         }
 
 
-def explained_request(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> Answer:
+def explained_request(
+    path: Path, method: str, url: str, *, user: str | None = None, address: str = "", headers: tuple[str, ...] = ()
+) -> Answer:
     """Explain a request. Raises `StartupError` if the configuration has a fault or no routes for clients.
 
     ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
-    client's, "" for an address that the route allows.
+    client's, "" for an address that the route allows. ``headers`` are lines ``NAME: VALUE``.
     """
     from perimeter.auth.registry import installed_kinds
 
@@ -117,7 +119,8 @@ def explained_request(path: Path, method: str, url: str, *, user: str | None = N
     if user is not None:
         found, notes = _look_up(config, user)
         users = found or [None]
-    explanations = [(one, explain(gate, config, Question(method, url, one, user or "", address))) for one in users]
+    questions = [Question(method, url, one, user or "", address, headers=headers) for one in users]
+    explanations = [(question.principal, explain(gate, config, question)) for question in questions]
     return Answer(method, url, tuple(notes), tuple(explanations), user is not None)
 
 

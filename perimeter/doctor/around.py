@@ -22,7 +22,6 @@ import attrs
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import Auth
-from perimeter.config.site.route_matching import prefix_of
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.config.site.upstream import UpstreamSettings
 from perimeter.doctor.finding import Finding, Grade, Name
@@ -69,7 +68,8 @@ def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ..
         if not protected:
             continue
         first = protected[0]
-        path = first.rewrite or prefix_of(first.path) or "/"
+        fixed = first.rewrite if first.rewrite and "$" not in first.rewrite else ""
+        path = fixed or first.path.place or "/"
         servers = [one for one in upstream.servers if one.host]
         found += [Service(upstream, one, path, gateway, addresses.get(one.host, ())) for one in servers]
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from perimeter.config.site.server import ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, Place, Plan, refuse_wildcards
 from perimeter.errors import StartupError
 
@@ -55,6 +56,13 @@ _HANDLE = """
 {hidden}
 						}}
 					}}
+				}}
+"""
+
+_NOTHING = """
+				@{name} path_regexp {pattern}
+				handle @{name} {{
+					respond 404
 				}}
 """
 
@@ -114,9 +122,13 @@ def _spellings(name: str) -> list[str]:
 
 def _handle(place: Place, plan: Plan) -> str:
     # not `path`, which takes capital letters for small ones, as the gateway does not
-    pattern = f"^{re.escape(place.prefix)}(/|$)" if place.prefix else "^/"
+    pattern = f"^{re.escape(place.prefix)}{'$' if place.exact else '(/|$)'}" if place.prefix else "^/"
+    if not place.servers:
+        return _NOTHING.format(name=f"perimeter_{place.name}", pattern=pattern)
     before = []
-    if place.rewrite is not None:
+    if place.rewrite is not None and place.exact:
+        before.append(f"rewrite * {place.rewrite}?{{query}}")
+    elif place.rewrite is not None:
         if place.prefix:
             before.append(f"uri strip_prefix {place.prefix}")
         if place.rewrite:
@@ -142,6 +154,10 @@ def _handle(place: Place, plan: Plan) -> str:
         pattern=pattern,
         matchers=matchers,
         before="".join(f"\t\t\t\t\t\t{line}\n" for line in before),
-        servers=" ".join(f"{place.scheme}://{address}" for address in place.addresses),
+        servers=" ".join(_server(server) for server in place.servers if not server.backup),
         hidden="\n".join(f"\t\t\t\t\t\t\theader_down -{name}" for name in plan.headers),
     )
+
+
+def _server(server: ServerSettings) -> str:
+    return f"unix/{server.path}" if server.path else server.url

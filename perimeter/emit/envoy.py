@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from perimeter.config.site.server import ServerScheme
-from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, folded_forms, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, GatewayAddress, Place, Plan, folded_forms, refuse_sockets, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -136,6 +136,7 @@ _TLS = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     refuse_wildcards(plan, "Envoy")
+    refuse_sockets(plan, "Envoy")
     gateway = plan.gateway
     if len(plan.listens) != 1:
         raise StartupError("this configuration for Envoy has one listener: give one --listen")
@@ -175,8 +176,14 @@ def _host(host: str, places: tuple[Place, ...], number: int, pages: str) -> str:
 
 def _route(place: Place) -> str:
     match = f'path_separated_prefix: "{place.prefix}"' if place.prefix else 'prefix: "/"'
+    if place.exact:
+        match = f'path: "{place.prefix}"'
+    if not place.servers:
+        return f"                        - match: {{ {match} }}\n                          direct_response: {{ status: 404 }}\n"
     rewrite = ""
-    if place.rewrite is not None:
+    if place.rewrite is not None and place.exact:
+        rewrite = f', prefix_rewrite: "{place.rewrite}"'
+    elif place.rewrite is not None:
         pattern = f"^{re.escape(place.prefix)}/?(.*)$"
         rewrite = f", regex_rewrite: {{ pattern: {{ regex: '{pattern}' }}, substitution: '{place.rewrite}/\\1' }}"
     text = f"                        - match: {{ {match} }}\n"

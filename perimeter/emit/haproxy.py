@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from perimeter.config.site.route_matching import WILDCARD
+from perimeter.config.site.route_matching import ANY_DEPTH, ONE_LABEL, below_of
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, Place, Plan, folded_forms
 
@@ -204,14 +204,15 @@ def render(plan: Plan) -> str:
     for number, (host, places) in enumerate(plan.hosts):
         condition = ""
         if host != "*":
-            match, name = ("end", host.removeprefix("*")) if host.startswith(WILDCARD) else ("str", host)
-            rules += f"    acl host_{number} req.hdr(host),host_only -i -m {match} {name} {name}.\n"
+            rules += f"    acl host_{number} req.hdr(host),host_only -i -m {_host(host)}\n"
             condition = f"host_{number} "
         for place in places:
             # like the gateway: without escapes, with one slash for several
-            path = f"{{ path,url_dec,regsub(//+,/,g) -m reg ^{re.escape(place.prefix)}(/|$) }}" if place.prefix else ""
+            end = "$" if place.exact else "(/|$)"
+            path = f"{{ path,url_dec,regsub(//+,/,g) -m reg ^{re.escape(place.prefix)}{end} }}" if place.prefix else ""
             when = f"{condition}{path}".strip()
-            rules += f"    use_backend perimeter_{place.name}{' if ' + when if when else ''}\n"
+            backend = place.name if place.servers else "nowhere"
+            rules += f"    use_backend perimeter_{backend}{' if ' + when if when else ''}\n"
         if condition:
             rules += f"    use_backend perimeter_nowhere if {condition}\n"
     binds = "".join(f"    bind {one.shown} proto h1\n" for one in plan.listens)
@@ -223,13 +224,23 @@ def render(plan: Plan) -> str:
     return text + "".join(_backend(place, plan) for place in plan.places)
 
 
+def _host(host: str) -> str:
+    """How HAProxy compares the host, and with what."""
+    if host.startswith(ONE_LABEL):
+        return f"reg ^[^.]+\\.{re.escape(below_of(host))}\\.?$"
+    name = f".{below_of(host)}" if host.startswith(ANY_DEPTH) else host
+    return f"{'end' if host.startswith(ANY_DEPTH) else 'str'} {name} {name}."
+
+
 def _backend(place: Place, plan: Plan) -> str:
     rules = ""
     if place.by_method:
         rules += "".join(f"    http-request del-header {name}\n" for name in METHOD_HEADERS)
     condition = " unless { req.hdr(upgrade) -i -m str websocket }" if place.websocket else ""
     rules += f"    http-request del-header upgrade{condition}\n"
-    if place.rewrite is not None:
+    if place.rewrite is not None and place.exact:
+        rules += f"    http-request set-path {place.rewrite}\n"
+    elif place.rewrite is not None:
         pattern = f"^/+{re.escape(place.prefix.removeprefix('/'))}(/.*)?$" if place.prefix else "^(/.*)$"
         rules += f"    http-request deny deny_status 400 unless {{ path -m reg {pattern} }}\n"
         rules += f"    http-request replace-path {pattern} {place.rewrite}\\1\n"
@@ -244,7 +255,7 @@ def _backend(place: Place, plan: Plan) -> str:
 
 def _server(server: ServerSettings) -> str:
     weight = f" weight {min(server.weight, _MOST_WEIGHT)}" if server.weight != 1 else ""
-    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
+    return f"{f'unix@{server.path}' if server.path else server.authority}{weight}{' backup' if server.backup else ''}"
 
 
 def _secure(scheme: ServerScheme, more: str = "") -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
+from perimeter.config.site.route_matching import ANY_DEPTH, ONE_LABEL, WILDCARDS, below_of
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.emit.plan import METHOD_HEADERS, PRIVATE, TELLING, Place, Plan
 
@@ -124,6 +126,13 @@ _LOCATION = """
     }}
 """
 
+_NOTHING = """
+    # {name}: not for another proxy
+    location {match} {{
+        return 404;
+    }}
+"""
+
 _UPGRADE = """\
         proxy_set_header Upgrade $perimeter_upgrade;
         proxy_set_header Connection $perimeter_connection;"""
@@ -145,15 +154,14 @@ def render(plan: Plan) -> str:
     identity = [name for name in (*plan.headers, *plan.dropped) if not name.endswith("*")]
     private = [*(name for name in TELLING if name != "X-Forwarded-Host"), *PRIVATE, *identity]
     pages = _PAGES.format(path=plan.pages, gateway=base, tls=tls, cleared=_cleared(private)) if plan.pages else ""
-    # the server for any host is the first one, which nginx takes for requests without a host
-    for host, places in sorted(plan.hosts, key=lambda one: one[0] != "*"):
+    for host, names, places in _servers(plan):
         locations = "".join(_locations(place, plan) for place in places)
         if not any(place.prefix == "" for place in places):
             locations += "\n    location / {\n        return 404;\n    }\n"
         text += _SERVER.format(
             listen="\n".join(f"    listen {one.shown.removeprefix(':')};" for one in plan.listens),
-            name="_" if host == "*" else host,
-            any=_ANY if host == "*" else "",
+            name=names,
+            any=_ANY if host == "*" and names == "_" else "",
             gateway=base,
             tls=tls,
             buffers=_BUFFERS if plan.pages else "",
@@ -164,13 +172,37 @@ def render(plan: Plan) -> str:
     return text
 
 
+def _servers(plan: Plan) -> list[tuple[str, str, tuple[Place, ...]]]:
+    """Each server of nginx: the host, the words of ``server_name``, and the places.
+
+    The server for any host is the first one, which nginx takes for requests without a host. nginx has no wildcard for one label,
+    and tries its own wildcards before expressions, and these in their order: so with such a wildcard all are expressions, and the
+    one for any host is the last.
+    """
+    first = [("*", "_", places) for host, places in plan.hosts if host == "*"]
+    others = [(host, places) for host, places in plan.hosts if host != "*"]
+    if not any(host.startswith(ONE_LABEL) for host, _ in others):
+        return [
+            *first,
+            *((host, host.removeprefix("*") if host.startswith(ANY_DEPTH) else host, places) for host, places in others),
+        ]
+    named = [(host, _name(host), places) for host, places in others]
+    return [*((host, '""', places) for host, _, places in first), *named, *((host, "~^", places) for host, _, places in first)]
+
+
+def _name(host: str) -> str:
+    if not host.startswith(WILDCARDS):
+        return host
+    return f"~^{'[^.]+' if host.startswith(ONE_LABEL) else '.+'}\\.{re.escape(below_of(host))}$"
+
+
 def _cleared(names: Iterable[str]) -> str:
     return "\n".join(f'        proxy_set_header {name} "";' for name in names)
 
 
 def _server(server: ServerSettings) -> str:
     weight = f" weight={server.weight}" if server.weight != 1 else ""
-    return f"{server.authority}{weight}{' backup' if server.backup else ''}"
+    return f"{server.url if server.path else server.authority}{weight}{' backup' if server.backup else ''}"
 
 
 def _upstream(name: str, lines: tuple[str, ...]) -> str:
@@ -180,12 +212,18 @@ def _upstream(name: str, lines: tuple[str, ...]) -> str:
 
 def _locations(place: Place, plan: Plan) -> str:
     """The path itself and everything below it, but not /application for /app."""
+    if not place.servers:
+        own, below = f"= {place.prefix}", f"{place.prefix}/"
+        matches = [own] if place.exact else [own, below] if place.prefix else [below]
+        return "".join(_NOTHING.format(name=place.name, match=match) for match in matches)
     base = f"{place.scheme}://perimeter_{place.name}"
     rewrite = place.rewrite
     text = ""
     if place.prefix:
         exact = base if rewrite is None else f"{base}{rewrite or '/'}"
         text += _location(place, plan, f"= {place.prefix}", exact)
+    if place.exact:
+        return text
     return text + _location(place, plan, f"{place.prefix}/", base if rewrite is None else f"{base}{rewrite}/")
 
 

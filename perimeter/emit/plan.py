@@ -8,7 +8,7 @@ the routes for any host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -20,7 +20,8 @@ from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, WILDCARD, HostTable, prefix_of, specificity
+from perimeter.config.site.route_matching import ANY_HOST, WILDCARDS, HostTable, prefix_of, specificity
+from perimeter.config.site.route_path import PathKind, plain
 from perimeter.config.site.rule import RuleKind
 from perimeter.config.site.server import ServerScheme, ServerSettings
 from perimeter.errors import StartupError
@@ -68,7 +69,12 @@ class Listen:
 
 @attrs.frozen
 class Place:
-    """A route, as the proxy serves it. ``prefix`` has no slash at its end; ``headers`` are the names of its identity headers."""
+    """A route, as the proxy serves it. ``prefix`` has no slash at its end, unless it is ``exact``: the only path of the route.
+
+    ``headers`` are the names of its identity headers. Without ``servers`` the proxy answers 404: the route is one that no other
+    proxy can serve, and its paths must not belong to another route, whose service would get them by this route's rules (attack
+    129).
+    """
 
     name: str
     prefix: str
@@ -78,16 +84,18 @@ class Place:
     by_method: bool
     websocket: bool
     browser_login: bool
+    exact: bool = False
 
     @property
     def hidden_prefix(self) -> str:
         """The prefix that its servers do not see, for X-Forwarded-Prefix; "" if they see every path whole."""
-        return "" if self.rewrite is None or self.rewrite == self.prefix else self.prefix
+        return "" if self.rewrite is None or self.rewrite == self.prefix or self.exact else self.prefix
 
     @property
     def scheme(self) -> ServerScheme:
-        """The scheme of its servers."""
-        return self.servers[0].scheme
+        """The scheme of its servers: that of HTTP for unix sockets."""
+        first = self.servers[0].scheme
+        return ServerScheme.HTTP if first is ServerScheme.UNIX else first
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -120,8 +128,8 @@ class Plan:
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Every place once."""
-        return tuple(dict.fromkeys(place for _, places in self.hosts for place in places))
+        """Every place that the proxy serves, once."""
+        return tuple(dict.fromkeys(place for _, places in self.hosts for place in places if place.servers))
 
 
 def folded_forms(names: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -139,20 +147,24 @@ def make_plan(
     ``gateway`` is the URL where the proxy reaches it; without it one of the listeners is taken. ``listens`` are ``PORT`` or
     ``ADDRESS:PORT``, by default 80. ``server_names`` are the hosts that routes for any host are served for, by default any.
 
-    Raises `StartupError` if the gateway cannot be reached, and for a name that would be more than a name in another program's
-    configuration.
+    Raises `StartupError` if the gateway cannot be reached, for a route that no other proxy can find in the same way, and for a
+    name that would be more than a name in another program's configuration.
     """
-    served = {route.name: _place(route, config) for route in config.routes if _forwards(route, config)}
+    _refuse_others(config)
+    found = {route.name: _place(route, config) for route in config.routes}
     names = sorted({host for route in config.routes for host in route.hosts if host != ANY_HOST}, key=specificity)
     table: HostTable[RouteSettings] = HostTable()
     for route in config.routes:
         for host in route.hosts or (ANY_HOST,):
-            table.of(host).add(prefix_of(route.path).encode(), route)
+            if route.path.kind is PathKind.EXACT:
+                table.of(host).add_exact(route.path.text.encode(), route)
+            else:
+                table.of(host).add(route.path.place.encode(), route)
     hosts = tuple(
-        (host, tuple(sorted((served[route.name] for route in table.effective(host) if route.name in served), key=_longest)))
+        (host, tuple(sorted((found[route.name] for route in table.effective(host)), key=_order)))
         for host in (*dict.fromkeys((*names, *map(_server_name, server_names))), *(() if server_names else (ANY_HOST,)))
     )
-    default = RouteSettings(name="", path="")
+    default = RouteSettings(name="", path=plain("/"))
     headers = dict.fromkeys(name for route in (default, *config.routes) for name in _headers(route))
     believed = [one.settings for one in config.authenticators if isinstance(one.settings, TrustedHeaderSettings)]
     headers |= dict.fromkeys(name for one in believed for name in (one.header, one.roles_header) if name)
@@ -163,11 +175,11 @@ def make_plan(
         judges=bool(config.perimeter.trusted_proxies),
         dropped=_dropped(config, headers),
         pages=config.login.path if config.signs_people_in else "",
-        unserved=tuple(route.name for route in config.routes if route.name not in served),
+        unserved=tuple(name for name, place in found.items() if not place.servers),
         listens=tuple(map(_listen, listens)) or (Listen("", 80),),
-        remarks=tuple(remark for route in config.routes if route.name in served for remark in _remarks(route)),
+        remarks=tuple(_all_remarks(config, [route.name for route in config.routes if found[route.name].servers])),
     )
-    parts = (part for one in plan.places for part in (one.name, one.prefix, one.rewrite or ""))
+    parts = (part for _, places in hosts for one in places for part in (one.name, one.prefix, one.rewrite or ""))
     for text in (*plan.headers, *plan.dropped, *names, *parts, plan.pages):
         if not _PLAIN.fullmatch(text):
             raise StartupError(f"{config.file}: {text!r} cannot be written into another program's configuration")
@@ -183,7 +195,11 @@ def _dropped(config: SiteConfig, headers: Iterable[str]) -> tuple[str, ...]:
 
 
 #: What the gateway does to requests that it forwards itself, and no answer to a proxy can carry.
-_APPLIED_HERE = ("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only")
+_APPLIED_HERE = (
+    *("request_headers", "response_headers", "security_headers", "upstream_host", "audit_body", "read_only", "compression"),
+)
+#: What connections of the gateway to a service have besides.
+_DIALLED_HERE = ("proxy_protocol", "client_certificate", "pin")
 
 
 def _applied_here(route: RouteSettings) -> list[str]:
@@ -192,9 +208,28 @@ def _applied_here(route: RouteSettings) -> list[str]:
     return [name for name in _APPLIED_HERE if getattr(route, name) != default[name].default]
 
 
-def _remarks(route: RouteSettings) -> list[str]:
-    """What works in another way if a proxy asks the gateway about the requests of ``route``."""
+def _all_remarks(config: SiteConfig, served: Collection[str]) -> Iterator[str]:
+    """What works in another way, for the routes in ``served`` and their upstreams."""
+    routes = [route for route in config.routes if route.name in served]
+    for route in routes:
+        yield from _remarks(route, judged=bool(config.perimeter.trusted_proxies))
+    used = {route.upstream for route in routes}
+    for upstream in config.upstreams:
+        names = ", ".join(name for name in _DIALLED_HERE if getattr(upstream, name))
+        if names and upstream.name in used:
+            yield f"[upstream {upstream.name}] {names}: configure the connections of the proxy to the service as well"
+
+
+def _remarks(route: RouteSettings, *, judged: bool) -> list[str]:
+    """What works in another way if a proxy asks the gateway about the requests of ``route``.
+
+    ``judged``: the gateway applies the rules of routes to the proxy's questions.
+    """
     remarks = []
+    if route.maintenance and judged:
+        remarks.append(f"[route {route.name}] maintenance = yes: no request passes, and the proxy shows an error page of its own")
+    elif route.maintenance:
+        remarks.append(f"[route {route.name}] maintenance = yes has no effect: [perimeter] trusted_proxies is empty")
     if names := ", ".join(_applied_here(route)):
         remarks.append(f"[route {route.name}] {names}: only the gateway itself does this; configure it in the proxy as well")
     if route.compares(RuleKind.CERTIFICATE):
@@ -227,14 +262,33 @@ def beyond(route: RouteSettings, *, judged: bool) -> str:
 def refuse_wildcards(plan: Plan, proxy: str) -> None:
     """Raise `StartupError` if a host is a wildcard, for a ``proxy`` whose wildcards are for other names."""
     for host, _ in plan.hosts:
-        if host.startswith(WILDCARD):
+        if host.startswith(WILDCARDS):
             raise StartupError(
                 f"host = {host}: {proxy} has no wildcard for this; list the names of the hosts, or use nginx or haproxy"
             )
 
 
-def _longest(place: Place) -> int:
-    return -len(place.prefix)
+def refuse_sockets(plan: Plan, proxy: str) -> None:
+    """Raise `StartupError` if a server is a unix socket, for a ``proxy`` whose configuration here has none."""
+    for _, places in plan.hosts:
+        for place in places:
+            for server in place.servers:
+                if server.path:
+                    raise StartupError(f"{server.url}: unix sockets are not written for {proxy}; use nginx, haproxy or caddy")
+
+
+def _refuse_others(config: SiteConfig) -> None:
+    """Raise `StartupError` for routes that depend on more than host and plain path: each proxy has another order of them."""
+    for route in config.routes:
+        if route.path.kind is PathKind.REGEX or route.conditional:
+            raise StartupError(
+                f"{config.file}: [route {route.name}] path {route.requests}: the configuration for another proxy has only whole "
+                "paths; let the gateway itself serve this site, or give it routes without expressions and conditions"
+            )
+
+
+def _order(place: Place) -> tuple[bool, int]:
+    return not place.exact, -len(place.prefix)
 
 
 def _forwards(route: RouteSettings, config: SiteConfig) -> bool:
@@ -251,15 +305,17 @@ def _headers(route: RouteSettings) -> tuple[str, ...]:
 
 
 def _place(route: RouteSettings, config: SiteConfig) -> Place:
+    exact = route.path.kind is PathKind.EXACT
     return Place(
         name=route.name,
-        prefix=prefix_of(route.path),
-        servers=_servers(route, config),
-        rewrite=None if route.rewrite is None else prefix_of(route.rewrite),
+        prefix=route.path.text if exact else route.path.place,
+        servers=_servers(route, config) if _forwards(route, config) else (),
+        rewrite=None if route.rewrite is None else route.rewrite if exact else prefix_of(route.rewrite),
         headers=_headers(route),
         by_method=route.by_method,
         websocket=route.websocket,
         browser_login=route.browser_login,
+        exact=exact,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_wildcards
+from perimeter.emit.plan import METHOD_HEADERS, Listen, Place, Plan, folded_forms, refuse_sockets, refuse_wildcards
 from perimeter.errors import StartupError
 
 _HEAD = """\
@@ -39,6 +39,14 @@ _IDENTITY = """\
 {identity}
 """
 
+_NOTHING = """\
+    # not for another proxy: 418
+    perimeter-{number}-{name}:
+      rule: "{rule}"
+      priority: {priority}
+      service: noop@internal
+"""
+
 _PAGES = """\
     # the gateway's own pages, on which people sign in
     perimeter-pages:
@@ -52,6 +60,7 @@ _PAGES = """\
 def render(plan: Plan) -> str:
     """The configuration."""
     refuse_wildcards(plan, "Traefik")
+    refuse_sockets(plan, "Traefik")
     gateway = plan.gateway
     if plan.listens != (Listen("", 80),):
         raise StartupError("Traefik listens where its static configuration says: --listen is not for it")
@@ -89,16 +98,24 @@ def _empty(names: Iterable[str]) -> str:
 
 
 def _router(place: Place, host: str, number: int, levels: int) -> str:
-    rule = f"(Path(`{place.prefix}`) || PathPrefix(`{place.prefix}/`))" if place.prefix else "PathPrefix(`/`)"
+    below = "" if place.exact else f" || PathPrefix(`{place.prefix}/`)"
+    rule = f"(Path(`{place.prefix}`){below})" if place.prefix else "PathPrefix(`/`)"
     if host != "*":
         rule = f"Host(`{host}`) && {rule}"
+    if not place.servers:
+        return _NOTHING.format(
+            number=number,
+            name=place.name,
+            rule=rule,
+            priority=(levels - number) * 10000 + len(place.prefix) + 1 + place.exact * 5000,
+        )
     chain = ["perimeter-clear", "perimeter", *(["perimeter-method"] if place.by_method else [])]
     if place.rewrite is not None:
         chain.append(f"perimeter-rewrite-{place.name}")
     return (
         f"    perimeter-{number}-{place.name}:\n"
         f'      rule: "{rule}"\n'
-        f"      priority: {(levels - number) * 10000 + len(place.prefix) + 1}\n"
+        f"      priority: {(levels - number) * 10000 + len(place.prefix) + 1 + place.exact * 5000}\n"
         f"      middlewares: [{', '.join(chain)}]\n"
         f"      service: perimeter-{place.name}\n"
     )
@@ -108,6 +125,6 @@ def _rewrite(place: Place) -> str:
     return (
         f"    perimeter-rewrite-{place.name}:\n"
         "      replacePathRegex:\n"
-        f"        regex: '^{re.escape(place.prefix)}/?(.*)$'\n"
-        f"        replacement: '{place.rewrite}/$1'\n"
+        f"        regex: '^{re.escape(place.prefix)}{'$' if place.exact else '/?(.*)$'}'\n"
+        f"        replacement: '{place.rewrite}{'' if place.exact else '/$1'}'\n"
     )

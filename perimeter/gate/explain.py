@@ -7,7 +7,7 @@ It sends and signs nothing, and needs no password.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 import attrs
@@ -16,15 +16,15 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.cors import ANY_PAGE
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_headers import AS_SENT, SecurityHeaders
-from perimeter.config.site.route_matching import canonical_host, covers, hosts_for, prefix_of
+from perimeter.config.site.route_matching import canonical_host, hosts_for
+from perimeter.config.site.route_path import PathKind
 from perimeter.config.site.rule import RuleKind
-from perimeter.errors import InvalidToken, Refusal
+from perimeter.errors import InvalidToken, NoRoute, Refusal
 from perimeter.gate.access import Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
-from perimeter.gate.paths import normalise, split_target
 from perimeter.gate.review import Again
 from perimeter.gate.routes import Route
 from perimeter.gate.sources.source import Challenge, Found
@@ -45,7 +45,8 @@ class Question:
 
     ``url`` is absolute, or a path. ``principal`` is the user whose credentials it would have, None for none. ``name`` is the name
     that the operator gave; without a principal, no authenticator can look that user up. ``address`` is the client's; "" for
-    one that the route's ``networks`` allow. ``listener`` names the listener that it would come over.
+    one that the route's ``networks`` allow. ``listener`` names the listener that it would come over. ``headers`` are lines
+    ``NAME: VALUE``, besides Host.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Question:
     name: str = ""
     address: str = ""
     listener: str = ""
+    headers: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -103,11 +105,17 @@ def explain(gate: Gate, config: SiteConfig, question: Question) -> Explanation:
 def _explained(gate: Gate, config: SiteConfig, question: Question) -> Iterator[Step]:
     """The steps up to the end, or up to the refusal that this raises."""
     line = f"{question.method} {question.url} HTTP/1.1".encode("utf-8", "surrogatepass")
-    head = parse_request(line, parse_block(_NO_HOST, 1))
-    route, target = gate.locate(head.host, head.target)
+    lines = "".join(f"{one}\r\n" for one in question.headers).encode("utf-8", "surrogatepass")
+    head = parse_request(line, parse_block(_NO_HOST + lines, 1 + len(question.headers)))
+    routes, path, _ = gate.routes.candidates(head.host, head.target)
+    try:
+        route, target = gate.locate(head)
+    except NoRoute:
+        yield from _skipped(config, routes)
+        raise
     address = _address(question.address, route)
-    yield Step("path", _path(head, route))
-    yield from _place(config, head, route)
+    yield Step("path", _path(path, route))
+    yield from _place(config, canonical_host(head.host), path, route, routes)
     yield from _networks(route, address, question.address)
     access = route.access if route.by_method is None else route.by_method.get(head.method, route.access)
     yield from _authentication(config, route, access, question.principal)
@@ -180,27 +188,41 @@ def _address(given: str, route: Route) -> str:
 # -- the steps
 
 
-def _path(head: RequestHead, route: Route) -> str:
-    sent = split_target(head.target)[0]
-    if route.path_as_sent:
-        return f"{sent.decode('latin-1')}, unchanged because the route has path_as_sent = yes"
-    return normalise(sent).decode("latin-1")
+def _path(path: bytes, route: Route) -> str:
+    as_sent = ", unchanged because the route has path_as_sent = yes" if route.path_as_sent else ""
+    return f"{path.decode('latin-1')}{as_sent}"
 
 
-def _place(config: SiteConfig, head: RequestHead, route: Route) -> Iterator[Step]:
-    """The route, and the routes that match too and come later."""
+def _place(config: SiteConfig, host: str, path: bytes, route: Route, routes: Sequence[Route]) -> Iterator[Step]:
+    """The route, and the routes that match too: those whose conditions are not met, and those that come later."""
     settings = settings_of(config, route)
     if settings is None:
         yield Step("route", f"the endpoint {route.prefix.decode('latin-1') or '/'} of the gateway")
         return
+    earlier = routes[: routes.index(route)]
+    yield from _skipped(config, earlier)
     yield Step("route", named(settings))
-    host = canonical_host(head.host)
-    path = split_target(head.target)[0] if route.path_as_sent else normalise(split_target(head.target)[0])
+    before = [settings_of(config, one) for one in earlier]
     for other in config.routes:
-        if other is not settings and covers(prefix_of(other.path), path.decode("latin-1")) and _on(host, other):
-            same_hosts = set(other.hosts) == set(settings.hosts)
-            why = "its path is shorter" if same_hosts else "its host is less specific, or its path shorter"
-            yield Step("later", f"{named(other)} matches too, and comes later: {why}")
+        if other is not settings and other not in before and other.path.matches(path.decode("latin-1")) and _on(host, other):
+            yield Step("later", f"{named(other)} matches too, and comes later: {_why_later(settings, other)}")
+
+
+def _skipped(config: SiteConfig, routes: Iterable[Route]) -> Iterator[Step]:
+    for one in routes:
+        settings = settings_of(config, one)
+        if settings is not None:
+            yield Step("skipped", f"{named(settings)}: the request does not meet its conditions")
+
+
+def _why_later(first: RouteSettings, other: RouteSettings) -> str:
+    if set(other.hosts) != set(first.hosts):
+        return "its host is less specific, or its path shorter"
+    if first.path.kind is not PathKind.PREFIX and other.path.kind is not PathKind.EXACT:
+        return f"{first.path.kind} paths come first" if first.path.kind is PathKind.EXACT else "it is not in a longer directory"
+    if first.path == other.path:
+        return "routes with conditions come first" if first.conditional and not other.conditional else "it is later in the file"
+    return "its path is shorter"
 
 
 def settings_of(config: SiteConfig, route: Route) -> RouteSettings | None:
@@ -209,13 +231,13 @@ def settings_of(config: SiteConfig, route: Route) -> RouteSettings | None:
 
 
 def _on(host: str, settings: RouteSettings) -> bool:
-    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 2))
+    return not settings.hosts or "*" in settings.hosts or any(hosts_for(host, settings.hosts, len(host) + 3))
 
 
 def named(settings: RouteSettings) -> str:
     """A route with its place in the file, its hosts and its path."""
     place = f"{settings.file.rpartition('/')[2]}:{settings.line}"
-    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.path}"
+    return f"[route {settings.name}] ({place}), host {', '.join(settings.hosts) or '*'}, path {settings.requests}"
 
 
 def _networks(route: Route, address: str, given: str) -> Iterator[Step]:
@@ -253,8 +275,10 @@ def _authentication(config: SiteConfig, route: Route, access: Access, principal:
         return
     settings = settings_of(config, route)
     if settings is not None and settings.maintenance:
-        excepted = ", ".join(map(str, settings.maintenance_allow))
-        yield Step("maintenance", f"maintenance = yes: 503{f', except for clients in {excepted}' if excepted else ''}")
+        allowed = settings.maintenance_in_words
+        yield Step(
+            "maintenance", f"only clients in {allowed}; others get 503" if settings.maintenance_allow else "all clients get 503"
+        )
     yield Step("authentication", f"auth = {settings.auth}" if settings is not None else _WORDS.get(access.asks, access.asks))
     if principal is not None:
         roles = ", ".join(principal.roles) or "none"
@@ -332,6 +356,8 @@ def _forwarded(config: SiteConfig, route: Route, target: bytes) -> str:
         return "the gateway answers by itself"
     if settings.static is not None:
         return f"to the files in {settings.static}"
+    if settings.upstream is None:
+        return f"the gateway answers by itself: {settings.answer}"
     servers = next(upstream.servers for upstream in config.upstreams if upstream.name == settings.upstream)
     places = ", ".join(server.url for server in servers)
     return f"forwarded to upstream {settings.upstream} ({places}) as {target.decode('latin-1')}"

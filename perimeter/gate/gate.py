@@ -14,7 +14,6 @@ from twisted.internet.defer import Deferred
 from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import (
     AuditUnavailable,
-    BadTarget,
     CrossSite,
     InsufficientScope,
     Maintenance,
@@ -30,7 +29,6 @@ from perimeter.gate.forwarded import vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.judged import Judged
-from perimeter.gate.paths import has_encoded_slash, normalise, readings, readings_as_sent, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.session_use import count_use
 from perimeter.gate.sources.source import Found
@@ -61,6 +59,10 @@ class Gate:
     trusted_proxies: tuple[PeerNetwork, ...] = ()
     #: (Host, target) -> the route and what is forwarded: found once for what is asked for again (saves 2 µs)
     _places: Memo[tuple[bytes, bytes], tuple[Route, bytes]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
+    #: (Host, target) -> the routes that are tried, and the path and query, where conditions decide
+    _choices: Memo[tuple[bytes, bytes], tuple[tuple[Route, ...], bytes, bytes]] = attrs.field(
+        factory=lambda: Memo(_MOST_PLACES), init=False
+    )
     #: (peer, X-Forwarded-For) -> the addresses that the request came through
     _chains: Memo[tuple[str, bytes], tuple[str, ...]] = attrs.field(factory=lambda: Memo(_MOST_PLACES), init=False)
 
@@ -109,7 +111,7 @@ class Gate:
         """
         if route is None:
             place = self._places.get((head.host, head.target))
-            route, target = self.locate(head.host, head.target) if place is None else place
+            route, target = self.locate(head, asking is not None) if place is None else place
         else:
             target = head.target
         if asking is None:
@@ -256,49 +258,25 @@ class Gate:
                 self._chains.keep(key, relayed)
         return relayed
 
-    def locate(self, host: bytes, target: bytes) -> tuple[Route, bytes]:
-        """The route of a request, and the target that is forwarded. Raises `BadTarget` or `NoRoute`."""
-        sent, query = split_target(target)
-        try:
-            path = normalise(sent)
-        except BadTarget as unusual:
-            # only a route that takes paths as they are sent has one without a normal form
-            route, path = self._locate_as_sent(host, sent, unusual)
-        else:
-            found = self.routes.find(host, path)
-            if found is None:
-                raise NoRoute("no route for this host and path")
-            route = found
-            if route.path_as_sent:
-                route, path = self._locate_as_sent(host, sent)
-            elif b";" in path or b"%2F" in path:
-                self._check_readings(route, host, path)
-        place = (route, route.forwarded_path(path) + query)
-        if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
-            self._places.keep((host, target), place)
-        return place
+    def locate(self, head: RequestHead, asked: bool = False) -> tuple[Route, bytes]:
+        """The route of a request, and the target that is forwarded. Raises `BadRequest` (mostly `BadTarget`) or `NoRoute`.
 
-    def _locate_as_sent(self, host: bytes, path: bytes, unusual: BadTarget | None = None) -> tuple[Route, bytes]:
-        """The route of a path that is forwarded as it came: the one that every reading leads to (attack 65).
-
-        The bytes themselves are one reading, so the path begins with the route's prefix as it is configured.
-        Raises ``unusual``, which says why the path has no normal form, or another `BadTarget`.
+        ``asked``: a proxy asks about the request.
         """
-        route = self.routes.find(host, path)
-        if route is None or not route.path_as_sent:
-            raise unusual or BadTarget("a path that another server could read as another route's")
-        for reading in readings_as_sent(path):
-            if self.routes.find(host, reading) is not route:
-                raise BadTarget("a path that another server could read as another route's")
-        return route, path
-
-    def _check_readings(self, route: Route, host: bytes, path: bytes) -> None:
-        """Every way to read the path must lead to the same route (attack 1)."""
-        if has_encoded_slash(path) and not route.allow_encoded_slash:
-            raise BadTarget("an encoded slash")
-        for reading in readings(path):
-            if self.routes.find(host, reading) is not route:
-                raise BadTarget("a path that another server could read as another route's")
+        host, target = head.host, head.target
+        choice = self._choices.get((host, target)) if self._choices else None
+        choice = choice or self.routes.candidates(host, target)
+        routes, path, query = choice
+        for route in routes:
+            if route.conditions is None or route.conditions.met(head, asked):
+                place = (route, route.forwarded_path(path) + query)
+                if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
+                    if routes[0].conditions is None:
+                        self._places.keep((host, target), place)
+                    else:
+                        self._choices.keep((host, target), choice)
+                return place
+        raise NoRoute("no route for this host, path, method, headers and query" if routes else "no route for this host and path")
 
 
 def _missing(access: Access, head: RequestHead) -> Exception:

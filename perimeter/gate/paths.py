@@ -12,13 +12,14 @@ A path is brought into one normal form, or refused with `BadTarget` if two serve
 A route may take paths as they are sent instead: `readings_as_sent` has every path as which some server could read one.
 
 Some servers cut parameters (``;x``) off segments before they match. `readings` gives the other ways in which a path with
-parameters or encoded slashes could be read: the gate requires that all of them lead to the same route.
+parameters or escapes could be read: the gate requires that all of them lead to the same route.
 """
 
 from __future__ import annotations
 
 import re
 from string import ascii_letters, digits
+from urllib.parse import unquote_to_bytes
 
 from perimeter.errors import BadTarget
 
@@ -99,7 +100,12 @@ def readings(path: bytes) -> list[bytes]:
             others.append(decoded)
             if b";" in decoded:  # a server may decode first, and cut then
                 others.append(_SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded)))
-    return others
+    if b"%" in path:
+        # servers decode all escapes, also those of characters that stand for themselves in the path of a route
+        for form in [path, *others]:
+            decoded = _SLASHES.sub(b"/", unquote_to_bytes(form))
+            others += [decoded, _SLASHES.sub(b"/", _PARAMETERS.sub(b"", decoded))]
+    return [one for one in dict.fromkeys(others) if one != path]
 
 
 def readings_as_sent(path: bytes) -> frozenset[bytes]:

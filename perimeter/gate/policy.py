@@ -23,9 +23,9 @@ _OF_NAMES = OF_USERS - {RuleKind.ATTRIBUTE}
 class Policy:
     """``deny`` wins over ``allow``; in each of them one matching expression is enough. Without ``allow`` every user may.
 
-    ``directory_realms`` are those whose roles compare without case, as a directory compares them (attack 30). ``clock`` returns
-    epoch seconds. ``open`` is True if there are no expressions at all; ``timed`` if a term compares the time, so that the verdict
-    may change from one minute to the next.
+    ``directory_realms`` are those whose roles and attributes compare without case, as a directory does (attack 30). ``clock``
+    returns epoch seconds. ``open`` is True if there are no expressions at all; ``timed`` if a term compares the time, so that the
+    verdict may change from one minute to the next.
     """
 
     allow: tuple[Expression, ...] | None = None

@@ -13,6 +13,7 @@ from typing import Final, assert_never
 import attrs
 
 from perimeter.auth.roles import has_role
+from perimeter.auth.text import folded
 from perimeter.config.language.net_types import NETWORK, Network, in_networks
 from perimeter.config.site.expression import AllOf, AnyOf, Expression, Not
 from perimeter.config.site.period import parse_period
@@ -32,8 +33,9 @@ Test = Callable[[Principal | None, str, str, ClientConnection | None], bool | No
 class Judging:
     """How terms are compared.
 
-    Roles of ``directory_realms`` compare without case. ``clock`` returns epoch seconds. ``denies``: the expression is one of
-    ``deny``. Then a name does not match an anonymous client; in ``allow`` it is not known whether it does.
+    Roles and attributes of ``directory_realms`` compare without case, as a directory compares them (attack 30). ``clock`` returns
+    epoch seconds. ``denies``: the expression is one of ``deny``. Then a name does not match an anonymous client; in ``allow`` it
+    is not known whether it does.
     """
 
     directory_realms: frozenset[str]
@@ -106,7 +108,7 @@ def _term(rule: Rule, judging: Judging, negated: bool) -> Test:
         case RuleKind.NETWORK:
             return _network(NETWORK.convert(rule.value, _NO_BASE))
         case RuleKind.ATTRIBUTE:
-            return _attribute(rule.name, rule.value)
+            return _attribute(rule.name, rule.value, judging.directory_realms)
         case RuleKind.SCOPE:
             return _scope(rule.value, stranger)
         case RuleKind.CERTIFICATE:
@@ -176,17 +178,21 @@ def _network(wanted: Network) -> Test:
         if address == UNIX_PEER:  # nor is it known whose requests another program sends to a unix socket
             return None
         try:
-            return None if address.startswith("unix:") else in_networks(address, networks)
+            return None if address == UNIX_PEER else in_networks(address, networks)
         except ValueError:  # not an IP address
             return None
 
     return network
 
 
-def _attribute(name: str, wanted: str) -> Test:
+def _attribute(name: str, wanted: str, directory_realms: frozenset[str]) -> Test:
+    folded_wanted = folded(wanted)
+
     def attribute(principal: Principal | None, method: str, address: str, connection: ClientConnection | None) -> bool | None:
         value = None if principal is None else principal.attributes.get(name)
-        return None if value is None else value == wanted
+        if principal is None or value is None:
+            return None
+        return value == wanted or (principal.realm in directory_realms and folded(value) == folded_wanted)
 
     return attribute
 

@@ -15,14 +15,15 @@ from perimeter.model import Field
 class WatchedBody:
     """Lets the body pass as it comes, and shows its beginning to ``look``, at most ``limit`` bytes of it.
 
-    ``look`` takes all that has come so far. It is called a few times: when something has come, whenever twice as much has come,
-    and at the end. It must not raise.
+    ``look`` takes all that has come so far, and whether that is the whole body. It is called a few times: when something has
+    come, whenever twice as much has come, and at the end. It must not raise.
     """
 
-    def __init__(self, limit: int, look: Callable[[bytes], None]) -> None:
+    def __init__(self, limit: int, look: Callable[[bytes, bool], None]) -> None:
         self._limit = limit
         self._look = look
         self._seen = bytearray()
+        self._size = 0
         self._next_look = 1
         self._sink: IBodySink | None = None
 
@@ -36,24 +37,25 @@ class WatchedBody:
 
     def body_data(self, data: bytes) -> None:
         """See `IBodySink`."""
+        self._size += len(data)
         seen = self._seen
         if len(seen) < self._limit:
             seen += data[: self._limit - len(seen)]
             if len(seen) >= self._next_look or len(seen) == self._limit:
-                self._show()
+                self._show(False)
         assert self._sink is not None
         self._sink.body_data(data)
 
     def body_end(self, trailers: Sequence[Field]) -> None:
         """See `IBodySink`."""
-        if len(self._seen) < self._limit:
-            self._show()
+        if self._size <= self._limit:
+            self._show(True)
         assert self._sink is not None
         self._sink.body_end(trailers)
 
-    def _show(self) -> None:
+    def _show(self, whole: bool) -> None:
         self._next_look = 2 * len(self._seen)
-        self._look(bytes(self._seen))
+        self._look(bytes(self._seen), whole)
 
 
 @implementer(IBodyFront)

@@ -211,10 +211,11 @@ class Draft:
             for one in self.sections.values()
             if one.header.startswith("route ") and {"path", "static"} <= one.options.keys()
         ]
+        exact = [path.removeprefix("exact:") for path in paths]
         if errors is None or "page" not in errors.options:
             return
         pages = [line.rpartition(" ")[2] for line in errors.options["page"].value.split("\n    ")]
-        if not all(any(path == "/" or page == path or page.startswith(f"{path}/") for path in paths) for page in pages):
+        if not all(page in exact or any(path == "/" or page.startswith(f"{path}/") for path in paths) for page in pages):
             setting = errors.options.pop("page")
             errors.options[";page"] = _commented(setting)
             self.remark(setting.origin or Note("", 0, ""), "no route serves the error page: it is a comment until there is one")

@@ -124,4 +124,4 @@ class AcceptedTransport(Transport, Protocol):
         """The client's address, in canonical form."""
 
     def local_address(self) -> str:
-        """The address that the client connected to, in canonical form."""
+        """The IP address that the client connected to, in canonical form; "" for a unix socket."""

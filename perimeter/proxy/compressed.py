@@ -108,7 +108,7 @@ class _Compressed(Forwarding):
     def _over(self) -> None:
         encoder, self._encoder = self._encoder, None
         if encoder is not None:
-            self._target.compression.end()
+            self._target.compression.under_way.free()
 
 
 class CompressedForwarding(_Compressed):

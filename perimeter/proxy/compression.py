@@ -15,8 +15,8 @@ from perimeter.config.site.compression import Coding
 from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version
 from perimeter.proxy.codings import Encoder, chosen
 
-MOST: Final = 256
-"""Responses that are compressed at a time, in one process. Others are sent as they are."""
+MOST: Final = 128
+"""Responses that are compressed at a time, in one process. Others are sent as they are. An encoder takes 1.2 MiB at most."""
 
 #: no content, or a part of it: bytes of a range are those of the plain body (RFC 9110, section 14.2)
 _WITHOUT: Final = frozenset((204, 205, 206, 304))
@@ -28,19 +28,39 @@ _NOT_TO_CHANGE: Final = frozenset((b"no-transform", b"no-store", b"private"))
 _OWN_PAGES: Final = frozenset((b"same-origin", b"none"))
 
 
+class Encoders:
+    """Counts the responses that are compressed at this moment: ``active``."""
+
+    def __init__(self) -> None:
+        self.active = 0
+
+    def take(self) -> bool:
+        """Count one more, if there are not too many."""
+        if self.active >= MOST:
+            return False
+        self.active += 1
+        return True
+
+    def free(self) -> None:
+        """One has ended."""
+        self.active -= 1
+
+
 class Compression:
     """The compression of one route's responses. ``encoders`` are by coding, the preferred one first.
 
     ``types`` are media types (`perimeter.config.site.compression.MEDIA_TYPE`), ``least`` is the smallest body in bytes.
+    ``under_way`` counts the responses of all routes.
     """
 
-    def __init__(self, encoders: Mapping[Coding, Callable[[], Encoder]], types: Sequence[str], least: int) -> None:
+    def __init__(
+        self, encoders: Mapping[Coding, Callable[[], Encoder]], types: Sequence[str], least: int, under_way: Encoders
+    ) -> None:
         self._encoders = encoders
         self._codings = tuple(encoders)
         self._types = frozenset(kind.encode("ascii") for kind in types)
         self.least = least
-        #: responses under way
-        self.active = 0
+        self.under_way = under_way
 
     def suits(self, head: ResponseHead, length: int | None) -> bool:
         """Whether a response could be compressed for some client. ``length`` is that of its body, or None."""
@@ -64,21 +84,17 @@ class Compression:
         return main + b"/*" in self._types or (bool(plus) and b"%b/*+%b" % (main, suffix) in self._types)
 
     def begin(self, head: RequestHead, known: bool) -> tuple[Coding, Encoder] | None:
-        """The coding of a response that `suits`, and an encoder; None if it is sent as it is. Call `end` when it is over.
+        """The coding of a response that `suits`, and an encoder; None if it is sent as it is. Call `free` of ``under_way`` at the
+        end.
 
         ``known``: the gateway knows the user.
         """
-        if head.version is Version.HTTP_1_0 or self.active >= MOST or may_be_probed(head.headers, known):
+        if head.version is Version.HTTP_1_0 or may_be_probed(head.headers, known):
             return None
         coding = chosen(b",".join(head.headers.get_all(b"accept-encoding")), self._codings)
-        if coding is None:
+        if coding is None or not self.under_way.take():
             return None
-        self.active += 1
         return coding, self._encoders[coding]()
-
-    def end(self) -> None:
-        """A response that `begin` has allowed is over."""
-        self.active -= 1
 
 
 def may_be_probed(headers: HeaderBlock, known: bool) -> bool:

@@ -69,15 +69,14 @@ def _port(connection: ClientConnection, address: str) -> int:
 
 
 def _ends(connection: ClientConnection, address: str) -> tuple[_Address, _Address] | None:
-    """The addresses of the client and of the gateway, of one family; None if they are not IP addresses."""
+    """The addresses of the client and of the gateway, of one family; None if the client has no IP address."""
     local = connection.local()
     try:
         source = ip_address(address)
-        if local == UNIX_PEER:  # another proxy on this machine has sent the client's address
-            return source, ip_address(b"\0" * len(source.packed))
-        destination = ip_address(local)
     except ValueError:
         return None
+    # a gateway on a unix socket has the unspecified address
+    destination = type(source)(0) if local in ("", UNIX_PEER) else ip_address(local)
     if source.version != destination.version:  # behind a proxy, the client may have an address of another family
         return _as_ipv6(source), _as_ipv6(destination)
     return source, destination

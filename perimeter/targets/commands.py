@@ -25,6 +25,9 @@ from perimeter.model import HeaderBlock
 MOST: Final = 8 * 1024
 """Bytes of a body that are looked at."""
 
+UNSEEN: Final = "?"
+"""Stands for a member of a body that was not seen: it may be in the part that is not looked at."""
+
 #: C programs read a string to its first NUL: a name that begins like another one would be another one to them.
 _NUL: Final = b"\\u0000"
 
@@ -49,13 +52,21 @@ class CommandTarget:
         if decision.route.reads_only(decision.principal, exchange.head.method, decision.address, exchange.connection):
             self._hold(exchange)
             return
-        if exchange.has_body and is_json(exchange.head.headers):
-            exchange.front = WatchedBody(MOST, partial(self._note, exchange))
+        if exchange.has_body:
+            exchange.command = UNSEEN
+            if is_json(exchange.head.headers):
+                exchange.front = WatchedBody(MOST, partial(self._note, exchange))
         self._inner.handle(exchange)
 
-    def _note(self, exchange: Exchange, data: bytes) -> None:
-        """The command, for the audit log. A member that is named twice has all its values."""
-        exchange.command = ":".join(",".join(values) for values in members(data, self._pointers) if values)
+    def _note(self, exchange: Exchange, data: bytes, whole: bool) -> None:
+        """The command, for the audit log. A member that is named twice has all its values.
+
+        A client that hides its command behind many blanks, or as another type, cannot make the request look like one without.
+        """
+        found = members(data, self._pointers)
+        missing = [] if whole else [[UNSEEN]]
+        values = [value for one in found for value in ([one] if one else missing)] if any(found) else missing
+        exchange.command = ":".join(",".join(one) for one in values)
 
     # -- users who may only read
 

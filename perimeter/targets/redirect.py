@@ -15,8 +15,8 @@ from perimeter.http.exchange import Exchange
 #: A name or IPv4 address, with the port that will be replaced (RFC 3986, section 3.2.2, without percent-encoding).
 _NAME = re.compile(rb"([A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?)(?::[0-9]{1,5})?")
 _BRACKETED = re.compile(rb"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?")
-#: A path and query in origin-form: visible ASCII without the characters that a browser rewrites.
-_TARGET = re.compile(rb"/[!-\[\]-~]*")
+TARGET = re.compile(rb"/[!-\[\]-~]*")
+"""A path and query in origin-form: visible ASCII without the characters that a browser rewrites."""
 
 
 @implementer(ITarget)
@@ -34,18 +34,18 @@ class RedirectTarget:
 
     def handle(self, exchange: Exchange) -> None:
         """Answer ``exchange``. The exchange discards the body, if any."""
-        host = _host(exchange.head.host)
+        host = host_of(exchange.head.host)
         target = exchange.head.target if exchange.decision is None else exchange.decision.target
         if host is None:
             exchange.refuse(BadRequest("no usable host to redirect to"))
-        elif _TARGET.fullmatch(target) is None:
+        elif TARGET.fullmatch(target) is None:
             exchange.refuse(BadTarget("no usable path to redirect to"))
         else:
             date = formatdate(exchange.time, usegmt=True).encode("ascii")
             exchange.answer(301, b"Date: %b\r\nLocation: https://%b%b%b\r\n" % (date, host, self._port, target), b"")
 
 
-def _host(authority: bytes) -> bytes | None:
+def host_of(authority: bytes) -> bytes | None:
     """The host of ``authority`` without its port, an IPv6 address in brackets; None if it is malformed."""
     name = _NAME.fullmatch(authority)
     if name is not None:

@@ -23,7 +23,6 @@ from perimeter.errors import InternalError, MethodNotAllowed, NoRoute
 from perimeter.gate.decision import Admitted
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange, refuse_on_error
-from perimeter.http.grammar import split_fields
 from perimeter.http.roles import IResponder
 from perimeter.model import EarlyEnd, HeaderBlock
 from perimeter.offload import Offload
@@ -31,13 +30,12 @@ from perimeter.proxy.headers import HeaderRules, announced_prefix
 from perimeter.targets.beneath import Directory, open_beneath, path_segments
 from perimeter.targets.conditional import Validators, precondition_status, requested_ranges
 from perimeter.targets.media_types import content_type
+from perimeter.targets.ruled import ruled
 
 __all__ = ["StaticTarget", "content_type"]
 
 #: Bytes that are read at once. A file up to this size is answered with one job in the pool and one write.
 CHUNK = 256 * 1024
-#: An answer has fewer headers.
-_MOST_HEADERS = 20
 
 
 @attrs.frozen
@@ -177,7 +175,7 @@ def _http_date(seconds: int) -> bytes:
 class StaticTarget:
     """The files below ``root``. ``index`` has the names of files that answer for a directory; there are no listings.
 
-    The prefix of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``. ``rules`` are those of
+    The place of the route is not part of the file's path: ``/docs/a`` of a route ``/docs`` is ``root/a``. ``rules`` are those of
     the route about headers of responses, if it has any.
     """
 
@@ -196,7 +194,7 @@ class StaticTarget:
             exchange.refuse(MethodNotAllowed("files are served to GET and HEAD", allow=("GET", "HEAD")))
             return
         path, mark, query = decision.target.partition(b"?")
-        inner = path[len(decision.route.prefix) :]
+        inner = path[len(decision.route.place) :]
         outer = announced_prefix(head.headers, decision) + path if decision.relayed else path
         wish = _Wish(head.method, inner, outer, mark + query, head.headers, int(exchange.time))
         sending = _Sending(exchange, self._offload, self._rules)
@@ -222,10 +220,7 @@ class _Sending:
         """Send the head, and what has been read already."""
         self._file, self._pieces = plan.file, plan.pieces
         exchange = self._exchange
-        lines = plan.lines
-        if self._rules is not None:
-            lines = self._rules.response_lines(HeaderBlock(split_fields(lines, _MOST_HEADERS), lines), None, exchange)
-        exchange.start(plan.status, lines, plan.length, flush=False)
+        exchange.start(plan.status, ruled(plan.lines, self._rules, exchange), plan.length, flush=False)
         if plan.file is None:
             # Without a file, all of the answer is in the plan.
             if plan.first:

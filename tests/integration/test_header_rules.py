@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tests.integration.harness import site
+from click.testing import CliRunner
+
+from perimeter.cli.main import main
+from tests.integration.harness import GatewayCase, site
 from tests.integration.stage import StageCase
 from tests.integration.upstreams import Connection
-from tests.integration.wire import Response, basic
+from tests.integration.wire import Response, Wire, basic
 
 FILES = {
     "users.realm": "alice: secret,admin,ops\nbob: pw\n%{roles}: pw,user\n",
@@ -133,3 +136,51 @@ class HeaderRules(StageCase):
         self.assertIsNone(response.get("etag"))
         self.assertEqual([value for name, value in response.fields if name == "x-content-type-options"], ["nosniff"])
         self.assertEqual(response.get("referrer-policy"), "same-origin")
+
+
+class BesideNginx(GatewayCase):
+    """What nginx does to headers, the gateway does after `perimeter import`."""
+
+    LOCATION = """\
+location / {
+    proxy_pass http://127.0.0.1:@service@;
+    proxy_set_header Host app.internal;
+    proxy_set_header X-Role reader;
+    proxy_set_header X-Origin $scheme://$host;
+    proxy_set_header X-Client $remote_addr;
+    proxy_set_header X-Percent 100%;
+    proxy_set_header Cookie "";
+    add_header X-Added "one; two" always;
+    add_header X-Added three;
+    add_header X-Of-Service other;
+    proxy_hide_header X-Of-Service;
+    proxy_hide_header X-Secret;
+}
+"""
+
+    def test_the_same_headers(self) -> None:
+        service = self.upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Secret: s\r\nX-Of-Service: its\r\nX-Kept: k\r\n\r\n")
+        location = self.LOCATION.replace("@service@", str(service.port))
+        nginx = self.nginx({}, location)
+        directory = self.directory()
+        (directory / "nginx.conf").write_text(f"server {{ listen 127.0.0.1:{nginx.port}; {location} }}")
+        result = CliRunner().invoke(main, ["import", str(directory / "nginx.conf"), "-o", str(directory / "site.ini")])
+        self.assertEqual(result.exit_code, 0, result.output)
+        text = (directory / "site.ini").read_text()
+        gateway = self.gateway(text.replace(f"port = {nginx.port}\n", "port = @http@\n"))
+        ours = ("x-role", "x-origin", "x-client", "x-percent", "cookie", "host", "x-mine")
+        theirs = ("x-added", "x-of-service", "x-secret", "x-kept")
+        seen = []
+        for port in (nginx.port, gateway["http"]):
+            with Wire(port) as wire:
+                response = wire.send(get("/x", "X-Role: admin", "Cookie: a=b", "X-Mine: m", "X-Client: 10.0.0.1")).response()
+            received = service.requests[-1]
+            seen.append(
+                (
+                    sorted(field for field in received.fields if field[0] in ours),
+                    sorted(field for field in response.fields if field[0] in theirs),
+                )
+            )
+        self.assertEqual(seen[0], seen[1])
+        self.assertIn(("x-role", "reader"), seen[1][0])
+        self.assertEqual([value for name, value in seen[1][1] if name == "x-added"], ["one; two", "three"])

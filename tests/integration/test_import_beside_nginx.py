@@ -29,6 +29,7 @@ PATHS = ("/", "/", "/", "/a", "/a/", "/a/b", "/ab", "/c/", "/c")
 EXPRESSIONS = (
     *(r"\.php$", "^/a", "x", "^/c/", "^/a/", "^/(a|c)/", "^/c/(.*)$", "^/a(/|$)", "^/a/b$", "^/a/(b|x)", r"^/a/b/.*\.php"),
     *(r"/\.", r"/\.ht", r"/\.(?!well-known)", "/.well-known", r"^/\.well-known/", "^/A/", "^/a.b"),
+    *("^/a/[a-z]$", "b/x$", r"^/(a|c)/.*\.php$", "^/a|^/c/", "/a$"),
 )
 HOSTS = (
     *("", "s1.test", "s2.test s3.test", "_", "*.w.test", ".w.test", "*.test", "*.y.w.test", "w.*", "~^r.*$", "~^(r1|r2)$"),
@@ -92,6 +93,8 @@ LOCATED = (
     "alias @here@/other;",
     "empty_gif;",
     "return 204;",
+    "return 200 said;",
+    "return 404;",
     "proxy_method POST;",
     "rewrite ^/a/(.*)$ /$1 break;",
     "rewrite ^/a/(.*)$ /c/$1 break;",

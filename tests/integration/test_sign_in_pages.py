@@ -30,7 +30,7 @@ upstream = app
 browser_login = yes
 
 [route wild]
-host = *.wild.example
+host = **.wild.example
 path = /
 upstream = app
 

@@ -19,8 +19,30 @@ from perimeter.connection_faults import (
     reason_of,
 )
 
-OPTIONS = Options("set http:// in servers", name="server_name", timeout="connect_timeout", seconds=2.5)
+OPTIONS = Options("set http:// in servers", name="server_name", timeout="connect_timeout", seconds=2.5, pin="pin")
 BARE = Options("use an http:// URL", ca="ca_file")
+
+
+class SocketTests(TestCase):
+    def test_unix_sockets(self) -> None:
+        for number, words in (
+            (errno.ENOENT, "there is no socket with this path"),
+            (errno.ECONNREFUSED, "nothing listens on this socket"),
+            (errno.EACCES, "permission denied: the gateway's user needs write permission"),
+            (errno.ENOTSOCK, "this path is not a socket"),
+            (errno.EPROTOTYPE, "this socket is not for streams"),
+        ):
+            self.assertIn(words, connect_fault(error.ConnectError(number, "x"), OPTIONS))
+        self.assertIn("its queue is full", connect_fault(error.TimeoutError(errno.EAGAIN), OPTIONS))
+        self.assertIn("is the port right?", connect_fault(error.ConnectionRefusedError(errno.ECONNREFUSED), OPTIONS))
+
+    def test_the_option_for_a_client_certificate(self) -> None:
+        options = Options("x", certificate="client_certificate")
+        for reason in ("tlsv13 alert certificate required", "tlsv1 alert unknown ca", "sslv3 alert bad certificate"):
+            self.assertEqual(
+                handshake_fault(reason, 0, options),
+                f"it wants a client certificate of a CA that it trusts: set client_certificate to one ({reason})",
+            )
 
 
 class ServerTests(TestCase):
@@ -44,6 +66,9 @@ class ServerTests(TestCase):
             ("the connection was closed", 0, "it closed the connection during the TLS handshake"),
             ("tlsv1 alert protocol version", 0, "it offers no TLS version from 1.2 on (tlsv1 alert protocol version)"),
             ("tlsv13 alert certificate required", 0, "it wants a client certificate, and the gateway has none"),
+            ("tlsv1 alert unknown ca", 0, "it wants a client certificate, and the gateway has none (tlsv1 alert unknown ca)"),
+            ("sslv3 alert certificate expired", 0, "it wants a client certificate"),
+            ("no pinned key: the server has sha256//x", 0, "not one of those in pin (no pinned key: the server has sha256//x)"),
             ("something new", 0, "the TLS handshake failed: something new"),
         ):
             self.assertIn(words, handshake_fault(reason, code, OPTIONS), reason)

@@ -15,12 +15,14 @@ from twisted.trial.unittest import TestCase
 ROOT = Path(__file__).parents[2]
 #: packages of Debian, where they are not named like the program
 PACKAGES = {
+    "ecflow_client": "ecflow-client",
     "fail2ban-regex": "fail2ban",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "keytool": "default-jdk-headless",
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
+    "ngx_stream_module": "libnginx-mod-stream",
     "node": "nodejs",
     "promtool": "prometheus",
     "samba-tool": "samba",

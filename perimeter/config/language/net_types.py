@@ -154,7 +154,7 @@ def checked_host(text: str) -> str:
     if "*" in text:
         raise BadValue(
             "expected the name of one host: other wildcards are not known here (in the host of a route, * stands for any name, "
-            "and *.example.com for all below example.com)"
+            "*.example.com for one label before example.com, and **.example.com for all below it)"
         )
     if _is_ip(text):
         hint = f"[{text}]"

@@ -104,14 +104,19 @@ class Section:
         """Whether a problem of this option was reported. Another one may only be a consequence of it."""
         return name_of(option) in self._faulty
 
-    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0) -> None:
+    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0, part: str = "") -> None:
         """Report a fault of an option, or of the section if ``option`` is "". The message must contain no secret.
 
-        The same fault is reported once, even if an option is read twice, as ``timeout`` of an authenticator may be.
+        ``part`` is the text within the value that the fault is about: its line and column are reported. The same fault is
+        reported once, even if an option is read twice, as ``timeout`` of an authenticator may be.
         """
         name = name_of(option)
         self._faulty.add(name)
         scanned = self._options.get(name)
+        found_part = re.search(rf"(?<![^\s(,]){re.escape(part)}(?![^\s),])", scanned.value) if scanned and part else None
+        if scanned is not None and found_part is not None:
+            line, column = scanned.place(found_part.start())
+            message = f"column {column}: {message}"
         place = line or (scanned.line if scanned else self.line)
         found = Problem(self.file, place, self.header, name, message, suggestion)
         if found not in self._problems:
@@ -193,7 +198,11 @@ class Section:
         option = self._declared.get(name)
         if option is None or option.type.secret:
             return SECRET_TEXT
-        return _without_user(", ".join(text for _, text in self._options[name].rows if text))
+        scanned = self._options[name]
+        parts = [text for _, text in scanned.rows]
+        if option.type.split is not None:
+            parts = [" ".join(text.split()) for _, text in option.type.split(scanned.value)]
+        return _without_user(", ".join(filter(None, parts)))
 
     def secrets(self) -> Iterator[Secret]:
         """The secrets that the section sets, except unreadable and unusable ones."""
@@ -321,10 +330,10 @@ class _Under(Section):
         self._outer = outer
         self._prefix = prefix
 
-    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0) -> None:
+    def problem(self, option: Named, message: str, suggestion: str = "", *, line: int = 0, part: str = "") -> None:
         name = name_of(option)
         self._faulty.add(name)
-        self._outer.problem(self._prefix + name if name else "", message, suggestion, line=line)
+        self._outer.problem(self._prefix + name if name else "", message, suggestion, line=line, part=part)
 
     def _note(self, name: str, option: Option[Any] | None = None) -> None:
         super()._note(name, option)

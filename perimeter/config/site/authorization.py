@@ -71,9 +71,7 @@ def _credentials(text: str, expected: str) -> UpstreamAuthorization:
     if not secret.isprintable():
         raise BadValue("expected a secret without control characters", complete=True)
     if form == "basic":
-        if not user:
-            raise BadValue("expected a user and a password with a colon between them after basic", complete=True)
-        return _basic(f"{user[0]}:{secret}")
+        return _basic(":".join((*user, secret)))
     if form == "bearer":
         if not _TOKEN68.fullmatch(secret):
             raise BadValue("expected a token after bearer (RFC 6750, section 2.1)", complete=True)

@@ -24,10 +24,15 @@ from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.route_conditions import Condition
 from perimeter.config.site.route_headers import OF_UPSTREAM
-from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.config.site.route_matching import covers
+from perimeter.config.site.route_path import PathKind, RoutePath
 from perimeter.config.site.rule import Rule, RuleKind
 from perimeter.config.site.server import ServerSettings
+
+_Requests = tuple[str, RoutePath, frozenset[str], frozenset[Condition], frozenset[Condition]]
+"""A host, and what else of a request decides that it belongs to a route."""
 
 
 @attrs.frozen
@@ -46,12 +51,12 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _listeners(config, sections)
     _order(config, sections)
     _augmenters(config, sections)
-    seen: dict[tuple[str, str], RouteSettings] = {}
+    seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
         _duplicates(route, section, seen)
     for page in config.error_pages:
-        if not any(covers(prefix_of(route.path), page.path) for route in config.routes):
+        if not any(route.path.matches(page.path) and not route.conditional for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages
             sections.errors.problem(pages, f"no route serves {sections.errors.quote(pages, page.path)}")
 
@@ -112,7 +117,7 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     if route.upstream_host == OF_UPSTREAM and any(one.name == route.upstream and one.host is None for one in config.upstreams):
         section.problem(its.upstream_host, "the servers of the upstream have several hosts, or none: write the one that is meant")
     pages = config.login.path
-    if covers(pages, prefix_of(route.path)) and not section.faulty(its.path):
+    if _at_pages(pages, route.path) and not section.faulty(its.path):
         section.problem(its.path, f"{pages} and all paths below it belong to the gateway's own pages: see path in [login]")
     idle = config.login.idle
     if route.idle is not None and 0 < idle < route.idle:
@@ -132,7 +137,7 @@ def _realms_exist(section: Section, option: Named, rules: Sequence[Expression], 
         if rule.kind is RuleKind.REALM and realms and rule.value not in realms:
             near = closest(rule.value, realms)
             message = f"no authenticator has the realm {section.bare(option, rule.value)}"
-            section.problem(option, message, f"realm:{near}" if near else "")
+            section.problem(option, message, f"realm:{near}" if near else "", part=str(rule))
         elif rule.kind in (RuleKind.USER, RuleKind.ROLE) and realms and not rule.realm:
             _names_no_realm(section, option, rule, realms)
 
@@ -143,27 +148,36 @@ def _names_no_realm(section: Section, option: Named, rule: Rule, realms: Sequenc
     if not before or not slash:
         return
     if before in realms:
-        section.problem(option, f"expected a name after the realm {section.bare(option, before)}")
+        section.problem(option, f"expected a name after the realm {section.bare(option, before)}", part=str(rule))
         return
     near = closest(before, realms)
     message = f"no authenticator has the realm {section.bare(option, before)}"
     if near:
-        section.problem(option, message, f"{rule.kind}:{near}/{name}")
+        section.problem(option, message, f"{rule.kind}:{near}/{name}", part=str(rule))
     else:
         shown = section.bare(option, f"{realms[0]}/{rule.value}")
         section.problem(
-            option, f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}"
+            option,
+            f"{message}; a name that contains a slash is written after its realm, such as {rule.kind}:{shown}",
+            part=str(rule),
         )
 
 
-def _duplicates(route: RouteSettings, section: Section, seen: dict[tuple[str, str], RouteSettings]) -> None:
+def _at_pages(pages: str, path: RoutePath) -> bool:
+    """Whether ``path`` is that of the gateway's own ``pages``, or below it."""
+    return covers(pages, path.place if path.kind is not PathKind.EXACT else path.text)
+
+
+def _duplicates(route: RouteSettings, section: Section, seen: dict[_Requests, RouteSettings]) -> None:
     its = attrs.fields(RouteSettings)
-    if section.faulty(its.path) or section.faulty(its.hosts) or not route.path:
+    if any(section.faulty(one) for one in (its.path, its.hosts, its.methods, its.headers, its.query)):
         return
     for host in route.hosts or ("*",):
-        earlier = seen.setdefault((host, route.path), route)
+        requests = (host, route.path, frozenset(route.methods), frozenset(route.headers), frozenset(route.query))
+        earlier = seen.setdefault(requests, route)
         if earlier is not route:
-            section.problem(its.path, f"[route {earlier.name}] has the same path on the same host")
+            alike = "the same path and conditions" if route.conditional else "the same path"
+            section.problem(its.path, f"[route {earlier.name}] has {alike} on the same host")
             return
 
 
@@ -287,15 +301,17 @@ def _certificates(config: SiteConfig) -> list[str]:
 
 
 def _odd_methods(config: SiteConfig) -> list[str]:
-    """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
+    """Rules and routes with a method that is not registered: with a misspelt method they have no effect."""
     found = []
     for route in config.routes:
+        named = [("methods", method) for method in route.methods]
         for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
-            for rule in (term for one in rules for term in one.terms):
-                if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
-                    near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
-                    hint = f", did you mean {near}?" if near else ""
-                    found.append(f"[route {route.name}] {option}: {rule.value} is not a registered method of HTTP{hint}")
+            named += [(option, term.value) for one in rules for term in one.terms if term.kind is RuleKind.METHOD]
+        for option, method in named:
+            if method not in REGISTERED_METHODS:
+                near = closest(method, [one.lower() for one in REGISTERED_METHODS]).upper()
+                hint = f", did you mean {near}?" if near else ""
+                found.append(f"[route {route.name}] {option}: {method} is not a registered method of HTTP{hint}")
     return found
 
 

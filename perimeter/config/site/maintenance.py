@@ -33,3 +33,10 @@ class RouteMaintenance(Settings):
         "with `maintenance`: the time after which clients may try again, in `Retry-After`. Not set: no such header",
         default="",
     )
+
+    @property
+    def maintenance_in_words(self) -> str:
+        """The networks that are served in spite of it, or ``no client``; "" without maintenance."""
+        if not self.maintenance:
+            return ""
+        return ", ".join(map(str, self.maintenance_allow)) or "no client"

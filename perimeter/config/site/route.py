@@ -10,9 +10,7 @@ import attrs
 
 from perimeter.config.language.datatypes import (
     BOOLEAN,
-    FILE_NAME,
     SIZE,
-    TEXT,
     BadValue,
     duration,
     file_path,
@@ -21,19 +19,20 @@ from perimeter.config.language.datatypes import (
     one_of,
     optional,
 )
-from perimeter.config.language.net_types import HEADER_NAME, NETWORK, URL_PATH, Network
+from perimeter.config.language.net_types import HEADER_NAME, NETWORK, Network
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.site.authorization import DROP, UPSTREAM_AUTHORIZATION, UpstreamAuthorization
 from perimeter.config.site.compression import RouteCompression
-from perimeter.config.site.cors import ANY_PAGE, HEADERS, METHODS, PAGES, PASS
 from perimeter.config.site.expression import EXPRESSIONS, Expression
 from perimeter.config.site.limiting import BODY_RATES, IN_FLIGHT, RATES, AtOnce, Rate
 from perimeter.config.site.maintenance import RouteMaintenance
 from perimeter.config.site.origins import ORIGINS
 from perimeter.config.site.route_bodies import OF_BODIES, RouteBodies
+from perimeter.config.site.route_cors import RouteCors
 from perimeter.config.site.route_headers import OF_SERVICES, RouteHeaders
-from perimeter.config.site.route_host import ROUTE_HOSTS
+from perimeter.config.site.route_path import PathKind
+from perimeter.config.site.route_target import RouteTarget
 from perimeter.config.site.rule import OF_USERS, RuleKind
 from perimeter.config.site.upgrade_protocol import PROTOCOL
 
@@ -72,35 +71,10 @@ def _forms(forms: tuple[IdentityForm, ...]) -> tuple[IdentityForm, ...]:
 
 
 @attrs.frozen
-class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance):
-    """``[route NAME]``. Exactly one of ``upstream`` and ``static`` is set; ``hosts`` is empty for any host.
-
-    ``identity`` is empty for ``none``; ``max_body`` is in bytes.
-    """
+class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenance, RouteCors, RouteTarget):
+    """``[route NAME]``. ``identity`` is empty for ``none``; ``max_body`` is in bytes."""
 
     name: str
-    path: str = option(
-        URL_PATH, "path of the requests; includes all paths below it. The route with the longest matching path is used"
-    )
-    hosts: tuple[str, ...] = option(
-        ROUTE_HOSTS,
-        "host names of the requests; `*.example.com`: every name below `example.com`, at any depth; `*`: any. The gateway "
-        "tries the routes with the name itself first, then those with a wildcard, the longest first, then those with `*`",
-        name="host",
-        default="*",
-    )
-    upstream: str | None = option(optional(TEXT), "name of the `[upstream]` section that requests are forwarded to", default="")
-    static: Path | None = option(
-        optional(file_path("directory")), "instead of `upstream`: directory with files to serve", default=""
-    )
-    index: tuple[str, ...] = option(
-        list_of(FILE_NAME),
-        "with `static`: names of files that are served for a directory; the first that exists",
-        default="index.html, index.htm",
-    )
-    rewrite: str | None = option(
-        optional(URL_PATH), "with `upstream`: path that replaces `path` in forwarded requests; `/` removes it", default=""
-    )
     auth: Auth = option(
         one_of(Auth),
         "`required`: clients must authenticate; `optional`: they may; `none`: credentials are neither requested nor checked",
@@ -196,26 +170,6 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         "such as browsers add by themselves (cached password, client certificate, trusted header)",
         default="refuse",
     )
-    cors: tuple[str, ...] = option(
-        PAGES,
-        "origins of the pages of other sites that may read responses; the gateway answers their preflights without credentials, "
-        "and replaces what the service says about it. `*`: pages of all sites; `pass`: the service decides, and gets preflights "
-        "without credentials",
-        default="",
-    )
-    cors_methods: tuple[str, ...] = option(METHODS, "with `cors`: methods of requests of these pages", default="GET, HEAD, POST")
-    cors_headers: tuple[str, ...] = option(
-        HEADERS, "with `cors`: headers that these pages may send, besides those that all pages may send", default=""
-    )
-    cors_credentials: bool = option(
-        BOOLEAN,
-        "with `cors`: `yes` lets these pages send requests with credentials that browsers add, as `cross_site` does",
-        default="no",
-    )
-    cors_expose: tuple[str, ...] = option(HEADERS, "with `cors`: headers of responses that these pages may read", default="")
-    cors_max_age: float = option(
-        duration(zero=True), "with `cors`: how long a browser remembers the answer to a preflight", default="10m"
-    )
     allow_encoded_slash: bool = option(
         BOOLEAN, "with `upstream`: `yes` forwards paths that contain `%2F`; `no` answers them with 400", default="no"
     )
@@ -285,11 +239,6 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         return self.compares(RuleKind.METHOD)
 
     @property
-    def shared(self) -> bool:
-        """Whether the gateway decides about cross-origin resource sharing."""
-        return bool(self.cors) and self.cors != (PASS,)
-
-    @property
     def upgrades(self) -> tuple[str, ...]:
         """The protocols that clients may switch to, in lower case."""
         return (*(("websocket",) if self.websocket else ()), *self.upgrade_protocols)
@@ -306,8 +255,18 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
+        super().check(section)
         its = attrs.fields(RouteSettings)
-        self._check_target(section)
+        self.check_target(
+            section,
+            (
+                *(its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
+                *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
+                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
+            ),
+        )
+        if self.path.kind is PathKind.REGEX and self.rewrite is not None and self.path_as_sent:
+            section.problem(its.path_as_sent, "is not allowed with a rewrite of a regex: path")
         headers = (its.identity_username_header, its.identity_realm_header, its.identity_roles_header)
         used = {self.identity_username_header.lower(), self.identity_realm_header.lower(), self.identity_roles_header.lower()}
         if len(used) != len(headers) and not any(section.faulty(header) for header in headers):
@@ -324,7 +283,7 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
-        self._check_cors(section)
+        self.check_cors(section, static=self.static is not None)
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse(
                 [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
@@ -332,18 +291,6 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
             )
             _check_anonymous(section, its.allow, self.allow or ())
             _check_anonymous(section, its.deny, self.deny)
-
-    def _check_cors(self, section: Section) -> None:
-        its = attrs.fields(RouteSettings)
-        details = (its.cors_methods, its.cors_headers, its.cors_credentials, its.cors_expose, its.cors_max_age)
-        if not self.shared:
-            if not section.faulty(its.cors):
-                section.refuse(details, "needs cors with the origins of pages")
-            if self.cors and self.static is not None:
-                section.problem(its.cors, "expected origins: pass is only allowed with upstream")
-            return
-        if ANY_PAGE in self.cors and self.cors_credentials:
-            section.problem(its.cors_credentials, "is not allowed with cors = *: list the origins that may act as the user")
 
     def _check_app_authorization(self, section: Section) -> None:
         its = attrs.fields(RouteSettings)
@@ -356,29 +303,14 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         if self.sends_authorization != DROP:
             section.problem(its.app_authorization, "is only allowed with authorization = drop")
 
-    def _check_target(self, section: Section) -> None:
-        its = attrs.fields(RouteSettings)
-        has_upstream, has_static = section.given(its.upstream), section.given(its.static)
-        if has_upstream and has_static:
-            section.problem(its.static, "set either upstream or static, not both")
-        elif has_static:
-            upstream_only = (
-                *(its.rewrite, its.identity, its.identity_username_header, its.identity_realm_header, its.identity_roles_header),
-                *(its.authorization, its.app_authorization, its.websocket, its.upgrade_protocols, its.early_hints),
-                *(its.cross_site, its.allow_encoded_slash, its.path_as_sent, its.compression, *OF_SERVICES, *OF_BODIES),
-            )
-            section.refuse(upstream_only, "is only allowed with upstream")
-        elif has_upstream:
-            section.refuse([its.index], "is only allowed with static")
-        else:
-            section.problem("", "a route needs a target: upstream = NAME or static = DIRECTORY")
-
 
 def _check_anonymous(section: Section, option: Named, rules: Iterable[Expression]) -> None:
     for term in (term for one in rules for term in one.terms):
         if term.kind in OF_USERS:
             shown = section.quote(option, str(term))
-            section.problem(option, f"{shown} can never match, because with auth = none no client has an identity")
+            section.problem(
+                option, f"{shown} can never match, because with auth = none no client has an identity", part=str(term)
+            )
 
 
 KIND = SectionKind(

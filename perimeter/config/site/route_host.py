@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perimeter.config.language.datatypes import BadValue, Datatype, list_of
 from perimeter.config.language.net_types import checked_host
-from perimeter.config.site.route_matching import ANY_HOST, WILDCARD
+from perimeter.config.site.route_matching import ANY_DEPTH, ANY_HOST, ONE_LABEL, WILDCARDS
 
 # other programs' words for "any host"; as names they would match no request
 _ANY_HOST = ("_", "any", "all", "default", "default_server", "everything", "*.*", "**")
@@ -17,11 +17,12 @@ _UNSPECIFIED = (str(IPv4Address(0)), f"[{IPv6Address(0)}]")
 def _route_host(text: str, base: Path) -> str:
     if text.lower() in _ANY_HOST:
         raise BadValue("expected a host name, or * for any", ANY_HOST)
-    if text.startswith(WILDCARD):
-        name = checked_host(text.removeprefix(WILDCARD))
+    if text.startswith(WILDCARDS):
+        wildcard = ANY_DEPTH if text.startswith(ANY_DEPTH) else ONE_LABEL
+        name = checked_host(text.removeprefix(wildcard))
         if name.startswith("[") or name.rpartition(".")[2].isdigit():
-            raise BadValue("expected a host name after *., not an address")
-        return WILDCARD + name
+            raise BadValue(f"expected a host name after {wildcard}, not an address")
+        return wildcard + name
     host = text if text == ANY_HOST else checked_host(text)
     if host in _UNSPECIFIED:
         raise BadValue("expected a host name, or * for any", ANY_HOST)

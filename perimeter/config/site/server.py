@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 
 from perimeter.config.language.datatypes import BadValue, Datatype, closest
-from perimeter.config.language.net_types import checked_host, split_url
+from perimeter.config.language.net_types import UNIX, checked_host, socket_path, split_url
 
 
 class ServerScheme(StrEnum):
@@ -26,9 +26,6 @@ class ServerScheme(StrEnum):
 
 _PORTS = {ServerScheme.HTTP: 80, ServerScheme.HTTPS: 443, ServerScheme.LDAP: 389, ServerScheme.LDAPS: 636}
 
-
-LONGEST_SOCKET: Final = 107
-"""Bytes of the path of a unix socket: ``sun_path`` has 108, and ends in NUL (unix(7))."""
 
 MOST_WEIGHT: Final = 1000
 """The largest weight of a server."""
@@ -62,7 +59,7 @@ class ServerSettings:
     def url(self) -> str:
         """``scheme://host:port``, ``unix:/path`` or ``sample:``."""
         if self.path:
-            return f"unix:{self.path}"
+            return f"{UNIX}{self.path}"
         return "sample:" if self.scheme is ServerScheme.SAMPLE else f"{self.scheme}://{self.authority}"
 
 
@@ -87,8 +84,8 @@ def _server(text: str, base: Path) -> ServerSettings:
 def _address(text: str) -> ServerSettings:
     if text == "sample:":
         return ServerSettings(ServerScheme.SAMPLE, "", 0)
-    if text.startswith("unix:"):
-        return _socket(text.removeprefix("unix:"))
+    if text.startswith(UNIX):
+        return _socket(text.removeprefix(UNIX))
     expected = "expected http://host:port, https://host:port, unix:/path or sample:"
     parts = split_url(text, "https?")
     if parts is None:
@@ -104,12 +101,12 @@ def _address(text: str) -> ServerSettings:
 
 def _socket(path: str) -> ServerSettings:
     """The unix socket at ``path``."""
-    if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
-        name = path.strip("/:")
-        raise BadValue("expected unix: and the absolute path of a socket", f"unix:/{name}" if name.isprintable() and name else "")
-    if len(path.encode()) > LONGEST_SOCKET:
-        raise BadValue(f"expected a path of at most {LONGEST_SOCKET} bytes: no unix socket has a longer one")
-    return ServerSettings(ServerScheme.UNIX, "", 0, path=path)
+    name = path.strip("/:")
+    if path.startswith("//") or not name or path != f"/{name}":
+        raise BadValue(
+            "expected unix: and the absolute path of a socket", f"{UNIX}/{name}" if name.isprintable() and name else ""
+        )
+    return ServerSettings(ServerScheme.UNIX, "", 0, path=socket_path(path))
 
 
 # a path alone, and as nginx (http://unix:/path:/), haproxy (unix@/path), Caddy (unix//path) and clients (http+unix://path) write
@@ -120,7 +117,7 @@ _SOCKET = re.compile(r"(?:https?://unix:|http\+unix://|unix[@/])?(/[^\s:]*[^\s:/
 def _meant_socket(text: str) -> str:
     """The socket that ``text`` means in the language of another program; "" if it means none."""
     found = _SOCKET.fullmatch(text)
-    return "" if found is None else f"unix:{found[1]}"
+    return "" if found is None else f"{UNIX}{found[1]}"
 
 
 def _ldap_uri(text: str, base: Path) -> ServerSettings:

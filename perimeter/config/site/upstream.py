@@ -174,6 +174,16 @@ class UpstreamSettings(Settings):
         hosts = {_host(self.server_name or server.host, server) for server in self.servers}
         return None if len(hosts) != 1 else next(iter(hosts)) or None
 
+    @property
+    def dialling_in_words(self) -> tuple[str, ...]:
+        """What connections to its servers have besides."""
+        words = (
+            f"PROXY protocol {self.proxy_protocol}" if self.proxy_protocol else "",
+            "client certificate" if self.client_certificate else "",
+            "pinned keys" if self.pin else "",
+        )
+        return tuple(word for word in words if word)
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(UpstreamSettings)

@@ -13,8 +13,8 @@ OF_NGINX = frozenset(
         *("user", "worker_processes", "worker_rlimit_nofile", "pid", "events", "daemon", "error_log", "load_module", "sendfile"),
         *("tcp_nopush", "tcp_nodelay", "keepalive_timeout", "keepalive_requests", "types_hash_max_size", "default_type", "types"),
         *("server_tokens", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_ciphers"),
-        *("ssl_prefer_server_ciphers", "ssl_dhparam", "ssl_ecdh_curve", "log_format", "server_names_hash_bucket_size", "gzip"),
-        *("gzip_types", "gzip_vary", "gzip_proxied", "gzip_comp_level", "gzip_min_length", "gzip_disable", "gzip_http_version"),
+        *("ssl_prefer_server_ciphers", "ssl_dhparam", "ssl_ecdh_curve", "log_format", "server_names_hash_bucket_size"),
+        *("gzip_vary", "gzip_proxied", "gzip_comp_level", "gzip_disable", "gzip_http_version"),
     )
 )
 """Directives about nginx as a program, or about what the gateway always does."""
@@ -35,6 +35,9 @@ TRANSLATED = frozenset(
         *("ssl_certificate_key", "ssl_client_certificate", "ssl_verify_client", "ssl_protocols", "satisfy"),
         *("ssl_reject_handshake", "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify"),
         *("limit_req", "limit_conn", "add_header", "proxy_hide_header", "acme_issuer", "acme_certificate"),
+        *("proxy_ssl_certificate", "proxy_ssl_certificate_key", "gzip", "gzip_types", "gzip_min_length"),
+        *("auth_gss", "auth_gss_keytab", "auth_gss_realm", "auth_gss_service_name", "auth_gss_allow_basic_fallback"),
+        *("auth_gss_authorized_principal", "auth_gss_authorized_principal_regex"),
     )
 )
 """Directives that other modules of the importer translate."""
@@ -93,8 +96,6 @@ _HARMLESS = frozenset(
         *("proxy_send_lowat", "proxy_send_timeout", "proxy_socket_keepalive", "proxy_temp_file_write_size", "proxy_temp_path"),
         *(
             "proxy_store_access",
-            "proxy_ssl_certificate",
-            "proxy_ssl_certificate_key",
             "proxy_ssl_ciphers",
             "proxy_ssl_conf_command",
         ),

@@ -62,12 +62,12 @@ def may_match(expression: str, path: str, flags: int = 0) -> bool:
 
 
 def host_names(expression: str) -> tuple[str, ...]:
-    """The names, and wildcards such as ``*.example.com``, that an ``expression`` of ``server_name`` stands for, or none."""
+    """The names, and wildcards such as ``**.example.com``, that an ``expression`` of ``server_name`` stands for, or none."""
     if not expression.startswith("^") or not expression.endswith("$"):
         return ()
     labels = _ANY_LABELS.match(expression)
     found, rest = _expanded(expression[labels.end() if labels else 1 : -1])
-    return () if rest else tuple(f"{'*.' if labels else ''}{one.lower()}" for one in found)
+    return () if rest else tuple(f"{'**.' if labels else ''}{one.lower()}" for one in found)
 
 
 def unescaped(expression: str) -> str | None:

@@ -16,14 +16,16 @@ from pathlib import Path
 import attrs
 
 from perimeter.config.language.datatypes import BadValue
-from perimeter.config.language.net_types import URL_PATH
+from perimeter.config.language.net_types import UNIX, URL_PATH
 from perimeter.importers.nginx.directives import TRANSLATED, harmless
 from perimeter.importers.nginx.expressions import unescaped
 from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.tree import Directive
 
-PASS = re.compile(r"(https?)://([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^$?]*)?")
-"""An argument of ``proxy_pass`` without variables: scheme, host, port, path."""
+PASS = re.compile(r"(https?)://(unix:/[^:$?,\s]*[^:$?,\s/]|[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?:?(/[^$?]*)?")
+"""An argument of ``proxy_pass`` without variables: scheme, host (or ``unix:`` and the path of a socket), port, path."""
+
+TLS_ON_SOCKET = "the gateway does not speak TLS on unix sockets"
 
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,=:@/-]*")
 _OF_ONE_LEVEL = frozenset(("alias", "internal", "try_files", "listen", "server_name", "location"))
@@ -71,7 +73,10 @@ class Standing:
 
 @attrs.define
 class Location:
-    """A location at a plain path. ``inherited`` are the directives around it that are in force inside of it too."""
+    """A location at a plain path. ``inherited`` are the directives around it that are in force inside of it too.
+
+    With an ``expression``, it is for the paths below ``path`` that this matches, as a route has it.
+    """
 
     path: str
     exact: bool
@@ -79,6 +84,9 @@ class Location:
     directive: Directive
     inherited: Sequence[Directive]
     standing: Standing = Standing()
+    expression: str = ""
+    #: its ``return``, and the options of a route that does the same
+    answer: tuple[Directive, dict[str, str]] | None = None
     #: no regular expression further out is for its paths
     final: bool = False
     #: whether its password file was read, and the realm of its users if there are several
@@ -89,8 +97,13 @@ class Location:
 
     @property
     def route_path(self) -> str:
-        """Its path as a route has it, without a slash at the end."""
+        """Its path, or that of its expression's directory, without a slash at the end."""
         return self.path.rstrip("/") or "/"
+
+    @property
+    def written(self) -> str:
+        """The option ``path`` of its route."""
+        return f"regex:{self.expression}" if self.expression else f"exact:{self.path}" if self.exact else self.route_path
 
     def of(self, name: str) -> list[Directive]:
         """The directives of that name in force: the location's own, otherwise the inherited ones."""
@@ -102,22 +115,29 @@ class Location:
         return found[-1].args[0] if found and found[-1].args else ""
 
     @property
+    def serves_anyone(self) -> bool:
+        """Whether a client without credentials gets something."""
+        return self.standing.anonymous or (self.answer is not None and not self.standing.closes)
+
+    @property
     def variables(self) -> dict[str, str]:
         """What its ``auth_request_set`` set."""
         return {one.args[0]: one.args[1] for one in self.of("auth_request_set") if len(one.args) == 2}
 
     @property
     def proxied(self) -> bool:
-        """Whether it has a ``proxy_pass`` of its own; nginx does not inherit it."""
-        return bool(self.directive.all("proxy_pass"))
+        """Whether it has a ``proxy_pass`` of its own, which is in force; nginx does not inherit it."""
+        return self.answer is None and bool(self.directive.all("proxy_pass"))
 
     @property
     def root(self) -> str:
         """The directory that a static location serves its path from."""
         if alias := self.directive.all("alias"):
-            return (alias[0].args[0].rstrip("/") or "/") if alias[0].args else ""
+            place = (alias[0].args[0].rstrip("/") or "/") if alias[0].args else ""
+            return place.rpartition("/")[0] or "/" if self.exact else place
         root = self.word("root")
-        return f"{root.rstrip('/')}{self.path.rstrip('/')}" if root else ""
+        below = self.path.rpartition("/")[0] if self.exact else self.path.rstrip("/")
+        return f"{root.rstrip('/')}{below}" or "/" if root else ""
 
     def rules(self) -> list[Directive]:
         """Its ``allow`` and ``deny`` in their order."""
@@ -141,7 +161,7 @@ def known(directive: Directive) -> bool:
 
 def asks(location: Location) -> bool:
     """Whether nginx asks for credentials here, which the gateway can do instead."""
-    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic"))
+    return any(location.word(name) not in ("", "off") for name in ("auth_request", "auth_basic", "auth_gss"))
 
 
 def standing(location: Location) -> Standing:
@@ -230,23 +250,37 @@ def _target(location: Location) -> list[tuple[Directive, str]]:
         match = PASS.fullmatch(one.args[0] if one.args else "")
         if match is None:
             return [(one, "expected http://host:port/path, without variables")]
-        fault = "" if stripping(location) else rewriting(location.path, match[4])[1]
+        fault = "" if stripping(location) else rewriting(location, match[4])[1]
+        if match[1] == "https" and match[2].startswith(UNIX):
+            fault = TLS_ON_SOCKET
         found = [(other, "files before a service") for other in files]
         return [(one, fault), *found] if fault else found
     if not location.root:
         said = directive.all("internal") or any(not known(one) for one in directive.block or ())
+        said = said or (_networks(location.rules()) == ((), "", None) and not either(location))
         return [] if said else [(directive, "it has neither proxy_pass nor root")]
     found = [(one, "the first file is $uri") for one in files if one.args[:1] != ("$uri",)]
     for one in directive.all("alias"):
         if one.args and location.path.endswith("/") != one.args[0].endswith("/"):
             found.append((one, f"{location.path} and {one.args[0]} have to end alike"))
+        elif one.args and location.exact and location.path.rpartition("/")[2] != one.args[0].rpartition("/")[2]:
+            found.append((one, "a file has the name that its path ends with"))
+        elif location.expression:
+            found.append((one, "a directory of an expression is its root"))
+    if location.exact and location.path.endswith("/"):
+        found.append((directive, "nginx serves the index of a directory by another location"))
     if "$" in location.root:
         found += [(one, "a directory without variables") for one in directive.all("alias") or location.of("root")]
     return found
 
 
-def rewriting(path: str, uri: str | None) -> tuple[str | None, str]:
-    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in a location at ``path``, or why there is none."""
+def rewriting(location: Location, uri: str | None) -> tuple[str | None, str]:
+    """The option ``rewrite`` for a ``proxy_pass`` with the path ``uri`` in ``location``, or why there is none."""
+    path = location.path
+    if location.exact and uri not in (None, path):
+        assert uri is not None
+        plain = plain_path(uri) and (uri == "/" or not uri.endswith("/"))
+        return (uri, "") if plain else (None, "rewrite is a plain path")
     if uri is None or uri.rstrip("/") == path.rstrip("/"):
         return None, ""
     if uri != "/" and path.endswith("/") != uri.endswith("/"):

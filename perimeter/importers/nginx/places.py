@@ -1,8 +1,8 @@
 """Locations of nginx and routes of the gateway that are not for the same paths, and the routes that are closed for it. Pure.
 
-A location ``/a`` of nginx is also for ``/ab``, ``= /a`` is not for ``/a/b``, and a regular expression is for unknown paths. A
-route is for its path and what is below it. If the gateway would serve a path with a route that lets in more than nginx does, that
-route is closed.
+A location ``/a`` of nginx is also for ``/ab``, and many regular expressions are for unknown paths. A route is for its path and
+what is below it, unless it is exact. If the gateway would serve a path with a route that lets in more than nginx does, that route
+is closed.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ class Placeless:
 
     def concerns(self, location: Location) -> bool:
         """Whether it may apply to paths that the route of ``location`` serves, and matters there."""
+        if self.expression and location.exact:
+            return False  # nginx takes an exact location first
         place = f"{location.route_path.rstrip('/')}/"
         if any(outer.endswith("/") and not place.startswith(outer) for outer in (self.within, self.under)):
             return False
@@ -51,11 +53,14 @@ class Placeless:
         return location.path.endswith("/") and may_match(self.expression, location.route_path, self.flags)
 
 
-def without_place(found: list[Location], reasons: Sequence[Placeless]) -> None:
-    """Close what is open in ``found``, because of directives that are in force at unknown paths."""
+def without_place(found: list[Location], reasons: Sequence[Placeless], patterns: Sequence[Location] = ()) -> None:
+    """Close what is open in ``found`` and in ``patterns``, because of directives that are in force at unknown paths."""
     for reason in reasons:
+        for location in patterns:
+            if location.serves_anyone and reason.concerns(location):
+                close(location, reason.directive, reason.why)
         for location in [*found]:
-            if not location.standing.anonymous:
+            if not location.serves_anyone:
                 continue
             if reason.concerns(location):
                 close(location, reason.directive, reason.why)
@@ -87,27 +92,16 @@ def effective(locations: Sequence[Location], path: str) -> Location | None:
 def around(locations: Sequence[Location], path: str) -> Location | None:
     """The location whose route serves a sibling of ``path`` that begins with the same letters."""
     parent = path.rpartition("/")[0]
-    found = [one for one in locations if one.route_path == "/" or f"{parent}/".startswith(f"{one.route_path}/")]
+    wide = [one for one in locations if not one.exact]
+    found = [one for one in wide if one.route_path == "/" or f"{parent}/".startswith(f"{one.route_path}/")]
     return max(found, key=lambda one: len(one.route_path), default=None)
-
-
-def same_target(one: Location, other: Location) -> bool:
-    """Whether both serve each path from the same service or directory."""
-    if one.proxied or other.proxied:
-        passes = [[two.args for two in place.directive.all("proxy_pass")] for place in (one, other)]
-        return passes[0] == passes[1] and all(args and args[0].count("/") == 2 for args in passes[0])
-    roots = one.word("root"), other.word("root")
-    return bool(roots[0]) and roots[0] == roots[1] and not (one.directive.all("alias") or other.directive.all("alias"))
 
 
 def settled(locations: Sequence[Location], left: Left) -> list[Location]:
     """The locations of one server that become routes, no more open than nginx."""
     before = {id(one): one.standing for one in locations}
     prefixes = _one_a_path([one for one in locations if not one.exact], left)
-    found = list(prefixes)
-    for exact in (one for one in locations if one.exact):
-        if _keeps(exact, prefixes, locations, before, left):
-            found.append(exact)
+    found = [*prefixes, *(one for one in locations if one.exact)]
     for one in [*locations]:
         if one.exact or one.path.endswith("/"):
             continue
@@ -137,33 +131,6 @@ def _one_a_path(prefixes: Sequence[Location], left: Left) -> list[Location]:
                 close(other, one.directive, "it has the same route, and lets in others")
             left(one.directive, f"it has the same route as {other.directive.text}, which counts")
     return list(found.values())
-
-
-def _keeps(
-    exact: Location, prefixes: Sequence[Location], all_: Sequence[Location], before: dict[int, Standing], left: Left
-) -> bool:
-    """Whether a location for one path becomes a route; otherwise the location around it serves that path."""
-    outer = effective(all_, f"{exact.path.rstrip('/')}/")
-    same = next((one for one in prefixes if one.route_path == exact.route_path), None)
-    if same is not None:
-        if not same.standing.covers(exact.standing):
-            close(same, exact.directive, "a route is a path and what is below it")
-        left(exact.directive, f"it has the same route as {same.directive.text}, which counts")
-        return False
-    if exact.standing.closes or (exact.proxied and not exact.standing.anonymous):
-        return True
-    inside = before[id(outer)] if outer is not None else Standing(networks=())
-    if outer is not None and exact.standing.anonymous and inside.covers(exact.standing):
-        if same_target(exact, outer):
-            return False
-        if not inside.anonymous:
-            left(exact.directive, f"a route is a path and what is below it; {outer.directive.text} is for it")
-            return False
-    if not exact.proxied:
-        close(exact, exact.directive, "a route is a directory; put the file into one of its own")
-    elif not exact.standing.covers(inside) or exact.standing.open:
-        close(exact, exact.directive, "a route is a path and what is below it")
-    return True
 
 
 def beyond(location: Location, others: Sequence[Location], server: Directive) -> None:

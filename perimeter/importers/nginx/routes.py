@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import UNIX
 from perimeter.config.site.identity_headers import DEFAULT
 from perimeter.config.site.route_headers import UPSTREAM_HOST
 from perimeter.importers.draft import CLOSED_UPSTREAM, NO_CLIENT, Draft, DraftSection, Setting, plain_name
@@ -21,6 +22,7 @@ from perimeter.importers.nginx.headers import ASSERTION, EMAIL, IDENTITY, USERNA
 from perimeter.importers.nginx.limits import Zones
 from perimeter.importers.nginx.location import PASS, Location, either, rewriting, stripping
 from perimeter.importers.nginx.tree import Directive
+from perimeter.importers.nginx.users import users_of
 
 DEFAULT_INDEX = "index.html, index.htm"
 
@@ -51,15 +53,16 @@ class Routes(NginxFile):
     def add(self, location: Location) -> None:
         """Write ``location``."""
         directive = location.directive
-        name = plain_name(location.path.strip("/")) if location.path != "/" else "root"
+        name = plain_name((location.expression or location.path).strip("/")) if location.written != "/" else "root"
         name = f"{plain_name(location.hosts[0])}-{name}" if location.hosts else name
         section = self.draft.section("route", self.draft.free_name("route", name))
         if location.hosts:
             self.draft.put(section, "host", ", ".join(location.hosts), self.note(directive))
-        self.draft.put(section, "path", location.route_path, self.note(directive))
-        if location.exact and not location.standing.closes:
-            self.draft.remark(self.note(directive, ""), f"{directive.text}: the route is for the path and everything below it")
-        if location.directive.all("internal"):
+        self.draft.put(section, "path", location.written, self.note(directive))
+        if location.answer is not None and not location.standing.closes:
+            for option, value in location.answer[1].items():
+                self.draft.put(section, option, value, self.note(location.answer[0]))
+        elif location.directive.all("internal"):
             self._nowhere(location, section)
         elif location.proxied:
             self._proxy(location, section, name)
@@ -76,6 +79,7 @@ class Routes(NginxFile):
             self._limits(location, section)
         stripped = stripping(location)
         translated = [*(one for one, _ in location.standing.closes), *([stripped[0]] if stripped else [])]
+        translated += [] if location.answer is None else [location.answer[0]]
         for one in directive.block or ():
             if not done(one) and not any(one is other for other in translated) and one.name != "limit_except":
                 self.left(one)
@@ -91,6 +95,9 @@ class Routes(NginxFile):
         standing, directive = location.standing, location.directive
         if standing.closes:
             self.draft.close(section, [(self.note(one), why) for one, why in standing.closes])
+            return
+        if location.answer is not None:
+            self.draft.put(section, "auth", "none", self.note(directive))
             return
         if location.word("auth_basic") not in ("", "off") and not location.found:
             self.draft.remark(
@@ -109,7 +116,7 @@ class Routes(NginxFile):
             allowed = ", ".join(f"method:{word}" for word in standing.methods)
             self.draft.put(section, "allow", allowed, self.note(directive.all("limit_except")[0]))
         elif location.realm:
-            self.draft.put(section, "allow", f"realm:{location.realm}", self.note(location.of("auth_basic_user_file")[-1]))
+            self.draft.put(section, "allow", f"realm:{location.realm}", self.note(users_of(location).directive))
         if standing.anonymous:
             self.draft.put(section, "auth", "none", self.note(directive))
         if standing.open and location.proxied:
@@ -135,7 +142,8 @@ class Routes(NginxFile):
             return
         scheme, host, port, uri = match[1], match[2], match[3] or "", match[4]
         servers = self.upstreams.get(host) if not port else None
-        listed = ", ".join(f"{scheme}://{server}" for server in servers or (f"{host}{port}",))
+        places = servers or (f"{host}{port}",)
+        listed = ", ".join(place if place.startswith(UNIX) else f"{scheme}://{place}" for place in places)
         upstream = self._upstream(host if servers else name, listed)
         self.draft.put(upstream, "servers", listed, self.note(one))
         for directive, option in (("proxy_connect_timeout", "connect_timeout"), ("proxy_read_timeout", "read_timeout")):
@@ -146,10 +154,11 @@ class Routes(NginxFile):
                     self.left(timeout, "expected a duration")
         self.draft.put(section, "upstream", upstream.header.partition(" ")[2], self.note(one))
         self._verified(location, upstream, scheme)
+        self._compressed(location, section)
         if stripped := stripping(location):
             if stripped[1] != location.route_path:
                 self.draft.put(section, "rewrite", stripped[1], self.note(stripped[0]))
-        elif rewrite := rewriting(location.path, uri)[0]:
+        elif rewrite := rewriting(location, uri)[0]:
             self.draft.put(section, "rewrite", rewrite, self.note(one))
         for limit in location.of("client_max_body_size")[-1:]:
             size = _SIZE.fullmatch(limit.args[0] if limit.args else "")
@@ -157,6 +166,22 @@ class Routes(NginxFile):
                 self.left(limit, "expected a size")
             elif int(size[1]):
                 self.draft.put(section, "max_body", f"{size[1]}{_UNITS[size[2].lower()]}", self.note(limit))
+
+    def _compressed(self, location: Location, section: DraftSection) -> None:
+        """Whether responses are compressed. nginx always compresses ``text/html`` then."""
+        if location.word("gzip") != "on" or location.standing.closes:
+            return
+        self.draft.put(section, "compression", "gzip", self.note(location.of("gzip")[-1]))
+        self.draft.remark(self.note(location.of("gzip")[-1], ""), "gzip: responses that may carry secrets are sent plain here")
+        for one in location.of("gzip_types")[-1:]:
+            if "*" in one.args:
+                self.left(one, "the types are listed")
+            else:
+                self.draft.put(section, "compression_types", ", ".join(dict.fromkeys(("text/html", *one.args))), self.note(one))
+        if not location.of("gzip_types"):
+            self.draft.put(section, "compression_types", "text/html", self.note(location.of("gzip")[-1]))
+        for one in location.of("gzip_min_length")[-1:]:
+            self.draft.put(section, "compression_min", " ".join(one.args), self.note(one))
 
     def _limits(self, location: Location, section: DraftSection) -> None:
         """How many requests clients may send. nginx counts all locations of a zone together, the gateway each route."""
@@ -191,6 +216,9 @@ class Routes(NginxFile):
         wanted = location.word("proxy_ssl_verify") == "on"
         for one in location.of("proxy_ssl_trusted_certificate")[-1:] if scheme == "https" else ():
             self.draft.put(upstream, "ca_certificate", " ".join(one.args), self.note(one), "file")
+        for name, option in (("proxy_ssl_certificate", "client_certificate"), ("proxy_ssl_certificate_key", "client_key")):
+            for one in location.of(name)[-1:] if scheme == "https" else ():
+                self.draft.put(upstream, option, " ".join(one.args), self.note(one), "file")
         for one in location.of("proxy_ssl_name")[-1:] if scheme == "https" else ():
             if "$" in (one.args or ("$",))[0]:
                 self.left(one)

@@ -15,7 +15,7 @@ import attrs
 from perimeter.config.language.datatypes import BadValue
 from perimeter.config.language.net_types import INTERFACE, UNIX
 from perimeter.config.site.route_host import ROUTE_HOST
-from perimeter.config.site.route_matching import WILDCARD, hosts_for
+from perimeter.config.site.route_matching import WILDCARDS, hosts_for
 from perimeter.importers.nginx.balancers import NETWORK, OF_BALANCERS, of_balancers
 from perimeter.importers.nginx.expressions import host_names
 from perimeter.importers.nginx.file import NginxFile
@@ -97,9 +97,10 @@ class Servers(NginxFile):
             server.matched = (*server.matched, *found)
             server.untold = (*server.untold, *(() if found else (name,)))
         elif name.startswith(".") and _host(name[1:]):
-            server.names = (*server.names, _host(name[1:]), _host(f"*{name}"))
+            server.names = (*server.names, _host(name[1:]), _host(f"**{name}"))
         elif _host(name):
-            server.names = (*server.names, _host(name))
+            # a wildcard of nginx is for any number of labels
+            server.names = (*server.names, _host(f"*{name}" if name.startswith("*.") else name))
         else:
             server.untold = (*server.untold, name)
 
@@ -293,7 +294,7 @@ def _host(name: str) -> str:
 
 def _claimed(name: str, own: Sequence[Server], groups: Sequence[Sequence[Server]]) -> bool:
     """Whether a wildcard of another group than ``own`` is for ``name``, too."""
-    known = {host for group in groups if group is not own for host in group[0].names if host.startswith(WILDCARD)}
+    known = {host for group in groups if group is not own for host in group[0].names if host.startswith(WILDCARDS)}
     return any(host != name for host in hosts_for(name, known, 1000))
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import attrs
 
-from perimeter.importers import htpasswd
-from perimeter.importers.draft import Draft
+from perimeter.config.language.datatypes import BadValue
+from perimeter.config.language.net_types import UNIX
+from perimeter.config.site.route_path import ROUTE_PATH, alternatives
+from perimeter.importers.draft import Draft, unfit
+from perimeter.importers.nginx.answers import answer
 from perimeter.importers.nginx.directives import CONSUMED, done
 from perimeter.importers.nginx.expressions import directory, hidden, may_match, plain_paths, well_known
 from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.headers import Fate, fate
 from perimeter.importers.nginx.limits import Zones
-from perimeter.importers.nginx.location import PASS, Location, Standing, inherit, plain_path, standing
+from perimeter.importers.nginx.location import PASS, TLS_ON_SOCKET, Location, Standing, inherit, plain_path, standing
 from perimeter.importers.nginx.places import Placeless, around, beyond, close, settled, without_place
 from perimeter.importers.nginx.routes import Routes
 from perimeter.importers.nginx.server_block import ServerBlock
 from perimeter.importers.nginx.tree import Directive
+from perimeter.importers.nginx.users import Passwords, UsersOf, fault_of_tickets, realm_of, users_of
 
 _ASKING = frozenset(
     (
@@ -43,10 +49,6 @@ _OF_QUESTIONS = frozenset(
     )
 )
 """Directives of a location with authentication that are not needed any more."""
-
-
-Passwords = Callable[[str], tuple[str, str] | None]
-"""From the argument of ``auth_basic_user_file`` to the text and the name of that file; None if it is not there."""
 
 
 class Locations(NginxFile):
@@ -77,6 +79,7 @@ class Locations(NginxFile):
             self._location(site, one, hosts, inside, asking)
         if not any(one.path == "/" and not one.exact for one in site.locations):
             self._around(site, hosts, inside)
+        site.settle_patterns()
         for one in (*self.common, *server.all("error_page")):
             if one.name == "error_page":
                 self._error_page(one)
@@ -148,6 +151,28 @@ class Locations(NginxFile):
         if paths and all(plain_path(path) for path, _ in paths):
             site.expressions += [_judged(Location(path, exact, hosts, one, outer)) for path, exact in paths]
             return
+        if alone and not _same_files(judged) and self._pattern(site, judged, text, flags):
+            return
+        self._placeless(site, judged, text, flags, within)
+
+    def _pattern(self, site: ServerBlock, judged: Location, text: str, flags: int) -> bool:
+        """Keep a location whose expression a route can have, until all locations of the server are known."""
+        anchored = text.startswith("^") and not alternatives(text)
+        written = f"{'(?i)' if flags else ''}{text if anchored else f'^.*(?:{text})'}"
+        if unfit(f"regex:{written}"):
+            return False
+        try:
+            path = ROUTE_PATH.convert(f"regex:{written}", Path())
+        except BadValue:
+            return False
+        location = attrs.evolve(judged, path=f"{path.place}/", expression=written)
+        site.patterns.append((_judged(location), partial(self._placeless, site, judged, text, flags)))
+        return True
+
+    def _placeless(self, site: ServerBlock, judged: Location, text: str, flags: int, within: str = "") -> None:
+        """A directive at unknown paths, for an expression that no route has."""
+        one = judged.directive
+        alone = not within and not one.all("location")
         files, dots = _same_files(judged), hidden(text)
         under = directory(text) if alone and not flags and plain_path(directory(text)) else ""
         found = Placeless(one, "a route has a plain path", files, dots, text, flags, within, under)
@@ -199,20 +224,25 @@ class Locations(NginxFile):
             routes.add(location)
 
     def _who(self, found: Sequence[Location]) -> None:
-        """Read the password files. Several become several realms. Close the locations whose users are in another place than those
-        of the first one and not in such a file, because a route accepts the users of every authenticator."""
+        """Add what knows the users: password files, and tickets. Several become several realms. Close the locations whose users
+        are in another place than those of the first one and not in such a realm: a route accepts all authenticators' users."""
         asking = [one for one in found if one.standing.asks and not one.standing.closes]
-        places = list(dict.fromkeys(map(_users, asking)))
-        realms: dict[tuple[str, str], str] = {}
-        for place in places:
-            read = self.passwords(place[1]) if self.passwords is not None and place[1] and not place[0] else None
-            if read is not None:
-                realms[place] = htpasswd.convert(*read, self.draft)
         for one in asking:
-            place = _users(one)
-            directive = [*one.of("auth_basic_user_file" if place[1] else "auth_request"), one.directive][-1]
+            if why := fault_of_tickets(one):
+                close(one, one.of("auth_gss")[-1], why)
+        asking = [one for one in asking if not one.standing.closes]
+        places = list(dict.fromkeys(map(users_of, asking)))
+        realms: dict[UsersOf, str] = {}
+        for place in places:
+            if realm := realm_of(place, self.note(place.directive), self.passwords, self.draft):
+                realms[place] = realm
+            elif not realms:
+                break  # others know the users of the first location, and no further users may join them
+        for one in asking:
+            place = users_of(one)
+            directive = users_of(one).directive
             one.found = place in realms
-            if len(places) > 1 and len(realms) == len(places):
+            if one.found and len(places) > 1:
                 one.realm = realms[place]
                 if one.standing.methods is not None:
                     close(one, directive, "a rule for a method would admit the users of the other files, too")
@@ -223,12 +253,17 @@ class Locations(NginxFile):
         """Close a location whose upstream has no server that could be translated: its name would become a host name."""
         for one in location.directive.all("proxy_pass"):
             match = PASS.fullmatch(one.args[0] if one.args else "")
-            if match is not None and not match[3] and self.upstreams.get(match[2]) == ():
+            servers = None if match is None or match[3] else self.upstreams.get(match[2])
+            if servers == ():
                 close(location, one, "no server of its upstream could be translated")
+            elif match is not None and match[1] == "https" and any(server.startswith(UNIX) for server in servers or ()):
+                close(location, one, TLS_ON_SOCKET)
 
     def _resolved(self, sites: list[ServerBlock]) -> list[Location]:
         """The locations of the servers for the same hosts. nginx would use one of these servers; here they are merged."""
         for site in sites:
+            if len(sites) > 1:
+                site.settle_patterns(none=True)
             site.settle(self.left)
         if len(sites) > 1:
             for site in sites:
@@ -248,7 +283,8 @@ class Locations(NginxFile):
                     f"{location.directive.text}: that of line {before.directive.line} counts, which is stricter",
                 )
         found = settled(list(merged.values()), self.left)
-        without_place(found, [reason for site in sites for reason in site.placeless])
+        patterns = [location for site in sites for location, _ in site.patterns]
+        without_place(found, [reason for site in sites for reason in site.placeless], patterns)
         for question in (one for site in sites for one in site.questions):
             outer = around(found, question.path)
             same = next((one for one in found if one.route_path == question.route_path), None)
@@ -259,7 +295,7 @@ class Locations(NginxFile):
                 inside = [Directive("internal", (), one.line, None, one.file)]
                 closed = Directive(one.name, one.args, one.line, inside, one.file)
                 found.append(attrs.evolve(question, directive=closed, standing=Standing(networks=())))
-        return found
+        return [*found, *patterns]
 
 
 def _matches(args: tuple[str, ...]) -> tuple[str, str]:
@@ -271,15 +307,10 @@ def _matches(args: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _judged(location: Location) -> Location:
-    location.standing = standing(location)
+    location.answer = answer(location)
+    # no client gets to what is around it
+    location.standing = Standing(networks=()) if location.answer is not None else standing(location)
     return location
-
-
-def _users(location: Location) -> tuple[str, str]:
-    """Where the users of a location are: the argument of ``auth_request``, and that of ``auth_basic_user_file``."""
-    request, basic = (location.word(name) for name in ("auth_request", "auth_basic"))
-    file = location.word("auth_basic_user_file") if basic not in ("", "off") else ""
-    return "" if request == "off" else request, file
 
 
 def _same_files(location: Location) -> bool:

@@ -15,8 +15,9 @@ from perimeter.importers.nginx.file import NginxFile
 from perimeter.importers.nginx.listeners import NginxListeners
 from perimeter.importers.nginx.places import Placeless
 from perimeter.importers.nginx.servers import Server, Servers
-from perimeter.importers.nginx.site import Locations, Passwords
+from perimeter.importers.nginx.site import Locations
 from perimeter.importers.nginx.tree import Directive, Find, read
+from perimeter.importers.nginx.users import Passwords
 
 SOURCE = "nginx"
 _SAFE_TLS = frozenset(("TLSv1.2", "TLSv1.3"))
@@ -26,7 +27,7 @@ _Value = tuple[Directive, str]
 _HEADER_VARIABLE = re.compile(r"\$http_([a-z][a-z0-9_]*[a-z0-9])")
 _WEIGHT = re.compile(r"weight=(?:[1-9][0-9]{0,2}|1000)")
 _MOST = re.compile(r"max_conns=([1-9][0-9]{0,5})")
-_SERVER = re.compile(r"[A-Za-z0-9_.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
+_SERVER = re.compile(r"unix:/[^,\s]*[^,\s/]|[A-Za-z0-9_.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:]+\](?::[0-9]{1,5})?")
 _OTHER_PROTOCOLS = frozenset(("stream", "mail"))
 
 

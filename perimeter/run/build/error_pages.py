@@ -6,7 +6,7 @@ from pathlib import Path
 
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.errors import ErrorPage
-from perimeter.config.site.route_matching import covers, prefix_of
+from perimeter.config.site.route_requests import in_order
 from perimeter.descriptors import system_reason
 from perimeter.errors import Page, StartupError
 from perimeter.targets.media_types import content_type
@@ -29,10 +29,9 @@ def _page(page: ErrorPage, config: SiteConfig) -> Page:
     """The operator's page at a path of this gateway, read now. Raises `StartupError` if it cannot be read."""
     path = page.path
     found: tuple[str, Path] | None = None
-    for route in config.routes:
-        prefix = prefix_of(route.path)
-        if covers(prefix, path) and route.static is not None and (found is None or len(prefix) > len(found[0])):
-            found = (prefix, route.static)
+    for _, route in in_order(config.routes):
+        if found is None and route.path.matches(path) and route.static is not None and not route.conditional:
+            found = (route.path.place, route.static)
     if found is None:
         raise StartupError(f"{config.file}: [errors] page: no static route serves {path}")
     prefix, root = found

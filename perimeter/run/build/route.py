@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from math import inf
+from math import ceil, inf
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,9 +14,10 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.origins import ANY_SITE
 from perimeter.config.site.route import IdentityForm, RouteSettings
 from perimeter.config.site.route_matching import prefix_of
+from perimeter.config.site.route_path import PathKind
 from perimeter.errors import Challenges, Page
-from perimeter.fair_queue import retry_after
 from perimeter.gate.access import Access, Asks
+from perimeter.gate.conditions import conditions_of
 from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, maintenance
 from perimeter.gate.identity_lines import IdentityProfile
@@ -86,14 +87,17 @@ def _cross_site(settings: RouteSettings) -> frozenset[bytes] | None:
 def _route_of(
     settings: RouteSettings, target: ITarget, sink: IAuditSink, shared: RouteParts, counting: tuple[EntryRule, ...]
 ) -> Route:
-    rewrite, fixed = settings.rewrite, settings.sends_authorization.value
+    path, rewrite, fixed = settings.path, settings.rewrite, settings.sends_authorization.value
     return Route(
         name=settings.name,
-        prefix=prefix_of(settings.path).encode("ascii"),
+        prefix=(path.text if path.kind is PathKind.EXACT else path.place).encode("ascii"),
+        exact=path.kind is PathKind.EXACT,
+        pattern=path.expression,
+        conditions=conditions_of(settings, bool(settings.cors)),
         target=target,
         audit=sink,
         hosts=settings.hosts,
-        rewrite=None if rewrite is None else prefix_of(rewrite).encode("ascii"),
+        rewrite=None if rewrite is None else (prefix_of(rewrite) if path.kind is PathKind.PREFIX else rewrite).encode("ascii"),
         access=Access(
             Asks(settings.auth),
             stranger=_challenges(settings, shared.passwords),
@@ -128,7 +132,7 @@ def _route_of(
 def _closed(settings: RouteSettings, shared: RouteParts) -> EntryRule:
     page = None if settings.maintenance_page is None else shared.maintenance_pages.get(settings.maintenance_page)
     seconds = settings.maintenance_retry_after
-    return maintenance(settings.maintenance_allow, page, None if seconds is None else retry_after(seconds))
+    return maintenance(settings.maintenance_allow, page, None if seconds is None else ceil(seconds))
 
 
 def _challenges(settings: RouteSettings, passwords: bool) -> Challenges:

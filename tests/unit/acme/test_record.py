@@ -9,7 +9,7 @@ from twisted.trial import unittest
 
 from perimeter.acme.record import MOST, Record, read_record, record_file, write_record
 
-RECORD = Record("https://ca.example/dir", 1.5, 2.5, 3.5, 4, "the fault", 5.5)
+RECORD = Record("https://ca.example/dir", 1.5, 2.5, 3.5, 4, "the fault", 5.5, "digest")
 
 
 class RecordTests(unittest.TestCase):

@@ -93,6 +93,17 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_the_table_shows_limits(self) -> None:
+        more = (
+            "networks = 10.0.0.0/8\nrate = 5/s per user burst 9, 1/h per route\nin_flight = 2 per address\nrequest_timeout = 2m\n"
+        )
+        text = SITE.replace("path = /\n", f"path = /\n{more}")
+        self.assertEqual(
+            re.split(" {2,}", self.check(text)[1][-1])[4],
+            "from 10.0.0.0/8; within rate 5/s per user burst 9, rate 1/h per route, in_flight 2 per address, "
+            "request_timeout 120s",
+        )
+
     def test_the_table_shows_rules_and_pages_of_other_sites(self) -> None:
         more = "allow = role:a and (user:b or not network:10.0.0.0/8),\n  realm:local\ncors = https://app.example, https://b.example\n"
         text = SITE.replace("path = /\n", f"path = /\n{more}")
@@ -100,6 +111,20 @@ class CheckTests(CheckCase):
             re.split(" {2,}", self.check(text)[1][-1])[4],
             "allow role:a and (user:b or not network:10.0.0.0/8), realm:local; cors https://app.example, https://b.example",
         )
+
+    def test_the_table_shows_connections_compression_and_maintenance(self) -> None:
+        text = SITE.replace("servers = http://127.0.0.1:8888", "servers = unix:/run/app.sock\nproxy_protocol = v2")
+        text = text.replace("path = /\n", "path = /\nmaintenance = yes\ncompression = br, gzip\n")
+        row = re.split(" {2,}", self.check(text)[1][-1])
+        self.assertEqual(row[2], "app (unix:/run/app.sock; PROXY protocol v2); br, gzip")
+        self.assertEqual(row[4], "maintenance, open to no client")
+        row = re.split(" {2,}", self.check(text.replace("compression", "maintenance_allow = 10.0.0.0/8\ncompression"))[1][-1])
+        self.assertEqual(row[4], "maintenance, open to 10.0.0.0/8")
+        pin = f"sha256//{'A' * 43}="
+        (self.directory / "own.pem").write_text("")
+        text = SITE.replace("http://127.0.0.1:8888", f"https://b:1\nclient_certificate = own.pem\npin = {pin}")
+        row = re.split(" {2,}", self.check(text, files=False)[1][-1])
+        self.assertEqual(row[2], "app (https://b:1; client certificate; pinned keys)")
 
     def test_a_rule_about_certificates_that_no_listener_asks_for(self) -> None:
         text = SITE.replace("path = /\n", "path = /\ndeny = not certificate:cn=x\n")
@@ -151,6 +176,24 @@ class CheckTests(CheckCase):
             self.assertTrue(lines[-1].endswith(f"  headers; authorization {shown}"), lines)
             self.assertNotIn("hunter2", "".join(lines))
             self.assertNotIn("aHVudGVyMg", "".join(lines))
+
+    def test_the_table_shows_header_rules_and_users_who_may_only_read(self) -> None:
+        for options, shown in (
+            ("request_headers = set X-Key file:key\n  remove X-A\n", "headers; request headers: set X-Key, remove X-A"),
+            ("response_headers = add X-A hidden\n", "headers; response headers: add X-A"),
+            ("security_headers = strict\nupstream_host = upstream\n", "headers; security headers; Host upstream"),
+            ("upstream_authorization = bearer hidden\n", "headers; authorization fixed"),
+        ):
+            (self.directory / "key").write_text("hidden")
+            status, lines = self.check(SITE.replace("path = /\n", f"path = /\n{options}"))
+            self.assertEqual((status, re.split(" {2,}", lines[-1])[5]), (0, shown))
+            self.assertNotIn("hidden", "".join(lines))
+        options = "audit_body = json:/a\nread_only = role:viewer\nread_only_commands = Ping\n"
+        self.assertEqual(
+            re.split(" {2,}", self.check(SITE.replace("path = /\n", f"path = /\n{options}"))[1][-1])[4], "read-only role:viewer"
+        )
+        text = SITE.replace("upstream = app", "static = html\nresponse_headers = remove ETag")
+        self.assertEqual(re.split(" {2,}", self.check(text)[1][-1])[5], "response headers: remove ETag")
 
     def test_realm_files_that_are_there_are_read(self) -> None:
         self.site.write_text(SITE.replace("type = file\npath = users", "type = realmfile\npath = users.realm"))

@@ -70,6 +70,18 @@ class ListenerTests(ExaminedCase):
             self.assertTrue(finding.message.endswith(text), finding.message)
         self.assertEqual(self.seen(identity("gw.example", days=14.5)), [])
 
+    def test_the_certificate_that_services_see(self) -> None:
+        self.seen(identity("gw.example"))
+        text = TLS.replace("http://127.0.0.1:8888", "https://127.0.0.1:8888\nclient_certificate = own.pem")
+        for days, grades in ((100, []), (10, [("certificate-expires", "soon", "[upstream app]")])):
+            own = identity("gateway", days=days)
+            self.file("own.pem", pem(*own.chain) + key_pem(own))
+            subject = self.subject(text)
+            self.assertEqual(self.said(list(certificates.of_upstream(subject.config.upstreams[0]))), grades)
+            self.assertEqual([one for one in certificates.of_authorities(subject) if "own.pem" in one.message], [])
+        self.file("own.pem", b"x")
+        self.assertEqual(list(certificates.of_upstream(subject.config.upstreams[0])), [])
+
     def test_several_certificates(self) -> None:
         second, third = identity("gw.example"), identity("other.example", days=10)
         for number, one in (("2", second), ("3", third)):

@@ -75,6 +75,23 @@ PLAIN = "[listener http]\nport = 10080\ninterface = 127.0.0.1"
 PROXIES = ("nginx", "haproxy", "haproxy-lua", "caddy", "traefik", "envoy")
 
 
+def wildcards(*hosts: str) -> str:
+    return "".join(f"[route w{number}]\nhost = {host}\npath = /\nupstream = secure\n" for number, host in enumerate(hosts))
+
+
+SOCKETS = """
+[upstream socket]
+servers = unix:/run/app.sock weight=2, unix:/run/other.sock backup
+proxy_protocol = v2
+
+[route socket]
+path = /socket
+upstream = socket
+compression = gzip
+maintenance = yes
+"""
+
+
 class EmitTests(TestCase):
     def emit(self, proxy: str, *options: str, status: int = 0, **parts: str) -> str:
         directory = Path(self.mktemp())
@@ -93,6 +110,29 @@ class EmitTests(TestCase):
             self.assertIn(place, self.emit(proxy), proxy)
             self.assertIn("[route sample] is left out", self.warnings)
             self.assertNotIn("trusted_proxies", self.warnings)
+
+    def test_unix_sockets(self) -> None:
+        for proxy, text in (
+            ("nginx", "    server unix:/run/app.sock weight=2;\n    server unix:/run/other.sock backup;\n"),
+            ("nginx", "proxy_pass http://perimeter_socket/"),
+            ("haproxy", "server s1 unix@/run/app.sock weight 2\n    server s2 unix@/run/other.sock backup\n"),
+            ("caddy", "unix//run/app.sock"),
+        ):
+            self.assertIn(text.replace("perimeter_socket/", "perimeter_socket"), self.emit(proxy, more=SOCKETS), proxy)
+        for proxy in ("traefik", "envoy"):
+            self.emit(proxy, more=SOCKETS, status=1)
+            self.assertIn("unix:/run/app.sock: unix sockets are not written for", self.warnings)
+
+    def test_what_a_proxy_leaves_out_of_services_and_maintenance(self) -> None:
+        self.emit("nginx", more=SOCKETS)
+        for words in (
+            "[upstream socket] proxy_protocol: configure the connections of the proxy to the service as well",
+            "[route socket] maintenance = yes: no request passes",
+            "[route socket] compression: only the gateway itself does this",
+        ):
+            self.assertIn(words, self.warnings)
+        self.emit("nginx", more=SOCKETS, trusted="")
+        self.assertIn("[route socket] maintenance = yes has no effect", self.warnings)
 
     def test_what_a_proxy_leaves_out_of_rules_and_cors(self) -> None:
         more = (
@@ -233,7 +273,7 @@ class EmitTests(TestCase):
         servers = dict(re.findall(r"server_name (\S+);(.*?)\n\}", text, re.DOTALL))
         found = {name: set(re.findall(r"location (= )?(\S+) \{", body)) for name, body in servers.items()}
         paths = {name: {path for _, path in matches} - {"/.perimeter-question"} for name, matches in found.items()}
-        common = {"/app", "/app/", "/pub", "/pub/", "/"}
+        common = {"/app", "/app/", "/pub", "/pub/", "/sample", "/sample/", "/"}
         self.assertEqual(paths["_"], common | {"/site/deep", "/site/deep/"})
         self.assertEqual(paths["api.example.com"], common | {"/app/x", "/app/x/", "/site/deep", "/site/deep/"})
         # what its own route covers is not the general one's
@@ -396,7 +436,10 @@ class EmitTests(TestCase):
         for name in ("Accept", "X-Author", "Y-Remote-User", "X-Auth-Token", "X-SSL"):
             self.assertIsNone(pattern.fullmatch(name), name)
         self.assertEqual(asking["authResponseHeaders"], ["Authorization"])
-        for router in http["routers"].values():
+        for name, router in http["routers"].items():
+            if name.endswith("-sample"):
+                self.assertEqual((router["service"], router.get("middlewares")), ("noop@internal", None))
+                continue
             self.assertEqual(router["middlewares"][:2], ["perimeter-clear", "perimeter"])
             self.assertIn(router["service"], http["services"])
             self.assertLessEqual(set(router["middlewares"]), set(http["middlewares"]))
@@ -422,7 +465,10 @@ class EmitTests(TestCase):
         clusters = {one["name"]: one for one in static["clusters"]}
         for host in manager["route_config"]["virtual_hosts"]:
             for route in host["routes"]:
-                self.assertIn(route["route"]["cluster"], clusters)
+                if route["match"].get("path_separated_prefix") == "/sample":
+                    self.assertEqual(route["direct_response"], {"status": 404})
+                else:
+                    self.assertIn(route["route"]["cluster"], clusters)
         servers = clusters["perimeter_app"]["load_assignment"]["endpoints"][0]["lb_endpoints"]
         addresses = [one["endpoint"]["address"]["socket_address"]["address"] for one in servers]
         self.assertEqual(addresses, ["10.0.0.5", "fd00::5"])
@@ -430,18 +476,63 @@ class EmitTests(TestCase):
 
     def test_hosts_with_wildcards(self) -> None:
         """Names come before wildcards, and longer wildcards before shorter ones."""
-        more = "".join(
-            f"[route {name}]\nhost = {host}\npath = /\nupstream = secure\n"
-            for name, host in (("w1", "*.example.com"), ("w2", "*.api.example.com"))
+        text = self.emit("nginx", trusted=TRUSTED, listeners=PLAIN, more=wildcards("**.example.com", "**.api.example.com"))
+        names = [name for name in re.findall(r"server_name (\S+);", text) if "example.com" in name]
+        self.assertEqual(names, ["api.example.com", "www.example.com", "*.api.example.com", "*.example.com"])
+        text = self.emit("haproxy", trusted=TRUSTED, listeners=PLAIN, more=wildcards("**.example.com", "*.api.example.com"))
+        found = re.findall(r"acl host_\d+ .* -m (str|end|reg) (\S+)", text)
+        expected = [("str", "api.example.com"), ("str", "www.example.com"), ("reg", r"^[^.]+\.api\.example\.com\.?$")]
+        self.assertEqual(found, [*expected, ("end", ".example.com")])
+        for host in ("*.example.com", "**.example.com"):
+            for proxy in ("caddy", "traefik", "envoy"):
+                self.emit(proxy, trusted=TRUSTED, listeners=PLAIN, more=wildcards(host), status=1)
+                self.assertIn("has no wildcard for this", self.warnings)
+
+    def test_nginx_has_expressions_for_one_label(self) -> None:
+        """nginx tries its wildcards before expressions, and these in their order."""
+        text = self.emit("nginx", trusted=TRUSTED, listeners=PLAIN, more=wildcards("**.example.com", "*.api.example.com"))
+        names = re.findall(r"server_name (\S+);", text)
+        self.assertEqual(names[:3], ['""', "api.example.com", "www.example.com"])
+        self.assertEqual(names[3:], [r"~^[^.]+\.api\.example\.com$", r"~^.+\.example\.com$", "~^"])
+
+    def test_exact_paths(self) -> None:
+        more = "[route one]\npath = exact:/one\nrewrite = /other\nupstream = service\n"
+        found = {proxy: self.emit(proxy, more=more) for proxy in PROXIES}
+        self.assertIn("location = /one {", found["nginx"])
+        self.assertNotIn("location /one/ {", found["nginx"])
+        self.assertIn("proxy_pass http://perimeter_one/other;", found["nginx"])
+        self.assertIn("-m reg ^/one$ }", found["haproxy"])
+        self.assertIn("http-request set-path /other\n", found["haproxy"])
+        self.assertIn("path_regexp ^/one$", found["caddy"])
+        self.assertIn("rewrite * /other?{query}", found["caddy"])
+        self.assertIn('rule: "(Path(`/one`))"', found["traefik"])
+        self.assertIn("regex: '^/one$'", found["traefik"])
+        self.assertIn('path: "/one"', found["envoy"])
+        self.assertIn('prefix_rewrite: "/other"', found["envoy"])
+
+    def test_attack_129_what_no_other_proxy_can_tell_apart_is_refused(self) -> None:
+        for option in (
+            "path = regex:^/one/.*",
+            "path = /one\nmethods = GET",
+            "path = /one\nheaders = A: 1",
+            "path = /one\nquery = a=1",
+        ):
+            for proxy in PROXIES:
+                self.emit(proxy, more=f"[route one]\n{option}\nupstream = service\n", status=1)
+                self.assertIn("the configuration for another proxy has only whole paths", self.warnings)
+
+    def test_attack_129_paths_of_a_route_that_no_other_proxy_serves_belong_to_no_service(self) -> None:
+        """The gateway judges them by the rules of that route, which may be open."""
+        more = (
+            "[route one]\npath = /app/open\nredirect = 308 /x\nauth = none\n[route two]\npath = exact:/app/two\nrespond = 204\n"
         )
-        text = self.emit("nginx", trusted=TRUSTED, listeners=PLAIN, more=more)
-        self.assertIn("server_name *.example.com;", text)
-        text = self.emit("haproxy", trusted=TRUSTED, listeners=PLAIN, more=more)
-        found = re.findall(r"acl host_\d+ .* -m (str|end) (\S+) ", text)
-        self.assertEqual(
-            found,
-            [("str", "api.example.com"), ("str", "www.example.com"), ("end", ".api.example.com"), ("end", ".example.com")],
+        found = {proxy: self.emit(proxy, more=more) for proxy in PROXIES}
+        self.assertIn("[route one] is left out", self.warnings)
+        for path in ("= /app/open", "/app/open/", "= /app/two"):
+            self.assertIn(f"location {path} {{\n        return 404;", found["nginx"])
+        self.assertIn(
+            "use_backend perimeter_nowhere if { path,url_dec,regsub(//+,/,g) -m reg ^/app/open(/|$) }", found["haproxy"]
         )
-        for proxy in ("caddy", "traefik", "envoy"):
-            self.emit(proxy, trusted=TRUSTED, listeners=PLAIN, more=more, status=1)
-            self.assertIn("has no wildcard for this", self.warnings)
+        self.assertRegex(found["caddy"], r"path_regexp \^/app/open\(/\|\$\)\n\s+handle @perimeter_one \{\n\s+respond 404")
+        self.assertRegex(found["envoy"], r'path_separated_prefix: "/app/open" \}\n\s+direct_response: \{ status: 404 \}')
+        self.assertRegex(found["traefik"], r"perimeter-\d-one:\n.*Path\(`/app/open`\).*\n.*\n\s+service: noop@internal")

@@ -116,6 +116,22 @@ class ExplainTests(SiteCase):
     def steps(self, found: Explanation, name: str) -> list[str]:
         return [step.text for step in found.steps if step.name == name]
 
+    def test_limits_are_named_and_not_counted(self) -> None:
+        self.site.write_text(SITE.replace("path = /admin\n", "path = /admin\nrate = 1/h per address\nin_flight = 2 per user\n"))
+
+        def refuse(*arguments: object) -> None:
+            raise AssertionError("counted")
+
+        config = load_site(self.site, kinds=installed_kinds())
+        routes = [route_of(one, _Target(), self.sink, RouteParts(), (refuse,)) for one in config.routes]  # type: ignore[arg-type]
+        gate = Gate(RouteTable(routes), Identifier(()), IdentityLines(_signing, lambda: 0.0, 1))
+        found = explain(gate, config, Question("GET", "/admin", ALICE, "", ""))
+        self.assertTrue(found.admitted)
+        self.assertEqual(
+            self.steps(found, "limit"),
+            ["rate 1/h per address, which is not counted here", "in_flight 2 per user, which is not counted here"],
+        )
+
     def test_rules_with_networks_and_pages_of_other_sites(self) -> None:
         more = "allow = role:admin and network:10.0.0.0/8\n"
         for cors, told in (
@@ -135,6 +151,27 @@ class ExplainTests(SiteCase):
             (found.status, rules.partition("matches: ")[2]),
             (403, "network:10.0.0.0/8 does not match; for a client with the address 127.0.0.1, because none is given"),
         )
+
+    def test_header_rules_and_users_who_may_only_read(self) -> None:
+        (self.directory / "key").write_text("hidden")
+        self.site.write_text(
+            f"{SITE}[route r]\npath = /r\nupstream = app\nrequest_headers = set X-A %{{user}}\n  set X-Key file:key\n"
+            "response_headers = remove Server\nupstream_host = app.internal\nsecurity_headers = strict\n"
+            "audit_body = json:/a\nread_only = role:admin\nread_only_commands = Ping\n"
+        )
+        found = self.ask("GET", "/r", ALICE)
+        self.assertEqual(found.status, 0)
+        for name, texts in (
+            ("request header", ["set X-A %{user}", "set X-Key (secret)"]),
+            ("response header", ["remove Server"]),
+            ("host", ["the service gets app.internal in Host"]),
+            ("security headers", ["added to responses that lack them"]),
+            ("read-only", ["only requests with one of read_only_commands are forwarded; others get 403 command_refused"]),
+        ):
+            self.assertEqual(self.steps(found, name), texts)
+        self.assertEqual(self.steps(self.ask("GET", "/r", BOB), "read-only"), [])
+        plain = {step.name for step in self.ask("GET", "/x", ALICE).steps}
+        self.assertFalse(plain & {"request header", "response header", "host", "security headers", "read-only"})
 
     def test_the_steps_in_their_order(self) -> None:
         found = self.ask("GET", "/admin//x?y", ALICE)
@@ -211,6 +248,49 @@ class ExplainTests(SiteCase):
         self.assertEqual(self.steps(found, "path"), ["/raw/a%2Fb//c, unchanged because the route has path_as_sent = yes"])
         self.assertEqual(len(self.steps(found, "later")), 1)
 
+    def test_conditions(self) -> None:
+        more = (
+            "[route post]\npath = /c\nmethods = POST\nupstream = app\n[route old]\npath = exact:/c\nheaders = X-Old: *\n"
+            "upstream = app\nauth = none\n[route c]\npath = /c\nredirect = 308 /d\nauth = none\n"
+            "[route n]\npath = regex:^/c/([0-9]+)$\nrespond = 204\nauth = none\n"
+        )
+        self.site.write_text(SITE + more)
+        found = self.ask("GET", "/c")
+        old = "[route old] (site.ini:51), host *, path exact:/c if header x-old: *: the request does not meet its conditions"
+        post = "[route post] (site.ini:47), host *, path /c if method POST: the request does not meet its conditions"
+        self.assertEqual(self.steps(found, "skipped"), [old, post])
+        self.assertEqual(self.steps(found, "route"), ["[route c] (site.ini:56), host *, path /c"])
+        self.assertEqual(len(self.steps(found, "later")), 1)
+        self.assertEqual(self.steps(found, "result"), ["admitted, the gateway answers by itself: redirect 308 /d"])
+        config = load_site(self.site, kinds=installed_kinds())
+        found = explain(self.gate(config), config, Question("GET", "/c", headers=("X-Old: 1",)))
+        self.assertEqual(self.steps(found, "route"), ["[route old] (site.ini:51), host *, path exact:/c if header x-old: *"])
+        self.assertEqual(
+            self.steps(found, "later"),
+            [
+                "[route all] (site.ini:8), host *, path / matches too, and comes later: exact paths come first",
+                "[route post] (site.ini:47), host *, path /c if method POST matches too, and comes later: exact paths come first",
+                "[route c] (site.ini:56), host *, path /c matches too, and comes later: exact paths come first",
+            ],
+        )
+        found = self.ask("GET", "/c/12")
+        self.assertEqual(self.steps(found, "result"), ["admitted, the gateway answers by itself: respond 204"])
+        self.assertIn(
+            "[route c] (site.ini:56), host *, path /c matches too, and comes later: it is not in a longer directory",
+            self.steps(found, "later"),
+        )
+        found = self.ask("POST", "/c")
+        self.assertIn("comes later: routes with conditions come first", "".join(self.steps(found, "later")))
+
+    def test_no_route_whose_conditions_are_met(self) -> None:
+        self.site.write_text(SITE.replace("[route all]\npath = /\n", "[route all]\npath = /\nmethods = POST\n"))
+        found = self.ask("GET", "/x")
+        self.assertEqual(len(self.steps(found, "skipped")), 1)
+        self.assertEqual(
+            (found.status, found.steps[-1].text),
+            (404, "refused with 404 no_route: no route for this host, path, method, headers and query"),
+        )
+
     def test_the_restriction_of_an_api_token(self) -> None:
         def token(**limits: object) -> Principal:
             grant = Grant("id", 0.0, 1.0, GrantKind.API_TOKEN, Restriction(**limits))  # type: ignore[arg-type]
@@ -245,6 +325,14 @@ class ExplainTests(SiteCase):
         found = self.ask("GET", "/admin", name="eve")
         self.assertEqual((found.status, self.steps(found, "maintenance")), (503, ["[perimeter] maintenance = yes"]))
         self.assertEqual(self.ask("GET", "/token", BOB).status, 0)
+
+    def test_maintenance_of_a_route(self) -> None:
+        for allowed, status in (("", 503), ("maintenance_allow = 10.0.0.0/8\n", 0), ("maintenance_allow = 127.0.0.0/8\n", 503)):
+            self.site.write_text(SITE.replace("path = /inner\n", f"path = /inner\nmaintenance = yes\n{allowed}"))
+            found = self.ask("GET", "/inner")
+            self.assertEqual(found.status, status)
+            (step,) = self.steps(found, "maintenance")
+            self.assertEqual(step, f"only clients in {allowed[20:-1]}; others get 503" if allowed else "all clients get 503")
 
     def test_the_audit_log_cannot_be_written(self) -> None:
         self.sink = _Full()

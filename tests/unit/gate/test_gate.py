@@ -8,17 +8,21 @@ from ipaddress import ip_network
 from typing import Any
 
 import attrs
+from cryptography.x509.oid import NameOID
 from twisted.internet.defer import Deferred
 from twisted.trial import unittest
 
+from perimeter.config.language.expressions import compiled
+from perimeter.config.site.expression import parse_expression
 from perimeter.config.site.rule import Rule
-from perimeter.errors import Challenges, CrossSite, InvalidToken, Page, SignIn, Unavailable
+from perimeter.errors import Challenges, CrossSite, InsufficientScope, InvalidToken, Page, SignIn, Unavailable
 from perimeter.gate.access import ANY_USER, ANYBODY, UNRESTRICTED, Access, Asks, Restricted
 from perimeter.gate.decision import Admitted
 from perimeter.gate.entry import maintenance
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
 from perimeter.gate.policy import Policy
+from perimeter.gate.review import Again
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.http.answers import Answers
 from perimeter.http.exchange import Exchange
@@ -35,6 +39,7 @@ from perimeter.model import (
     SessionUse,
     Version,
 )
+from tests.unit.doubles.client_certificates import certificate
 from tests.unit.doubles.http_rig import Client, Holding, Site, error_page
 
 ALICE = Principal("alice", "local", ("user",))
@@ -119,10 +124,67 @@ class GateTestCase(unittest.TestCase):
         return self.target.exchanges[-1].decision
 
 
+class OwnConnectionTests(GateTestCase):
+    """Rules about certificates and networks judge the client, and not a proxy in front of it."""
+
+    def judged(self, allow: str, *lines: str, question: bool = False) -> bool:
+        shown = certificate((NameOID.COMMON_NAME, "proxy"))
+        policy = Policy((parse_expression(allow),), clock=lambda: shown.not_valid_before_utc.timestamp())
+        gate = self.gate(self.route("r", "/", policy=policy), trusted_proxies=(ip_network("10.0.0.1"),))
+        for peer in ("10.0.0.1", "10.0.0.2"):
+            connection = ClientConnection(peer, 1, "l", 1, "TLSv1.3", shown)
+            head = RequestHead(b"GET", b"/x", Version.HTTP_1_1, self.block(*lines), b"gw")
+            again = Again(connection, head, 0.0)
+            asking = Admitted(self.root, None, b"/", b"", "192.0.2.1", ("192.0.2.1", "10.0.0.1")) if question else None
+            asked = RequestHead(b"GET", b"/x", Version.HTTP_1_1, head.headers, b"gw") if question else head
+            try:
+                gate.judge(again, asked, None, asking)
+                self.found[peer] = True
+            except InsufficientScope:
+                self.found[peer] = False
+        return self.found["10.0.0.1"]
+
+    def block(self, *lines: str) -> HeaderBlock:
+        fields = ("Host: gw", "Authorization: Bearer alice", *lines)
+        return parse_block("".join(f"{one}\r\n" for one in fields).encode(), 9)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.found: dict[str, bool] = {}
+
+    def test_attack_130_the_certificate_of_a_proxy_is_not_the_clients(self) -> None:
+        for rule in ("certificate:cn=proxy", "not certificate:cn=other"):
+            self.assertFalse(self.judged(rule, "X-Forwarded-For: 192.0.2.1"), rule)
+            self.assertTrue(self.found["10.0.0.2"], "a peer that is not trusted speaks for itself")
+            self.assertFalse(self.judged(rule, question=True), rule)
+
+    def test_the_address_is_that_of_the_client(self) -> None:
+        self.assertTrue(self.judged("network:192.0.2.0/24", "X-Forwarded-For: 192.0.2.1"))
+        self.assertFalse(self.found["10.0.0.2"])
+        self.assertFalse(self.judged("network:10.0.0.0/8", "X-Forwarded-For: 192.0.2.1"))
+        self.assertTrue(self.found["10.0.0.2"])
+        self.assertTrue(self.judged("network:192.0.2.0/24", question=True))
+        self.assertFalse(self.judged("not network:192.0.2.0/24", question=True))
+
+
 HTML = "Accept: text/html"
 OF_ALICE = f"Cookie: __Host-perimeter={'a' * 43}"
 ENDED = f"Cookie: __Host-perimeter={'b' * 43}"
 LOGIN = b"/.perimeter/login"
+
+
+class EscapeTests(GateTestCase):
+    def test_attack_1_an_escape_of_a_character_that_the_path_of_a_route_has(self) -> None:
+        """Servers decode it, so it must not lead to a route that asks for less."""
+        literal, exact = self.route("literal", "/a@b"), attrs.evolve(self.route("exact", "/x:y"), exact=True)
+        pattern = attrs.evolve(self.route("pattern", "/n"), pattern=compiled("^/n/[^/]$"))
+        below = self.route("open", "/", access=ANYBODY)
+        gate = self.gate(literal, exact, pattern, below)
+        for path in ("/a%40b", "/a%40b/x", "/x%3Ay", "/n/%20", "/n/%C3", "/x%3Ay;z", "/a%40b%3Bx/y"):
+            self.refused(400, f"GET {path}", gate=gate)
+        for path in ("/a%20b", "/n/x%20", "/c%40d", "/%C3%A9", "/x%3Ay/z"):
+            self.assertEqual(self.admitted(f"GET {path}", gate=gate).route.name, "open", path)
+        self.refused(401, "GET /a@b", gate=gate)
 
 
 class LoginTests(GateTestCase):

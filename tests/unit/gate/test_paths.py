@@ -174,6 +174,11 @@ class ReadingsTests(unittest.TestCase):
         self.assertIn(b"/x/admin", readings(b"/x;%2Fadmin"))
         self.assertEqual(set(readings(b"/a%2F;x/b")), {b"/a%2F/b", b"/a/b", b"/a/;x/b"})
 
+    def test_attack_1_escapes_are_decoded(self) -> None:
+        self.assertEqual(readings(b"/a%40b/%20"), [b"/a@b/ "])
+        self.assertEqual(readings(b"/a%3Bx/%C3"), [b"/a;x/\xc3", b"/a/\xc3"])
+        self.assertEqual(readings(b"/a;x%40"), [b"/a", b"/a;x@"])
+
     def test_attack_1_dot_segments_between_encoded_slashes(self) -> None:
         for path in (b"/pub%2F..%2Fadmin", b"/pub/..%2Fadmin", b"/%2F../x", b"/a%2F.", b"/a%2F..;x"):
             with self.assertRaises(BadTarget, msg=repr(path)):

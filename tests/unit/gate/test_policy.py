@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -14,7 +14,7 @@ from perimeter.config.site.rule import Rule
 from perimeter.gate.policy import Policy
 from perimeter.gate.terms import UNKNOWN_METHOD
 from perimeter.model import ClientConnection, Principal
-from tests.unit.doubles.client_certificates import certificate
+from tests.unit.doubles.client_certificates import KEY, certificate
 
 ALICE = Principal("alice", "local", ("admin", "ops"))
 BOB = Principal("bob", "corp", ())
@@ -273,6 +273,14 @@ class ExpressionTests(unittest.TestCase):
         self.assertFalse(self.permits("not role:admins", "", user))
         self.assertFalse(self.permits("", "role:admins and realm:dir", user))
 
+    def test_attack_30_attributes_of_a_directory_compare_without_case(self) -> None:
+        for realm, same in (("dir", True), ("local", False)):
+            user = Principal("x", realm, attributes={"dep": "Human  resources"})
+            for text in ('attribute:dep="human Resources"', 'not attribute:dep="human Resources"'):
+                self.assertEqual(self.permits(text, "", user), same is not text.startswith("not"), (realm, text))
+                self.assertEqual(self.permits("", text, user), same is text.startswith("not"), (realm, text))
+            self.assertFalse(self.permits("attribute:dep=it", "", user))
+
     def test_the_time_is_that_of_the_judgement(self) -> None:
         now = [NOON]
         policy = Policy(expressions("time:Mon 08:00-18:00"), clock=lambda: now[0])
@@ -380,6 +388,17 @@ class CertificateTests(unittest.TestCase):
             for _ in range(2):  # the second time it is remembered
                 self.assertEqual(self.permits(text, self.connection), matches, text)
                 self.assertEqual(self.permits(f"not {text}", self.connection), not matches, text)
+
+    def test_attack_130_a_certificate_that_cannot_be_read(self) -> None:
+        name = x509.Name.from_rfc4514_string("CN=alice")
+        garbage = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x05a")
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(KEY.public_key()).serial_number(1)
+        builder = builder.not_valid_before(datetime.now(UTC)).not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        made = builder.add_extension(garbage, critical=False).sign(KEY, hashes.SHA256())
+        connection = ClientConnection(INSIDE, 1, "l", 1, "TLSv1.3", made)
+        for text in ("certificate:dns=a", "not certificate:dns=a"):
+            self.assertFalse(self.permits(text, connection), text)
+        self.assertTrue(self.permits("certificate:cn=alice", connection))
 
     def test_attack_130_without_a_certificate_or_with_one_that_has_expired_nothing_is_known(self) -> None:
         bare = ClientConnection(INSIDE, 1, "l", 1, "TLSv1.3")

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial import unittest
 
+from perimeter.config.language.expressions import compiled
 from perimeter.config.site.route_matching import canonical_host
+from perimeter.errors import BadTarget
+from perimeter.gate.conditions import Conditions
 from perimeter.gate.routes import Route, RouteTable
 from tests.unit.doubles.http_rig import Audit, Echoing
 
@@ -20,8 +23,8 @@ def route(name: str, path: str = "/", *hosts: str, **options: Any) -> Route:
 
 class FindTests(unittest.TestCase):
     def found(self, table: RouteTable, path: str, host: str = "gw") -> str | None:
-        found = table.find(host.encode(), path.encode())
-        return None if found is None else found.name
+        found = table.matching(host.encode(), path.encode())
+        return found[0].name if found else None
 
     def test_longest_prefix(self) -> None:
         table = RouteTable([route("a", "/a"), route("root", "/"), route("ab", "/a/b"), route("long", "/a/b/c/d")])
@@ -44,11 +47,6 @@ class FindTests(unittest.TestCase):
             ("/" + "x/" * 5000, "root"),
         ):
             self.assertEqual(self.found(table, path), name, path)
-
-    def test_only_a_route_of_the_gateway_itself_is_exact(self) -> None:
-        options: dict[str, Any] = {"name": "a", "prefix": b"/a", "target": Echoing(), "audit": Audit(), "exact": True}
-        self.assertTrue(Route(**options, builtin=True).exact)
-        self.assertRaises(ValueError, Route, **options)
 
     def test_what_follows_from_other_options_cannot_be_given(self) -> None:
         with self.assertRaises(TypeError):
@@ -128,10 +126,10 @@ class FindTests(unittest.TestCase):
         table = RouteTable(
             [
                 route("any"),
-                route("com", "/", "*.example.com"),
-                route("deep", "/", "*.b.example.com"),
-                route("deep-p", "/p/q", "*.b.example.com"),
-                route("com-p", "/p", "*.example.com"),
+                route("com", "/", "**.example.com"),
+                route("deep", "/", "**.b.example.com"),
+                route("deep-p", "/p/q", "**.b.example.com"),
+                route("com-p", "/p", "**.example.com"),
                 route("x", "/x", "x.b.example.com"),
             ]
         )
@@ -155,10 +153,10 @@ class FindTests(unittest.TestCase):
             self.assertEqual(self.found(table, path, host), name, "again, from memory")
 
     def test_a_wildcard_without_a_route_for_the_path(self) -> None:
-        table = RouteTable([route("any"), route("wide", "/w", "*.com"), route("deep", "/d", "*.b.com")])
+        table = RouteTable([route("any"), route("wide", "/w", "**.com"), route("deep", "/d", "**.b.com")])
         for path, name in (("/d", "deep"), ("/w", "wide"), ("/x", "any")):
             self.assertEqual(self.found(table, path, "a.b.com"), name, path)
-        self.assertIsNone(self.found(RouteTable([route("wide", "/", "*.com")]), "/", "com"))
+        self.assertIsNone(self.found(RouteTable([route("wide", "/", "**.com")]), "/", "com"))
 
     def test_attack_4_case_trailing_dot_and_port(self) -> None:
         table = RouteTable([route("open"), route("closed", "/", "b.example.com")])
@@ -183,7 +181,7 @@ class FindTests(unittest.TestCase):
 
     def test_attack_54_a_name_of_thousands_of_labels(self) -> None:
         """Its labels are not checked one by one, and it is not cached."""
-        table = RouteTable([route("any"), route("b", "/", "b.example.com"), route("c", "/", "*.c.example.com")])
+        table = RouteTable([route("any"), route("b", "/", "b.example.com"), route("c", "/", "**.c.example.com")])
         host = "a." * 16_000 + "b.example.com"
         began = time.thread_time()
         for _ in range(20):
@@ -208,6 +206,113 @@ class FindTests(unittest.TestCase):
         self.assertEqual(self.found(table, path), max(matches, key=len, default=None))
 
 
+class SelectiveTests(unittest.TestCase):
+    """Expressions, exact paths and conditions."""
+
+    def names(self, table: RouteTable, path: str, host: str = "gw") -> list[str]:
+        return [one.name for one in table.matching(host.encode(), path.encode())]
+
+    def test_exact_then_the_longest_and_expressions_before_the_path_that_they_are_in(self) -> None:
+        table = RouteTable(
+            [
+                route("root"),
+                route("x", "/x"),
+                route("deep", "/x/1/y"),
+                route("number", "/x", pattern=compiled("^/x/([0-9]+)")),
+                route("other", "/x", pattern=compiled("^/x/.")),
+                route("png", "/", pattern=compiled("^/.*[.]png$")),
+                Route("one", b"/x/1", Echoing(), Audit(), exact=True),
+                Route("slash", b"/x/", Echoing(), Audit(), exact=True),
+            ]
+        )
+        for path, name in (
+            ("/x/1", "one"),
+            ("/x/1/", "number"),
+            ("/x/1/y/z", "deep"),
+            ("/x/12", "number"),
+            ("/x/a", "other"),
+            ("/x", "x"),
+            ("/x/", "slash"),
+            ("/x/a.png", "other"),
+            ("/a.png", "png"),
+            ("/xx/a.png", "png"),
+            ("/a.pn", "root"),
+            ("/", "root"),
+        ):
+            self.assertEqual(self.names(table, path), [name], path)
+
+    def test_conditions_come_first_and_fall_through(self) -> None:
+        of = Conditions(frozenset((b"GET",)))
+        table = RouteTable(
+            [
+                route("x", "/x"),
+                route("x-get", "/x", conditions=of),
+                route("x-get-2", "/x", conditions=of),
+                route("y-get", "/x/y", conditions=of),
+                route("re", "/x/y", pattern=compiled("^/x/y/"), conditions=of),
+                Route("exact", b"/x/y/", Echoing(), Audit(), exact=True, conditions=of),
+                route("host", "/x/y", "a.example", conditions=of),
+                route("wild", "/z", "*.example"),
+                route("wild-get", "/x", "*.example", conditions=of),
+            ]
+        )
+        self.assertEqual(self.names(table, "/x"), ["x-get", "x-get-2", "x"])
+        self.assertEqual(self.names(table, "/x/y"), ["y-get", "x-get", "x-get-2", "x"])
+        self.assertEqual(self.names(table, "/x/y/"), ["exact", "re", "y-get", "x-get", "x-get-2", "x"])
+        self.assertEqual(self.names(table, "/x/y", "a.example"), ["host", "wild-get", "y-get", "x-get", "x-get-2", "x"])
+        self.assertEqual(self.names(table, "/z", "a.example"), ["wild"])
+        self.assertEqual(self.names(table, "/"), [])
+        self.assertEqual(self.names(table, "/z"), [])
+
+    def test_an_endpoint_of_the_gateway_gives_way_to_what_has_its_path_and_comes_after_conditions(self) -> None:
+        own = route("token", "/token", exact=True, builtin=True)
+        of = Conditions(frozenset((b"GET",)))
+        for mine, below in (
+            (route("mine", "/token", conditions=of), ["mine"]),
+            (Route("mine", b"/token", Echoing(), Audit(), exact=True, conditions=of), []),
+        ):
+            for routes in ([own, mine], [mine, own]):
+                table = RouteTable(routes)
+                self.assertEqual(self.names(table, "/token"), ["mine", "token"])
+                self.assertEqual(self.names(table, "/token/x"), below)
+        mine = Route("mine", b"/token", Echoing(), Audit(), exact=True)
+        for routes in ([own, mine], [mine, own]):
+            self.assertEqual(self.names(RouteTable(routes), "/token"), ["mine"])
+        matched = route("re", "/", pattern=compiled("^/tok"))
+        self.assertEqual(self.names(RouteTable([own, matched]), "/token"), ["token"])
+
+    def test_one_label_or_any_number(self) -> None:
+        table = RouteTable(
+            [
+                route("any"),
+                route("one", "/", "*.example.com"),
+                route("more", "/", "**.example.com"),
+                route("deep", "/", "**.b.example.com"),
+                route("deep-one", "/p", "*.b.example.com"),
+            ]
+        )
+        for host, path, name in (
+            ("example.com", "/", "any"),
+            ("badexample.com", "/", "any"),
+            ("a.example.com", "/", "one"),
+            ("A.Example.com.:80", "/", "one"),
+            ("a.c.example.com", "/", "more"),
+            ("b.example.com", "/", "one"),
+            ("c.b.example.com", "/", "deep"),
+            ("c.b.example.com", "/p", "deep-one"),
+            ("d.c.b.example.com", "/p", "deep"),
+            ("aaaaaaaaaaaaaaaaaaaaaaaaaaaa.b.example.com", "/p", "deep-one"),
+            ("a.aaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com", "/p", "more"),
+        ):
+            for _ in range(2):  # the second time from memory
+                self.assertEqual(self.names(table, path, host), [name], (host, path))
+
+    def test_static_files_are_below_the_directory(self) -> None:
+        self.assertEqual(route("a", "/a/b").place, b"/a/b")
+        self.assertEqual(Route("a", b"/a/b", Echoing(), Audit(), exact=True).place, b"/a")
+        self.assertEqual(Route("a", b"/a/", Echoing(), Audit(), exact=True).place, b"/a")
+
+
 class CountingDict(dict[Any, Any]):
     """Counts look-ups."""
 
@@ -225,7 +330,7 @@ class CostTests(unittest.TestCase):
         prefixes.prefixes = CountingDict(prefixes.prefixes)
         prefixes.exact = CountingDict(prefixes.exact)
         CountingDict.looked_up = 0
-        self.assertIsNotNone(table.find(b"gw", path))
+        self.assertTrue(table.matching(b"gw", path))
         return CountingDict.looked_up
 
     def test_attack_23_flat_in_routes_and_in_path(self) -> None:
@@ -255,6 +360,38 @@ class RewriteTests(unittest.TestCase):
         self.assertEqual(one.outer_path(b"/application"), b"/application")
         self.assertEqual(one.outer_path(b"/elsewhere"), b"/elsewhere")
         self.assertEqual(route("r", "/", rewrite=b"/app").outer_path(b"/app"), b"/")
+
+    def test_of_one_path(self) -> None:
+        one = Route("r", b"/v1", Echoing(), Audit(), exact=True, rewrite=b"/app")
+        self.assertEqual(
+            (one.forwarded_path(b"/v1"), one.outer_path(b"/app"), one.outer_path(b"/other")), (b"/app", b"/v1", b"/other")
+        )
+        self.assertEqual((one.hidden_prefix, route("r", "/v1", rewrite=b"/app").hidden_prefix), (b"", b"/v1"))
+
+    def test_with_groups(self) -> None:
+        one = route("r", "/v", rewrite=b"/new/$2/$1x$$", pattern=compiled("^/v/([^/]*)/(.*?)(z)?$"))
+        for path, expected in (("/v/a/b/c", b"/new/b/c/ax$"), ("/v/a/%2Fb", b"/new/%2Fb/ax$"), ("/v//", b"/new/x$")):
+            self.assertEqual(one.forwarded_path(path.encode()), expected, path)
+        self.assertEqual((one.hidden_prefix, one.outer_path(b"/new/b/ax$")), (b"", b"/new/b/ax$"))
+        fixed = route("r", "/v", rewrite=b"/new", pattern=compiled("^/v/"))
+        self.assertEqual(fixed.forwarded_path(b"/v/a"), b"/new")
+        absent = route("r", "/v", rewrite=b"/n/$1", pattern=compiled("^/v/(x)?"))
+        self.assertEqual(absent.forwarded_path(b"/v/a"), b"/n/")
+        self.assertRaises(BadTarget, one.forwarded_path, b"/other")
+
+    def test_attack_126_groups_that_make_a_path_without_a_normal_form(self) -> None:
+        for expression, rewrite, path in (
+            ("^/v/(.)(..)(.*)$", b"/$2/$1$3", b"/v/%2Fb"),
+            ("^/v/(.)(.)", b"/x/$1$2/y", b"/v/.."),
+            ("^/v/(.)x(.)", b"/x/$1$2/y", b"/v/.x.a"),
+            ("^/v/(%2)(.)(.)$", b"/$1$3", b"/v/%2Fx"),
+            ("^/v/(%)(25)(..)", b"/$1$2$3", b"/v/%2541"),
+            ("^/v/(...)(..)", b"/$1$2", b"/v/%2541"),
+        ):
+            one = route("r", "/v", rewrite=rewrite, pattern=compiled(expression))
+            self.assertRaises(BadTarget, one.forwarded_path, path)
+        merged = route("r", "/v", rewrite=b"/$1", pattern=compiled("^/v(.*)$"))
+        self.assertEqual(merged.forwarded_path(b"/v/a"), b"/a")
 
     def test_without_rewrite(self) -> None:
         one = route("r", "/v1")

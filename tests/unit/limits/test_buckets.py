@@ -104,13 +104,17 @@ class FullSetTests(BucketsCase):
         self.assertEqual(owed, [2 * SECOND] * (WAYS - 1))
 
     def test_how_full_a_bucket_is_counts_and_not_how_long_it_takes(self) -> None:
-        """An hour's limit does not displace a second's limit that is used up."""
+        """An hour's limit does not displace a second's limit that is used up, in whichever cell that is."""
         hour = 3600 * SECOND
-        self.taken(self.key(0), SECOND, 4 * SECOND)
-        for number in range(1, WAYS):
-            self.buckets.take(self.key(number), hour // 100, hour)
-        self.buckets.take(self.key(WAYS), hour // 100, hour)
-        self.assertEqual(self.buckets.take(self.key(0), SECOND, 4 * SECOND), SECOND)
+        for place in range(WAYS):
+            self.setUp()
+            for number in range(WAYS):
+                if number == place:
+                    self.taken(self.key(number), SECOND, 4 * SECOND)
+                else:
+                    self.buckets.take(self.key(number), hour // 100, hour)
+            self.buckets.take(self.key(WAYS), hour // 100, hour)
+            self.assertEqual(self.buckets.take(self.key(place), SECOND, 4 * SECOND), SECOND)
 
     def test_attack_135_many_addresses_do_not_reset_the_limit_of_one(self) -> None:
         self.assertEqual(self.taken(self.key(0), SECOND, 20 * SECOND), 20)

@@ -10,7 +10,7 @@ from twisted.trial import unittest
 from perimeter.config.site.compression import Coding
 from perimeter.model import Principal
 from perimeter.proxy.codings import encoder_of
-from perimeter.proxy.compression import Compression
+from perimeter.proxy.compression import Compression, Encoders
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.http_upstream import Gateway, Peer
 
@@ -33,7 +33,9 @@ class CompressedTests(unittest.TestCase):
     servers = ONE
 
     def setUp(self) -> None:
-        self.compression = Compression({Coding.GZIP: encoder_of(Coding.GZIP)}, ("text/html", "text/event-stream"), 1000)
+        self.compression = Compression(
+            {Coding.GZIP: encoder_of(Coding.GZIP)}, ("text/html", "text/event-stream"), 1000, Encoders()
+        )
         self.gateway = Gateway(*self.servers, settings={"keepalive": 0}, compression=self.compression)
 
     def begun(self, *lines: str, method: str = "GET") -> tuple[Client, Peer]:
@@ -46,7 +48,7 @@ class CompressedTests(unittest.TestCase):
         return data
 
     def check_over(self) -> None:
-        self.assertEqual(self.compression.active, 0)
+        self.assertEqual(self.compression.under_way.active, 0)
 
     def test_a_whole_response(self) -> None:
         client, peer = self.begun()
@@ -84,7 +86,7 @@ class CompressedTests(unittest.TestCase):
             body = client.response().body
             self.assertEqual(decoder.decompress(body[len(seen) :]), b"event %d\n" % number)
             seen = body
-        self.assertEqual(self.compression.active, 1)
+        self.assertEqual(self.compression.under_way.active, 1)
         peer.reply(b"0\r\nContent-Digest: sha-256=:AA==:\r\nServer-Timing: a\r\n\r\n")
         response = client.response()
         self.assertEqual(self.plain(response), b"event 0\nevent 1\nevent 2\n")
@@ -146,7 +148,7 @@ class CompressedTests(unittest.TestCase):
         for end in ("lost", "malformed", "silent"):
             client, peer = self.begun()
             peer.reply(CHUNKED + chunk(BODY))
-            self.assertEqual(self.compression.active, 1)
+            self.assertEqual(self.compression.under_way.active, 1)
             if end == "lost":
                 peer.transport.lose()
             elif end == "malformed":
@@ -160,7 +162,7 @@ class CompressedTests(unittest.TestCase):
     def test_attack_122_a_client_that_leaves_frees_its_encoder(self) -> None:
         client, peer = self.begun()
         peer.reply(CHUNKED + chunk(BODY))
-        self.assertEqual(self.compression.active, 1)
+        self.assertEqual(self.compression.under_way.active, 1)
         client.transport.lose()
         self.check_over()
         self.assertTrue(peer.dropped)

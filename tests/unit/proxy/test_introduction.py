@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from twisted.trial import unittest
 
 from perimeter.config.site.dialling import ProxyProtocol
-from perimeter.model import ClientConnection
+from perimeter.model import UNIX_PEER, ClientConnection
 from perimeter.net.proxy_protocol import Source, extent, source
 from perimeter.proxy.introduction import introduction, of_no_client
 from tests.unit.doubles.http_rig import Client
@@ -52,9 +52,23 @@ class IntroductionTests(unittest.TestCase):
         self.assertEqual(introduction(V2)(connection("192.0.2.7", "2001:db8::1"), "192.0.2.7")[12:16], b"\x21\x21\x00\x24")
 
     def test_a_client_without_an_ip_address_is_unknown(self) -> None:
-        for client, address in ((connection("unix:"), "unix:"), (connection(local=""), "192.0.2.7")):
-            self.assertEqual(introduction(V1)(client, address), b"PROXY UNKNOWN\r\n")
-            self.assertEqual(introduction(V2)(client, address), SIGNATURE + b"\x21\x00\x00\x00")
+        for client in (connection(UNIX_PEER), connection(UNIX_PEER, "")):
+            self.assertEqual(introduction(V1)(client, UNIX_PEER), b"PROXY UNKNOWN\r\n")
+            self.assertEqual(introduction(V2)(client, UNIX_PEER), SIGNATURE + b"\x21\x00\x00\x00")
+
+    def test_a_gateway_on_a_unix_socket(self) -> None:
+        for address, first in (("192.0.2.7", b"TCP4 192.0.2.7 0.0.0.0"), ("2001:db8::7", b"TCP6 2001:db8::7 ::")):
+            client = ClientConnection(address, 4711, "main", 0, "", None, str)
+            self.assertEqual(introduction(V1)(client, address), b"PROXY %b 4711 0\r\n" % first)
+
+    def test_the_gateway_reads_what_it_writes(self) -> None:
+        for client in (connection(), connection("2001:db8::7", "2001:db8::1")):
+            for version in ProxyProtocol:
+                header = introduction(version)(client, client.address)
+                self.assertEqual(extent(header), (len(header), True))
+                self.assertEqual(source(header), Source(client.address, 4711))
+        for version in ProxyProtocol:
+            self.assertIsNone(source(of_no_client(version)))
 
     def test_a_client_that_came_over_a_unix_socket(self) -> None:
         for address, unspecified in (("192.0.2.7", "0.0.0.0"), ("2001:db8::7", "::")):

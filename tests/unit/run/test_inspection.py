@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import brotli  # noqa: F401  # its absence is made
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from perimeter.cli.checking import run_check
@@ -130,6 +132,48 @@ class InspectionTests(SiteCase):
             "site.ini:7: [listener https] client_ca: ca.crt: the file contains no CA certificate in PEM format",
             "site.ini:15: [upstream app] ca_certificate: ca.crt: the file contains no CA certificate in PEM format",
             text=text,
+        )
+
+    def test_the_certificate_that_services_see(self) -> None:
+        text = SITE.replace(
+            "ca_certificate = ca.crt\n", "ca_certificate = ca.crt\nclient_certificate = own.crt\nclient_key = own.key\n"
+        )
+        own, expired = identity("gateway"), identity("gateway", days=0.01)
+        self.write("own.crt", pem(*own.chain))
+        self.write("own.key", key_pem(own))
+        self.assertEqual(self.check(text)[0], 0)
+        self.write("own.key", key_pem(OTHER))
+        self.refused(
+            "site.ini:16: [upstream app] client_key: own.key: this private key does not belong to the certificate in own.crt",
+            text=text,
+        )
+        self.write("own.crt", b"x")
+        self.refused(
+            "site.ini:15: [upstream app] client_certificate: own.crt: the file contains no certificate in PEM format", text=text
+        )
+        self.write("own.crt", pem(*expired.chain))
+        self.write("own.key", key_pem(expired))
+        status, (line,) = self.check(text)
+        self.assertEqual(status, 1)
+        self.assertTrue(
+            line.startswith("site.ini:15: [upstream app] client_certificate: own.crt: the certificate of CN=gateway expired")
+        )
+
+    def test_the_page_of_a_route_in_maintenance(self) -> None:
+        self.write("page.html", b"<p>")
+        text = SITE.replace("path = /\n", "path = /\nmaintenance_page = page.html\n")
+        self.assertEqual(self.check(text)[0], 0)
+        self.write("page.html", bytes(1024 * 1024 + 1))
+        self.refused("site.ini:18: [route app] maintenance_page: page.html is larger than 1048576 bytes", text=text)
+
+    def test_the_library_of_a_coding(self) -> None:
+        text = SITE.replace("path = /\n", "path = /\ncompression = gzip, br\n")
+        self.assertEqual(self.check(text)[0], 0)
+        kept = sys.modules["brotli"]
+        self.addCleanup(sys.modules.__setitem__, "brotli", kept)
+        sys.modules["brotli"] = None  # type: ignore[assignment]  # an import of None fails
+        self.refused(
+            "site.ini:18: [route app] compression: br needs a library: pip install 'perimeter-gateway[compression]'", text=text
         )
 
     def test_a_line_of_a_realm_file(self) -> None:

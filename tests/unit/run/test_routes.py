@@ -10,15 +10,17 @@ from twisted.internet.task import Clock
 from twisted.trial import unittest
 
 from perimeter.auth.registry import installed_kinds
+from perimeter.config.site.compression import Coding
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
-from perimeter.errors import Challenges
+from perimeter.errors import Challenges, RouteMaintenance
 from perimeter.gate.cors import Cors
 from perimeter.gate.routes import Route
 from perimeter.http.grammar import parse_block
 from perimeter.model import Principal
 from perimeter.net.deadlines import Deadlines
 from perimeter.offload import Offload
+from perimeter.proxy.compressed import CompressingTarget
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.ruled_headers import RuledHeaders
@@ -46,6 +48,19 @@ path = access.log
 
 
 class BuiltRouteTests(unittest.TestCase):
+    def test_compression_has_a_target_of_its_own(self) -> None:
+        self.assertIs(type(self.built("path = /\n").target), ProxyTarget)
+        target = self.built("path = /\ncompression = br, gzip\ncompression_min = 7\ncompression_types = text/x\n").target
+        self.assertIsInstance(target, CompressingTarget)
+        self.assertEqual((target.compression.least, target.compression._types), (7, frozenset((b"text/x",))))
+        self.assertEqual(target.compression._codings, (Coding.BROTLI, Coding.GZIP))
+
+    def test_maintenance_is_a_rule_of_its_own(self) -> None:
+        self.assertEqual(self.built("path = /\nmaintenance_retry_after = 1s\n").entry, ())
+        (rule,) = self.built("path = /\nmaintenance = yes\nmaintenance_retry_after = 1500ms\n").entry
+        refusal = self.assertRaises(RouteMaintenance, rule, None, None, "192.0.2.7")
+        self.assertEqual((refusal.retry_after, refusal.page), (2, None))
+
     def built(self, options: str, *, passwords: bool = True, **changes: Any) -> Route:
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()

@@ -11,6 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_path import plain
 from perimeter.offload import Offload
 from perimeter.run import shared_uses
 from perimeter.run.build.state_kinds import STATE_KINDS
@@ -176,7 +177,7 @@ class SharedUsesTests(TestCase):
 class ResolutionTests(TestCase):
     def test_a_thirtieth_of_the_shortest_idle(self) -> None:
         def routes(*idle: float | None) -> Any:
-            return tuple(RouteSettings(name=f"r{number}", path="/", idle=one) for number, one in enumerate(idle))
+            return tuple(RouteSettings(name=f"r{number}", path=plain("/"), idle=one) for number, one in enumerate(idle))
 
         for login, idles, seconds in (
             (300.0, (), 10.0),

@@ -14,7 +14,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.http.h1.framing import chunk
 from perimeter.http.request_ids import no_line
 from perimeter.model import Principal
-from perimeter.targets.commands import MOST, CommandTarget
+from perimeter.targets.commands import MOST, CommandTarget, _member
 from tests.unit.doubles.http_rig import Client
 from tests.unit.doubles.http_upstream import OK, Gateway
 
@@ -66,16 +66,42 @@ class CommandCase(unittest.TestCase):
         return record.command
 
 
+class MemberTests(unittest.TestCase):
+    def test_members(self) -> None:
+        value = {"a": ["x", 7, {"b": "y"}], "": "e", "c": None, "d": False, "n": -1}
+        for pointer, found in (
+            (("a", "0"), "x"),
+            (("a", "1"), "7"),
+            (("a", "2", "b"), "y"),
+            (("a", "3"), None),
+            (("a", "-1"), None),
+            (("a", "x"), None),
+            (("a", "\u0660"), None),
+            (("a",), None),
+            (("",), "e"),
+            (("c",), None),
+            (("d",), None),
+            (("n",), "-1"),
+            (("z",), None),
+            (("n", "a"), None),
+            ((), None),
+        ):
+            self.assertEqual(_member(value, pointer), found, pointer)
+
+
 class AuditTests(CommandCase):
     def test_the_command_is_in_the_record(self) -> None:
         for data, command in (
             (body(), "CtsCmd:8"),
             (body("DeleteCmd", None), "DeleteCmd"),
-            (body("LoadDefsCmd", None, "x" * 20000), "LoadDefsCmd"),
+            (body("LoadDefsCmd", None, "x" * 20000), "LoadDefsCmd:?"),
             (body("A\nB", 1), "A\nB:1"),
             (b'{"req":{"cmd_":{"polymorphic_name":"GetCmd","polymorphic_name":"DeleteCmd"}}}', "GetCmd,DeleteCmd"),
             (b"no JSON", ""),
-            (b" " * MOST + body(), ""),
+            (b" " * MOST + body(), "?"),  # the command is hidden, and the log shows that
+            (b" " * (MOST - 100) + body(), "CtsCmd:?"),
+            (b"{}" + b" " * (MOST - 2), ""),
+            (b"{}" + b" " * (MOST - 1), "?"),
             (b" " * (MOST - len(body())) + body(), "CtsCmd:8"),
         ):
             gateway, client = self.sent(JSON, body=data)
@@ -86,10 +112,10 @@ class AuditTests(CommandCase):
         for lines, command in (
             (("Content-Type: application/JSON; charset=utf-8",), "CtsCmd:8"),
             (("Content-Type: application/x+json",), "CtsCmd:8"),
-            (("Content-Type: text/plain",), ""),
-            ((), ""),
-            ((JSON, JSON), ""),
-            ((JSON, "Content-Encoding: gzip"), ""),
+            (("Content-Type: text/plain",), "?"),
+            ((), "?"),
+            ((JSON, JSON), "?"),
+            ((JSON, "Content-Encoding: gzip"), "?"),
         ):
             gateway, client = self.sent(*lines, body=body())
             self.assertEqual(self.forwarded(gateway), body())
@@ -104,7 +130,7 @@ class AuditTests(CommandCase):
         for at in range(90, len(whole), 7):
             client.send(chunk(whole[at : at + 7]))
             self.assertEqual(peer.request(), chunk(whole[at : at + 7]))
-        self.assertEqual(gateway.exchanges[0].command, "LoadDefsCmd")
+        self.assertEqual(gateway.exchanges[0].command, "LoadDefsCmd:?")
         client.send(b"0\r\n\r\n")
         peer.reply(OK)
         self.assertEqual((client.response().status, self.command(client)), (200, "LoadDefsCmd"))
@@ -120,7 +146,7 @@ class AuditTests(CommandCase):
         gateway.attempts[0].accept()
         front: Any = gateway.exchanges[0]._sink
         look = front._look
-        front._look = lambda data: (looks.append(len(data)), look(data))
+        front._look = lambda data, whole: (looks.append(len(data)), look(data, whole))
         for _ in range(10000):
             client.send(b"{")
         self.assertEqual(looks, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192])

@@ -264,6 +264,7 @@ class TimeTests(LimitedCase):
         client = self.get()
         self.answer()
         before = client.transport.written
+        self.assertEqual(len(self.site.deadlines), 1, "that of the connection")
         client.wait(10)
         self.assertEqual(client.transport.written, before)
         self.assertEqual(len(self.site.audit.records), 1)
@@ -272,7 +273,9 @@ class TimeTests(LimitedCase):
         self.limit(timeout=5.0)
         client = self.get()
         self.inner.exchanges[0].switch(b"", Body())
+        self.assertEqual(len(self.site.deadlines), 2)
         client.wait(10)
+        self.assertEqual(len(self.site.deadlines), 1)
         self.assertFalse(client.transport.aborted)
         self.inner.exchanges[0].tunnel_send(b"late")
         self.assertTrue(client.transport.written.endswith(b"late"))

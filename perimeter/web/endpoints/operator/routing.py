@@ -8,7 +8,7 @@ from typing import Any, Final
 from perimeter.auth.chain.looking_up import look_up
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.route import RouteSettings
-from perimeter.config.site.route_matching import ANY_HOST, matching_order, prefix_of
+from perimeter.config.site.route_requests import in_order
 from perimeter.gate.explain import Question, explain
 from perimeter.model import Principal
 from perimeter.web.endpoints.operator.section import Asked, Section
@@ -19,9 +19,8 @@ _LONGEST: Final = 4096
 
 async def _routes(asked: Asked) -> Mapping[str, Any]:
     config = asked.gateway.assembly.config
-    found = [(host, route) for route in config.routes for host in route.hosts or (ANY_HOST,)]
-    found.sort(key=lambda one: matching_order(one[0], prefix_of(one[1].path)))
-    return {"routes": [_route(host, route, config.auth_in_words(route)) for host, route in found], "file": config.file.name}
+    found = [_route(host, route, config.auth_in_words(route)) for host, route in in_order(config.routes)]
+    return {"routes": found, "file": config.file.name}
 
 
 def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
@@ -29,8 +28,8 @@ def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
         "name": route.name,
         "line": route.line,
         "host": host,
-        "path": route.path,
-        "target": str(route.static) if route.static is not None else str(route.upstream),
+        "path": route.requests,
+        "target": route.answer or str(route.static or route.upstream),
         "rewrite": route.rewrite or "",
         "auth": auth,
         "allow": ", ".join(map(str, route.allow)) if route.allow is not None else "",
@@ -38,6 +37,8 @@ def _route(host: str, route: RouteSettings, auth: str) -> dict[str, Any]:
         "networks": ", ".join(map(str, route.networks)),
         "cors": ", ".join(route.cors),
         "limits": ", ".join(route.limits_in_words),
+        "maintenance": route.maintenance_in_words,
+        "compression": ", ".join(route.compression),
         "identity": route.identity_in_words,
     }
 

@@ -33,6 +33,7 @@ async def _services(asked: Asked) -> Mapping[str, Any]:
                     for server in figures.now.servers
                     if server.upstream == pool.name
                 ],
+                "dialling": ", ".join(pool.settings.dialling_in_words),
                 "balance": str(pool.settings.balance) if len(pool.servers) > 1 else "",
                 "places": _places(pool.settings),
                 "waiting": figures.now.waiting.get(pool.name, 0),

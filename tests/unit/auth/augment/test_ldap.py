@@ -144,6 +144,18 @@ class AugmenterTests(AugmenterCase):
             self.assertEqual(self.roles(name, "viewer"), ("viewer",))
             self.assertEqual(self.steps, ["augmenter groups finds the roles none"])
 
+    def test_attributes_of_the_entry_are_added_and_remembered_with_the_roles(self) -> None:
+        self.use("attributes = mail, sn")
+        groups = [f"cn=ops,{BASE}"]
+        alice = entry(f"cn=alice,{BASE}", objectClass="person", cn="alice", mail=["b@x", "a@x"], memberOf=groups)
+        self.directory.entries[0] = alice
+        for _ in range(2):
+            found = self.successResultOf(self.ask("alice"))
+            self.assertEqual((found.roles, found.attributes), (("ops",), {"mail": "a@x"}))
+        (search,) = self.directory.asked
+        self.assertEqual(search.attributes, ("memberOf", "mail", "sn"))
+        self.assertEqual(self.successResultOf(self.ask("nobody")).attributes, {})
+
     def test_filters(self) -> None:
         self.use("filter = ou=TeamA")
         self.assertEqual(self.roles("alice"), ("dev",))

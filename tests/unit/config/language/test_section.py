@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TypeVar
@@ -240,6 +241,25 @@ class SettingsTests(SectionCase):
         section.under("opt.").value(_option("d", TEXT))
         texts = {one.name: one.text for one in section.settings()}
         self.assertEqual(texts, {"a": "(secret)", "b": "(secret)", "opt.c": "(secret)", "opt.d": "1", "unknown": "(secret)"})
+
+    def test_secrets_within_the_lines_of_a_list(self) -> None:
+        """What a reference in a line leads to is converted apart, and found with the other secrets."""
+        (self.base / "file").write_text("a: b\n")
+        item = Datatype(
+            "word",
+            lambda text, base: text,
+            "",
+            before_reference=re.compile(r"key\s+(?=file:)"),
+            referred=lambda text, base: f"<{text}>",
+        )
+        option = _option("a", list_of(item, "\n"))
+        section = self.section("a = plain\n  key file:file\n  key plain\n")
+        self.assertEqual(section.value(option), ("plain", "<key a: b>", "key plain"))
+        self.assertEqual([(one.option, one.text, one.origin) for one in section.secrets()], [("a", "a: b", "file:file")])
+        self.assertEqual(section.settings(), (Setting("a", "plain, key file:file, key plain", 2),))
+        missing = self.section("a = key file:none\n")
+        missing.value(option)
+        self.assertEqual(list(missing.secrets()), [])
 
     def test_references_are_shown_as_they_are_written(self) -> None:
         self.environ["NAME"] = SECRET

@@ -76,7 +76,8 @@ class PathTests(RouteCase):
             self.assertIsNone(re.search(r"did you mean (?!and not\?)", found[0]), (written, found))
 
     def test_attack_70_the_path_that_replaces_it(self) -> None:
-        self.assertIn("rewrite: expected one plain path", self.route("rewrite = /$1\n")[0])
+        self.assertIn("rewrite: expected one plain path", self.route("rewrite = /a*\n")[0])
+        self.assertIn("rewrite: there is no group $1: only a regex: path has groups", self.route("rewrite = /$1\n")[0])
 
     def test_plain_paths_stay(self) -> None:
         for path in (

@@ -185,6 +185,9 @@ class HeaderOptionTests(SiteCase):
         (found,) = self.faults("upstream_authorization = basic file:key")
         self.assertEqual(found[0], "upstream_authorization")
         self.assertTrue(found[1].endswith("not the value of file:key"), found)
+        (self.directory / "lines").write_text("alice:a\nb")
+        (found,) = self.faults("upstream_authorization = basic file:lines")
+        self.assertTrue(found[1].endswith("not the value of file:lines"), found)
 
     def test_one_option_says_what_the_service_gets(self) -> None:
         both = "is not allowed with authorization, which says what the service gets"

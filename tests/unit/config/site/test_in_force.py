@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perimeter.config.language.section import SECRET_TEXT, Setting
 from perimeter.config.site.config import SiteConfig
-from perimeter.config.site.route_matching import matching_order
+from perimeter.config.site.route_requests import in_order
 from tests.unit.doubles.site import SITE, SiteCase
 
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
@@ -34,6 +34,10 @@ class InForceTests(SiteCase):
         config = self.load(self.with_option("upstream app", "servers", "http://127.0.0.1:8888\n  http://127.0.0.1:9999"))
         self.assertEqual(self.settings(config, "upstream app")["servers"].text, "http://127.0.0.1:8888, http://127.0.0.1:9999")
 
+    def test_a_rule_of_several_lines_is_one_rule(self) -> None:
+        config = self.load(SITE.replace("path = /\n", "path = /\nallow = role:a and\n  (user:b\n   or user:c)\n  role:d\n"))
+        self.assertEqual(self.settings(config, "route app")["allow"].text, "role:a and (user:b or user:c), role:d")
+
     def test_secrets_are_not_shown(self) -> None:
         (self.directory / "token-secret").write_text(SECRET)
         for text in (
@@ -49,8 +53,41 @@ class InForceTests(SiteCase):
 
 class OrderTests(SiteCase):
     def test_routes_in_the_order_of_matching(self) -> None:
-        routes = [("*", ""), ("*.example", "/a"), ("*", "/a/b"), ("x.example", "/"), ("*.y.example", ""), ("*", "/a")]
+        routes = [
+            ("*", "/"),
+            ("*.example", "/a"),
+            ("*", "/a/b"),
+            ("x.example", "/"),
+            ("**.y.example", "/"),
+            ("*", "/a"),
+            ("*", "regex:^/a/(b)"),
+            ("*", "regex:^/a/(a)"),
+            ("*", "exact:/a/b/c"),
+            ("*", "exact:/"),
+            ("**.example", "/a/b"),
+            ("*", "regex:^/.*x"),
+            ("*.y.example", "/a"),
+        ]
+        text = SITE.replace("[route app]\npath = /\nupstream = app\n", "")
+        text += "".join(f"[route r{n}]\nhost = {host}\npath = {path}\nupstream = app\n" for n, (host, path) in enumerate(routes))
+        text += "[route post]\npath = /a\nmethods = POST\nupstream = app\n"
+        found = [(host, str(route.path), route.methods) for host, route in in_order(self.load(text).routes)]
         self.assertEqual(
-            sorted(routes, key=lambda one: matching_order(*one)),
-            [("x.example", "/"), ("*.y.example", ""), ("*.example", "/a"), ("*", "/a/b"), ("*", "/a"), ("*", "")],
+            found,
+            [
+                ("x.example", "/", ()),
+                ("*.y.example", "/a", ()),
+                ("**.y.example", "/", ()),
+                ("*.example", "/a", ()),
+                ("**.example", "/a/b", ()),
+                ("*", "exact:/a/b/c", ()),
+                ("*", "exact:/", ()),
+                ("*", "/a/b", ()),
+                ("*", "regex:^/a/(b)", ()),
+                ("*", "regex:^/a/(a)", ()),
+                ("*", "/a", ("POST",)),
+                ("*", "/a", ()),
+                ("*", "regex:^/.*x", ()),
+                ("*", "/", ()),
+            ],
         )

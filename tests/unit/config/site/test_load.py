@@ -21,6 +21,7 @@ from perimeter.config.site.load import load_site
 from perimeter.config.site.logging import LoggingSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_path import plain
 from perimeter.config.site.rule import Rule
 from perimeter.config.site.server import ServerSettings
 from perimeter.config.site.token import TokenSettings
@@ -46,7 +47,7 @@ class GoodTests(SiteCase):
         self.assertEqual(config.token, TokenSettings())
         server = ServerSettings("http", "127.0.0.1", 8888)
         self.assertEqual(attrs.evolve(config.upstreams[0], **ANYWHERE), UpstreamSettings("app", (server,)))
-        self.assertEqual(attrs.evolve(config.routes[0], **ANYWHERE), RouteSettings("app", "/", upstream="app"))
+        self.assertEqual(attrs.evolve(config.routes[0], **ANYWHERE), RouteSettings("app", upstream="app", path=plain("/")))
         self.assertEqual(config.audit, AuditSettings(path=self.directory / "access.log"))
         self.assertEqual(config.logging, LoggingSettings())
         self.assertEqual(config.error_pages, ())
@@ -71,7 +72,7 @@ class GoodTests(SiteCase):
         )
         (route,) = self.load(text).routes
         self.assertEqual(
-            (route.hosts, route.path, route.rewrite, route.auth), (("a.example", "b.example"), "/v1", "/", "optional")
+            (route.hosts, str(route.path), route.rewrite, route.auth), (("a.example", "b.example"), "/v1", "/", "optional")
         )
         self.assertEqual(route.allow, (Rule("role", "admin"), Rule("method", "GET")))
         self.assertEqual((route.deny, len(route.networks), route.identity), ((Rule("user", "bob"),), 1, ("headers", "jwt")))
@@ -84,7 +85,7 @@ class GoodTests(SiteCase):
         config = self.load(
             SITE.replace("upstream = app\n", f"upstream = app\n{empty}") + "[token]\nsecret =\n[perimeter]\ntrusted_proxies =\n"
         )
-        self.assertEqual(attrs.evolve(config.routes[0], **ANYWHERE), RouteSettings("app", "/", upstream="app"))
+        self.assertEqual(attrs.evolve(config.routes[0], **ANYWHERE), RouteSettings("app", upstream="app", path=plain("/")))
         self.assertIsNone(config.token.secret)
 
     def test_identity_none(self) -> None:
@@ -251,7 +252,7 @@ class ShippedTests(SiteCase):
         config = self.shipped("site.ini")
         self.assertEqual([(one.name, one.port, one.tls, one.serve) for one in config.listeners], SITE_LISTENERS)
         self.assertEqual({one.interface for one in config.listeners}, {"127.0.0.1"})
-        self.assertEqual([(one.path, one.auth) for one in config.routes], [("/public", "none"), ("/", "required")])
+        self.assertEqual([(str(one.path), one.auth) for one in config.routes], [("/public", "none"), ("/", "required")])
         self.assertEqual(config.upstreams[0].servers, (ServerSettings("sample", "", 0),))
 
     def test_reactor(self) -> None:
@@ -267,9 +268,9 @@ class ShippedTests(SiteCase):
         (upstream,) = config.upstreams
         self.assertEqual((upstream.connect_timeout, upstream.read_timeout), (90.0, 500.0))
         ecflow, site = config.routes
-        self.assertEqual((ecflow.path, ecflow.auth, ecflow.identity), ("/v1/ecflow", "required", ("headers", "jwt")))
+        self.assertEqual((str(ecflow.path), ecflow.auth, ecflow.identity), ("/v1/ecflow", "required", ("headers", "jwt")))
         self.assertEqual((ecflow.audit and ecflow.audit.name, config.audit.path and config.audit.path.name), ECFLOW_LOGS)
-        self.assertEqual((site.path, site.auth, site.static), ("/", "none", ETC / "html"))
+        self.assertEqual((str(site.path), site.auth, site.static), ("/", "none", ETC / "html"))
         self.assertEqual(config.error_pages, (ErrorPage((500, 502, 503, 504), "/50x.html"),))
         self.assertTrue((ETC / "html" / "50x.html").is_file())
 

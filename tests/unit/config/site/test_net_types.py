@@ -70,6 +70,7 @@ class NameTests(DatatypeCase):
                 "xn--bcher-kva.example": "xn--bcher-kva.example",
                 "*.Example.com.": "*.example.com",
                 "*.com": "*.com",
+                "**.Example.com.": "**.example.com",
             },
         )
         self.bad(
@@ -82,6 +83,11 @@ class NameTests(DatatypeCase):
                 "*example.com",
                 "*.*.a",
                 "*.",
+                "**.",
+                "***.a",
+                "**.*.a",
+                "*.**.a",
+                "**.10.0.0.1",
                 "*.[::1]",
                 "*.0.0.1",
                 "http://a",

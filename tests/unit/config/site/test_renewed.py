@@ -15,12 +15,24 @@ class RenewedFilesTests(SiteCase):
         return load_site(self.site, kinds=installed_kinds())
 
     def test_certificates_keys_and_cas_of_every_section(self) -> None:
-        for name in ("gw.crt", "gw.key", "store.p12", "users-ca.crt", "hpc-ca.crt", "ldap-ca.crt", "iam-ca.crt", "groups-ca.crt"):
+        for name in (
+            "gw.crt",
+            "gw.key",
+            "store.p12",
+            "users-ca.crt",
+            "hpc-ca.crt",
+            "ldap-ca.crt",
+            "iam-ca.crt",
+            "groups-ca.crt",
+            "own.crt",
+            "own.key",
+        ):
             (self.directory / name).write_text("")
         config = self.load(
             SITE.replace("tls = yes", "tls = yes\ncertificate = gw.crt\nprivate_key = gw.key\nclient_ca = users-ca.crt")
             + "[listener store]\nport = 9444\ntls = yes\nkeystore = store.p12\n"
             + "[upstream hpc]\nservers = https://hpc.example.int\nca_certificate = hpc-ca.crt\n"
+            + "client_certificate = own.crt\nclient_key = own.key\n"
             + "[authenticator corp]\ntype = ldap\nhostname = ldap.example.int\ntls = ldaps\nca_certificate = ldap-ca.crt\n"
             + "user_base_dn = dc=example\n"
             + "[authenticator iam]\ntype = jwt\ncert_uri = https://iam.example/certs\nissuer = *\naudience = *\n"
@@ -30,7 +42,18 @@ class RenewedFilesTests(SiteCase):
         )
         self.assertEqual(
             {path.name for path in renewed_files(config)},
-            {"gw.crt", "gw.key", "store.p12", "users-ca.crt", "hpc-ca.crt", "ldap-ca.crt", "iam-ca.crt", "groups-ca.crt"},
+            {
+                "gw.crt",
+                "gw.key",
+                "store.p12",
+                "users-ca.crt",
+                "hpc-ca.crt",
+                "ldap-ca.crt",
+                "iam-ca.crt",
+                "groups-ca.crt",
+                "own.crt",
+                "own.key",
+            },
         )
 
     def test_no_file_is_named(self) -> None:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.config.site.route_matching import HostTable, covers, hosts_for, prefix_of, specificity
 
-HOSTS = ("*", "b.example.com", "*.example.com", "*.b.example.com", "a.b.example.com", "other")
+HOSTS = ("*", "b.example.com", "**.example.com", "**.b.example.com", "a.b.example.com", "other")
 PREFIXES = ("", "/a", "/a/b", "/c")
 
 
@@ -29,14 +29,14 @@ class CoverTests(TestCase):
 
 class SpecificityTests(TestCase):
     def test_order(self) -> None:
-        hosts = ["*", "*.com", "*.b.com", "x", "a.com"]
-        self.assertEqual(sorted(hosts, key=specificity), ["a.com", "x", "*.b.com", "*.com", "*"])
+        hosts = ["*", "**.com", "**.b.com", "x", "a.com"]
+        self.assertEqual(sorted(hosts, key=specificity), ["a.com", "x", "**.b.com", "**.com", "*"])
 
     def test_hosts_of_a_name(self) -> None:
-        known = {"*.com", "*.b.com", "a.b.com", "b.com", "*.other"}
-        self.assertEqual(list(hosts_for("a.b.com", known, 7)), ["a.b.com", "*.b.com", "*.com"])
-        self.assertEqual(list(hosts_for("xa.b.com", known, 7)), ["*.b.com", "*.com"])
-        self.assertEqual(list(hosts_for("b.com", known, 7)), ["b.com", "*.com"])
+        known = {"**.com", "**.b.com", "a.b.com", "b.com", "**.other"}
+        self.assertEqual(list(hosts_for("a.b.com", known, 7)), ["a.b.com", "**.b.com", "**.com"])
+        self.assertEqual(list(hosts_for("xa.b.com", known, 7)), ["**.b.com", "**.com"])
+        self.assertEqual(list(hosts_for("b.com", known, 7)), ["b.com", "**.com"])
         self.assertEqual(list(hosts_for("a.b.com", known, 0)), ["a.b.com"])
         self.assertEqual(list(hosts_for("com", known, 7)), [])
 
@@ -54,10 +54,10 @@ class EffectiveTests(TestCase):
         self.assertEqual(table.effective("*"), ["* ", "* /a/b", "* /c"])
 
     def test_a_wildcard_leaves_what_wider_ones_have(self) -> None:
-        table = self.table(("*.b.example.com", "/a"), ("*.example.com", "/a/b"), ("*.example.com", "/c"), ("*", "/d"))
-        self.assertEqual(table.effective("*.b.example.com"), ["*.b.example.com /a", "*.example.com /c", "* /d"])
-        self.assertEqual(table.effective("x.b.example.com"), ["*.b.example.com /a", "*.example.com /c", "* /d"])
-        self.assertEqual(table.effective("*.example.com"), ["*.example.com /a/b", "*.example.com /c", "* /d"])
+        table = self.table(("**.b.example.com", "/a"), ("**.example.com", "/a/b"), ("**.example.com", "/c"), ("*", "/d"))
+        self.assertEqual(table.effective("**.b.example.com"), ["**.b.example.com /a", "**.example.com /c", "* /d"])
+        self.assertEqual(table.effective("x.b.example.com"), ["**.b.example.com /a", "**.example.com /c", "* /d"])
+        self.assertEqual(table.effective("**.example.com"), ["**.example.com /a/b", "**.example.com /c", "* /d"])
 
     @given(
         st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(PREFIXES)), max_size=8, unique=True),

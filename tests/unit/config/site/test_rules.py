@@ -219,9 +219,11 @@ class RouteTests(SiteCase):
     def test_one_target(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\nstatic = html\n"),
-            ["static: set either upstream or static, not both"],
+            ["static: set only one of upstream, static, redirect and respond"],
         )
-        self.assertEqual(self.route("path = /\n"), ["a route needs a target: upstream = NAME or static = DIRECTORY"])
+        self.assertEqual(
+            self.route("path = /\n"), ["a route needs a target: upstream = NAME, static = DIRECTORY, redirect or respond"]
+        )
 
     def test_a_static_root_must_exist(self) -> None:
         self.assertEqual(self.route("path = /\nstatic = htm\n"), ["static: there is no directory htm"])
@@ -284,8 +286,8 @@ class RouteTests(SiteCase):
         self.assertEqual(
             found,
             [
-                "allow: 'role:admin' can never match, because with auth = none no client has an identity",
-                "deny: 'user:bob' can never match, because with auth = none no client has an identity",
+                "allow: column 9: 'role:admin' can never match, because with auth = none no client has an identity",
+                "deny: column 8: 'user:bob' can never match, because with auth = none no client has an identity",
             ],
         )
 
@@ -297,7 +299,8 @@ class RouteTests(SiteCase):
         for term in ("attribute:a=b", "scope:x", "realm:local"):
             for rule in (term, f"not {term}", f"method:GET and (network:10.0.0.0/8 or {term})"):
                 (found,) = self.route(f"{base}deny = {rule}\n")
-                self.assertIn(f"deny: '{term}' can never match", found, rule)
+                column = 8 + rule.index(term)
+                self.assertIn(f"deny: column {column}: '{term}' can never match", found, rule)
 
     def test_pages_of_other_sites(self) -> None:
         base = "path = /\nupstream = app\n"
@@ -345,7 +348,7 @@ class RouteTests(SiteCase):
     def test_attack_41_a_misspelt_realm_in_a_deny_rule_is_refused(self) -> None:
         self.assertEqual(
             self.route("path = /\nupstream = app\ndeny = realm:locla\n"),
-            ["deny: no authenticator has the realm locla, did you mean realm:local?"],
+            ["deny: column 8: no authenticator has the realm locla, did you mean realm:local?"],
         )
 
     TWO = SITE + "[authenticator staff]\ntype = file\npath = users\n[authenticator odd]\ntype = file\npath = users\nrealm = a/b\n"
@@ -376,7 +379,16 @@ class RouteTests(SiteCase):
         ):
             for option in ("allow", "deny"):
                 (found,) = self.problems(self.TWO.replace("path = /\n", f"path = /\n{option} = {rule}\n"))
-                self.assertEqual(found.partition("[route app] ")[2], f"{option}: {told}")
+                self.assertEqual(found.partition("[route app] ")[2], f"{option}: column {len(option) + 4}: {told}")
+
+    def test_a_realm_that_does_not_exist_has_its_place(self) -> None:
+        for rules, line, column in (
+            ("role:a and (realm:local or realm:nope)", 15, 36),
+            ("role:a,\n  not realm:nope", 16, 7),
+            ("user:realm-nope, realm:nope", 15, 26),
+        ):
+            (found,) = self.problems(SITE.replace("path = /\n", f"path = /\nallow = {rules}\n"))
+            self.assertIn(f"site.ini:{line}: [route app] allow: column {column}: no authenticator has the realm nope", found)
 
     def test_attack_49_a_rule_for_several_realms_is_warned_of(self) -> None:
         for rules, told in (
@@ -562,6 +574,7 @@ class WarningTests(SiteCase):
                 "method:DELET, method:GET",
                 ["deny: DELET is not a registered method of HTTP, did you mean DELETE?"],
             ),
+            ("methods", "GET, DELET", ["methods: DELET is not a registered method of HTTP, did you mean DELETE?"]),
             ("deny", "method:QXZ", ["deny: QXZ is not a registered method of HTTP"]),
             ("allow", "method:PSOT", ["allow: PSOT is not a registered method of HTTP, did you mean POST?"]),
             ("deny", ", ".join(f"method:{one}" for one in REGISTERED_METHODS), []),

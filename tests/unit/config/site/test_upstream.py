@@ -101,6 +101,33 @@ class SectionTests(SiteCase):
         ):
             self.assertIn(f"is only allowed with {other}", "".join(self.problems(self.upstream(f"{line}\n"))))
 
+    def test_options_of_connections(self) -> None:
+        for name in ("own.pem", "own.key"):
+            (self.directory / name).write_text("")
+        https = "[upstream app]\nservers = https://127.0.0.1:1\n"
+        pin = f"sha256//{'A' * 43}="
+        for text, words in (
+            (self.upstream("client_certificate = own.pem\n"), "client_certificate: is only allowed with https servers"),
+            (self.upstream("client_key = own.key\n"), "client_key: is only allowed with https servers"),
+            (self.upstream(f"pin = {pin}\n"), "pin: is only allowed with https servers"),
+            (f"{https}client_key = own.key\n", "client_key: is only allowed with client_certificate"),
+            (f"{https}proxy_protocol = v1\nkeepalive = 1\n", "keepalive: has no effect with proxy_protocol"),
+            (f"{https}proxy_protocol = v1\nidle_timeout = 1s\n", "idle_timeout: has no effect with proxy_protocol"),
+            (f"{https}proxy_protocol = v3\n", "proxy_protocol: expected v1 or v2"),
+            ("[upstream app]\nservers = sample:\nproxy_protocol = v1\n", "proxy_protocol: is not allowed with sample:"),
+            ("[upstream app]\nservers = sample:\nhealth = GET /\n", "health: is not allowed with sample:"),
+            ("[upstream app]\nservers = unix:/run/a\nca_certificate = own.pem\n", "is only allowed with https servers"),
+            ("[upstream app]\nservers = unix:/run/a\nresolve = dns\n", "dns is only allowed with names in servers"),
+            ("[upstream app]\nservers = unix:/run/a, unix:/run/a backup\n", "the same server is listed twice"),
+        ):
+            self.assertIn(words, "".join(self.problems(text)), text)
+        for text in (
+            f"{https}client_certificate = own.pem\npin = {pin}, sha256//{'B' * 42}A=\nproxy_protocol = v2\n",
+            f"{https}client_certificate = own.pem\nclient_key = own.key\n",
+            "[upstream app]\nservers = unix:/run/a, unix:/run/b weight=2 backup\nproxy_protocol = v1\n",
+        ):
+            self.load(f"[listener a]\nport = 1\n{text}")
+
     def test_the_same_server_twice(self) -> None:
         text = "[upstream app]\nservers = http://127.0.0.1:1, http://127.0.0.1:1 weight=2\n"
         self.assertIn("listed twice", "".join(self.problems(text)))

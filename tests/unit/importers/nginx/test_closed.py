@@ -15,8 +15,10 @@ PASS = "proxy_pass http://b:1;"
 
 
 def standing(draft: Draft, route: str) -> str:
-    """``open``, ``networks``, ``asks`` or ``closed``."""
+    """``open``, ``networks``, ``asks``, ``closed``, or ``answers``: nobody gets anywhere."""
     section = options(draft, f"route {route}")
+    if ("redirect" in section or "respond" in section) and section["auth"] == "none" and "networks" not in section:
+        return "answers"
     if section.get("networks") == NO_CLIENT:
         return "closed"
     if section.get("auth") != "none":
@@ -67,7 +69,8 @@ class RestrictionTests(TestCase):
         for expected, table in (("asks", self.ASKS), ("networks", self.NETWORKS), ("closed", self.CLOSED)):
             for words in table:
                 for level, draft in self.levels(words):
-                    self.assertEqual(standing(draft, "a"), expected, f"{level}: {words}")
+                    answers = words == "return 403;" and level == "location"
+                    self.assertEqual(standing(draft, "a"), "answers" if answers else expected, f"{level}: {words}")
                     if expected == "closed":
                         self.assertNotIn("open to all clients", str(draft.remarks), f"{level}: {words}")
 
@@ -99,12 +102,12 @@ class RestrictionTests(TestCase):
         self.assertEqual(standing(draft, "a"), "closed")
 
     def test_the_site_says_what_closed_a_route_and_where(self) -> None:
-        draft = conf("server { listen 80;\nlocation /a {\nreturn 403; } }")
+        draft = conf("server { listen 80;\nlocation /a {\nreturn 444; } }")
         self.assertIn(
-            "; closed to all clients by networks, because this is not translated: nginx.conf:3: return 403\n", draft.text()
+            "; closed to all clients by networks, because this is not translated: nginx.conf:3: return 444\n", draft.text()
         )
-        self.assertEqual(draft.closed, ["[route a] /a: nginx.conf:3: return 403"])
-        self.assertEqual(left(draft), ["3: return 403; /a is closed to all clients"])
+        self.assertEqual(draft.closed, ["[route a] /a: nginx.conf:3: return 444"])
+        self.assertEqual(left(draft), ["3: return 444; /a is closed to all clients"])
 
     def test_attack_48_a_directive_cannot_write_into_the_site(self) -> None:
         draft = conf('server { listen 80; location /a { return "x\n[route evil]\npath = /\nauth = none"; } }')
@@ -167,7 +170,7 @@ class RestrictionTests(TestCase):
             "auth_request_set $user $upstream_http_x_auth_request_user; proxy_set_header X-User $user;"
             "proxy_pass http://backend:80; } }"
         )
-        self.assertEqual(every(draft), {"/": "asks", "/oauth2": "open", "/oauth2/auth": "closed"})
+        self.assertEqual(every(draft), {"/": "asks", "/oauth2": "open", "exact:/oauth2/auth": "closed"})
         section = options(draft, "route root")
         self.assertEqual((section["identity"], section["identity_username_header"]), ("headers", "X-User"))
 
@@ -189,7 +192,8 @@ class RestrictionTests(TestCase):
             "fastcgi_pass b:1;",
             "grpc_pass b:1;",
             "stub_status;",
-            "return 200 x;",
+            "return 444;",
+            "return 200 $x;",
             "empty_gif;",
             "",
         ):
@@ -198,7 +202,7 @@ class RestrictionTests(TestCase):
                     continue
                 draft = conf(f"server {{ listen 80; {outer} location / {{ {PASS} }} location /a/ {{ {words} }} }}")
                 self.assertEqual(every(draft), {"/": "open", "/a": "closed"}, words)
-        for words in ("auth_basic x; uwsgi_pass b:1;", "auth_basic x; return 403;"):
+        for words in ("auth_basic x; uwsgi_pass b:1;", "auth_basic x; return 444;"):
             self.assertEqual(standing(location(words), "a"), "closed")
 
 
@@ -226,12 +230,12 @@ class PlaceTests(TestCase):
         self.assertEqual(every(draft), {"/": "open"})
         self.assertEqual(len(draft.remainder), 1)
         draft = self.server(r"root /w; auth_basic x; location / { auth_basic off; } location ~ \.png$ { expires 30d; }")
-        self.assertEqual(every(draft), {"/": "closed"})
+        self.assertEqual(every(draft), {"/": "open", r"regex:^.*(?:\.png$)": "asks"})
 
     def test_attack_48_a_restricted_prefix_is_for_longer_names_too(self) -> None:
         # /admin.php is /admin's in nginx, and would be /'s here
         draft = self.server(f"location / {{ {PASS} }} location /admin {{ return 403; }}")
-        self.assertEqual(every(draft), {"/": "closed", "/admin": "closed"})
+        self.assertEqual(every(draft), {"/": "closed", "/admin": "answers"})
         for words in ("location /admin/ { return 403; }", f"location /pub {{ {PASS} }}", "location = /admin { return 403; }"):
             self.assertEqual(standing(self.server(f"location / {{ {PASS} }} {words}"), "root"), "open", words)
 
@@ -251,13 +255,24 @@ class PlaceTests(TestCase):
     def test_attack_48_an_exact_location_opens_nothing_below_it(self) -> None:
         inner = f"location / {{ auth_request /q; {PASS} }}"
         draft = self.server(f"{inner} location = /health {{ auth_request off; {PASS} }}")
-        self.assertEqual(every(draft), {"/": "asks"})
-        draft = self.server(f"location / {{ {PASS} }} location = /health {{ proxy_pass http://c:1; }}")
-        self.assertEqual(every(draft), {"/": "open", "/health": "closed"})
-        draft = self.server(f"location / {{ {PASS} }} location = /health {{ {PASS} }}")
-        self.assertEqual(every(draft), {"/": "open"})
+        self.assertEqual(every(draft), {"/": "asks", "exact:/health": "open"})
+        draft = self.server(f"location / {{ {PASS} }} location = /health/ {{ proxy_pass http://c:1/x; }}")
+        self.assertEqual(every(draft), {"/": "open", "exact:/health/": "open"})
+        self.assertEqual(options(draft, "route health")["rewrite"], "/x")
         draft = self.server(f"location = / {{ deny all; }} location / {{ {PASS} }}")
-        self.assertEqual(every(draft), {"/": "closed"})
+        self.assertEqual(every(draft), {"/": "open", "exact:/": "closed"})
+        for words in ("proxy_pass http://c:1/x/;", "alias /w/other;", "alias /w/;", "root $x;"):
+            draft = self.server(f"location / {{ {PASS} }} location = /health {{ {words} }}")
+            self.assertEqual(every(draft), {"/": "open", "exact:/health": "closed"}, words)
+        # nginx serves the index by the location of that file
+        draft = self.server("root /w; location / { deny all; } location = /a/ { index x.html; allow all; }")
+        self.assertEqual(every(draft), {"/": "closed", "exact:/a/": "closed"})
+
+    def test_exact_files(self) -> None:
+        for words in ("root /w/x;", "alias /w/x/a/b.html;"):
+            draft = self.server(f"location / {{ {PASS} }} location = /a/b.html {{ {words} }}")
+            directory = "/w/x/a"
+            self.assertEqual((options(draft, "route a-b.html")["static"], draft.remainder), (directory, []), words)
 
     def test_attack_48_one_path_with_and_without_a_slash_is_the_stricter_one(self) -> None:
         for first, second in ((PASS, "auth_request /q; " + PASS), ("deny all; " + PASS, PASS)):
@@ -269,13 +284,13 @@ class PlaceTests(TestCase):
         question = f"location = /q {{ internal; {PASS} }}"
         for target in (PASS, "root /w;"):
             draft = self.server(f"location / {{ {target} }} {question} location /in/ {{ auth_request /q; {PASS} }}")
-            self.assertEqual(every(draft), {"/": "open", "/q": "closed", "/in": "asks"})
+            self.assertEqual(every(draft), {"/": "open", "exact:/q": "closed", "/in": "asks"})
             self.assertEqual(draft.remainder, [])
 
     def test_attack_48_two_servers_with_one_question(self) -> None:
         question = f"location = /q {{ internal; {PASS} }} location /in/ {{ auth_request /q; {PASS} }}"
         server = f"server {{ listen 80; server_name a; {question} location / {{ {PASS} }} }}"
-        self.assertEqual(every(conf(server * 2)), {"/": "open", "/q": "closed", "/in": "asks"})
+        self.assertEqual(every(conf(server * 2)), {"/": "open", "exact:/q": "closed", "/in": "asks"})
         other = f"server {{ listen 80; server_name a; location /q {{ {PASS} }} location / {{ {PASS} }} }}"
         self.assertEqual(every(conf(server + other))["/q"], "closed")
 
@@ -285,15 +300,21 @@ class PlaceTests(TestCase):
 
     def test_attack_48_a_modifier_without_a_blank(self) -> None:
         draft = self.server(f"location / {{ {PASS} }} location =/a {{ deny all; {PASS} }}")
-        self.assertEqual(every(draft), {"/": "open", "/a": "closed"})
+        self.assertEqual(every(draft), {"/": "open", "exact:/a": "closed"})
         self.assertEqual(
             every(self.server(f"location / {{ {PASS} }} location ~^/a {{ deny all; }}")), {"/": "closed", "/a": "closed"}
         )
 
     def test_attack_48_an_upstream_without_servers_is_no_host(self) -> None:
-        for servers in ("server unix:/run/a.sock;", "server 10.0.0.1 down;", ""):
+        for servers in ("server unix:run/a.sock;", "server 10.0.0.1 down;", ""):
             draft = conf(f"upstream app {{ {servers} }} server {{ listen 80; location / {{ proxy_pass http://app; }} }}")
             self.assertEqual(every(draft), {"/": "closed"}, servers)
+
+    def test_attack_48_tls_on_a_unix_socket_is_closed(self) -> None:
+        for service in ("https://unix:/run/a.sock", "https://unix:/run/a.sock:/x", "https://app"):
+            upstream = "upstream app { server unix:/run/a.sock; }"
+            draft = conf(f"{upstream} server {{ listen 80; location / {{ proxy_pass {service}; }} }}")
+            self.assertEqual(every(draft), {"/": "closed"}, service)
 
     def test_attack_48_an_alias_that_nginx_puts_together_otherwise_is_closed(self) -> None:
         for path, alias, expected in (

@@ -26,7 +26,7 @@ class ExpressionTests(TestCase):
         self.assertEqual(every(draft), {"/": "open", "/user": "networks", "/admin": "networks"})
         self.assertEqual(draft.remainder, [])
         draft = server(f"location / {{ {PASS} }} location ~ ^/status$ {{ deny all; {PASS} }}")
-        self.assertEqual(every(draft), {"/": "open", "/status": "closed"})
+        self.assertEqual(every(draft), {"/": "open", "exact:/status": "closed"})
 
     def test_attack_48_an_expression_comes_before_longer_plain_locations(self) -> None:
         inner = f"location /a/b/ {{ {PASS} }}"
@@ -53,12 +53,13 @@ class ExpressionTests(TestCase):
 
     def test_attack_48_exact_locations_come_first(self) -> None:
         draft = server(f"location = /a {{ deny all; {PASS} }} location ~ ^/a$ {{ {PASS} }} location / {{ {PASS} }}")
-        self.assertEqual(every(draft), {"/": "open", "/a": "closed"})
+        self.assertEqual(every(draft), {"/": "open", "exact:/a": "closed"})
 
     def test_final_locations_are_not_closed_by_expressions(self) -> None:
         for words, expected in (
             (r"location ~ \.php$ { deny all; }", "open"),
-            ("location ~ ^/api$ { deny all; }", "closed"),
+            ("location ~ ^/api$ { deny all; }", "open"),
+            ("location ~ /api$ { deny all; }", "closed"),
             (r"location ~ (?|x { deny all; }", "closed"),
         ):
             draft = server(f"location / {{ {PASS} }} location ^~ /api/ {{ {PASS} }} {words}")
@@ -69,15 +70,76 @@ class ExpressionTests(TestCase):
             rf"location / {{ {PASS} }} location /a/ {{ {PASS} }} location /a/b/ {{ {PASS} }}"
             r"location ~ ^/a/b/.*\.x$ { deny all; }"
         )
-        self.assertEqual(every(draft), {"/": "open", "/a": "open", "/a/b": "closed"})
+        closed = {r"regex:^/a/b/.*\.x$": "closed"}
+        self.assertEqual(every(draft), {"/": "open", "/a": "open", "/a/b": "open", **closed})
         draft = server(rf"location / {{ {PASS} }} location ~ ^/a/b/.*\.x$ {{ deny all; }}")
-        self.assertEqual(every(draft), {"/": "open", "/a/b": "closed"})
+        self.assertEqual(every(draft), {"/": "open", **closed})
+        draft = server(rf"location / {{ {PASS} }} location /a/b/c/ {{ {PASS} }} location ~ ^/a/b/.*\.x$ {{ deny all; }}")
+        self.assertEqual(every(draft), {"/": "open", "/a/b/c": "closed", "/a/b": "closed"})
         draft = server(f"location / {{ {PASS} }} location /y/ {{ {PASS} location ~ x {{ deny all; }} }}")
         self.assertEqual(every(draft), {"/": "open", "/y": "closed"})
 
+    def test_expressions_become_routes(self) -> None:
+        for words, path, expected in (
+            (r"~ \.php$ { deny all; }", r"regex:^.*(?:\.php$)", "closed"),
+            (r"~* ^/img/.*\.png$ { root /w; }", r"regex:(?i)^/img/.*\.png$", "open"),
+            (rf"~ ^/api/(\d+)$ {{ auth_request /q; {PASS} }}", r"regex:^/api/(\d+)$", "asks"),
+            (rf"~ ^/api/a|b$ {{ {self.DENY} {PASS} }}", "regex:^.*(?:^/api/a|b$)", "networks"),
+            (r"~ ^/u/(\w+)$ { return 307 /people/$1; }", r"regex:^/u/(\w+)$", "answers"),
+        ):
+            draft = server(f"location / {{ {PASS} }} location {words}")
+            self.assertEqual((every(draft), draft.remainder), ({"/": "open", path: expected}, []), words)
+        draft = server(r"location / { root /v; } location ~ ^/a/b/(.*)\.x$ { root /w; }")
+        (section,) = [options(draft, one) for one in draft.sections if "a-b" in one]
+        self.assertEqual((section["path"], section["static"]), (r"regex:^/a/b/(.*)\.x$", "/w/a/b"))
+
+    def test_attack_48_expressions_that_routes_take_in_another_order_close_what_is_open(self) -> None:
+        php, denied = r"location ~ \.php$ { deny all; }", {r"regex:^.*(?:\.php$)": "closed"}
+        root, a_x = f"location / {{ {PASS} }}", f"location ~ ^/a/.*x {{ {PASS} }}"
+        for words, expected in (
+            (f"{php} location /a/ {{ {PASS} }} {root}", {"/": "closed", "/a": "closed"}),
+            (f"{php} location ^~ / {{ {PASS} }}", {"/": "open"}),
+            (f"{php} location ^~ /a/ {{ {PASS} }} {root}", {"/": "open", "/a": "open", **denied}),
+            (f"location ~ /a$ {{ deny all; }} location ^~ /a/ {{ {PASS} }} {root}", {"/": "closed", "/a": "closed"}),
+            (f"{php} location ^~ /a {{ {PASS} }} {root}", {"/": "closed", "/a": "open"}),
+            (f"{php} {a_x} {root}", {"/": "open", **denied, "/a": "closed"}),
+            (f"{a_x} {php} {root}", {"/": "open", r"regex:^/a/.*x": "open", **denied}),
+            (f"location ~ ^/a/ {{ {PASS} }} location ~ ^/a/.*x {{ deny all; }} {root}", {"/": "open", "/a": "closed"}),
+        ):
+            self.assertEqual(every(server(words)), expected, words)
+
+    def test_what_returns_an_answer(self) -> None:
+        for words, expected in (
+            ("return 301 https://new.example$request_uri;", {"redirect": "301 https://new.example%{uri}"}),
+            ("return https://$host/x$is_args$args;", {"redirect": "302 https://%{host}/x%{query}"}),
+            ("auth_basic x; return 308 ${uri}/;", {"redirect": "308 %{path}/"}),
+            ("return 302 $scheme://$host/c;", {"redirect": "302 /c"}),
+            ("return 204;", {"respond": "204"}),
+            ('return 200 "all is well";', {"respond": "200 all is well"}),
+            ('default_type application/json; return 200 "{}";', {"respond": "200 {}", "respond_type": "application/json"}),
+            ("default_type application/json; return 404;", {"respond": "404"}),
+        ):
+            draft = server(f"location / {{ {PASS} }} location /r/ {{ {words} }}")
+            self.assertEqual(options(draft, "route r"), {"path": "/r", **expected, "auth": "none"}, words)
+            self.assertEqual(draft.remainder, [], words)
+
+    def test_attack_48_what_cannot_be_answered_in_the_same_way_is_closed(self) -> None:
+        for words in (
+            "return 444;", "return 200 $x;", "return 401;", "return 302 https://$evil/;", "return 302 https://a$uri$args;",
+            "return 302 /%61;", 'return 200 " x";', 'return 200 "file:/etc/passwd";', 'return 200 "a ; b";', "return;",
+            "return 302 /$1;", "if ($x) { return 403; } return 204;", "rewrite ^ /x; return 204;", "return 204; return 404;",
+            "internal; return 204;", "access_by_lua_file x; return 204;",
+        ):  # fmt: skip
+            draft = server(f"location / {{ {PASS} }} location /r/ {{ {words} }}")
+            self.assertEqual(standing(draft, "r"), "closed", words)
+        draft = server(f"if ($x) {{ return 403; }} location / {{ {PASS} }} location /r/ {{ return 200 x; }}")
+        self.assertEqual(standing(draft, "r"), "closed")
+        draft = server(f"location / {{ {PASS} }} location /r/ {{ return 200 x; }} location ~ \\.php$ {{ deny all; }}")
+        self.assertEqual(standing(draft, "r"), "closed")
+
     def test_hidden_files_are_served_by_no_route(self) -> None:
         deny = "location ~ %s { deny all; }"
-        for expression, extra in ((r"/\.ht", {}), (r"/\.(?!well-known)", {}), (r"/\.", {"/.well-known": "closed"})):
+        for expression, extra in ((r"/\.(?!ht)", {"/.well-known": "closed"}), (r"/\.(?!well-known)", {})):
             draft = server(f"root /w; location / {{ }} {deny % expression}")
             self.assertEqual(every(draft), {"/": "open", **extra}, expression)
             draft = server(f"root /w; location /a/ {{ }} {deny % expression}")
@@ -91,7 +153,7 @@ class ExpressionTests(TestCase):
             draft = server(f"location / {{ {PASS} }} location ~ {expression} {{ root /acme; }}")
             self.assertEqual(every(draft)["/"], "open")
         draft = server(f"location / {{ {PASS} }} location ~ /.well-known {{ deny all; }}")
-        self.assertEqual(every(draft), {"/": "closed"})
+        self.assertEqual(every(draft), {"/": "open", "regex:^.*(?:/.well-known)": "closed"})
 
     def test_a_redirect_to_the_same_path_with_a_slash(self) -> None:
         for target in ("/a/", "$scheme://$host/a/", "$uri/", "https://$http_host/a/$is_args$args"):
@@ -99,7 +161,7 @@ class ExpressionTests(TestCase):
             self.assertEqual((every(draft), draft.remainder), ({"/a": "open"}, []), target)
         for target in ("/b/", "https://elsewhere/a/", "/a"):
             draft = server(f"location = /a {{ return 301 {target}; }} location /a/ {{ {PASS} }}")
-            self.assertEqual(every(draft), {"/a": "closed"}, target)
+            self.assertEqual(every(draft), {"/a": "open", "exact:/a": "answers"}, target)
 
 
 class ServerNameTests(TestCase):
@@ -114,14 +176,16 @@ class ServerNameTests(TestCase):
 
     def test_wildcards_become_hosts(self) -> None:
         draft = self.servers("_", "*.example.com", ".b.example.com")
-        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "asks", "b.example.com, *.b.example.com /": "networks"})
+        self.assertEqual(
+            every(draft), {"/": "closed", "**.example.com /": "asks", "b.example.com, **.b.example.com /": "networks"}
+        )
         self.assertEqual(draft.remainder, [])
 
     def test_expressions_become_hosts_where_nginx_takes_them(self) -> None:
         draft = self.servers("_", r"~^(a|b)\.example\.com$", "a.example.com")
         self.assertEqual(every(draft), {"/": "closed", "b.example.com /": "asks", "a.example.com /": "networks"})
         draft = self.servers("_", r"~^a\.example\.com$", "*.example.com")
-        self.assertEqual(every(draft), {"/": "closed", "*.example.com /": "networks"})
+        self.assertEqual(every(draft), {"/": "closed", "**.example.com /": "networks"})
 
     def test_attack_73_an_expression_after_one_that_is_not_understood(self) -> None:
         draft = self.servers("a", "~^x", r"~^b\.example\.com$")
@@ -133,7 +197,7 @@ class ServerNameTests(TestCase):
             f"server {{ listen 80; server_name a.example.com; location / {{ deny all; {PASS} }} }}"
             f"server {{ listen 80; server_name *.example.com; location / {{ {PASS} }} }}"
         )
-        self.assertEqual(every(draft), {"/": "closed", "a.example.com /": "closed", "*.example.com /": "open"})
+        self.assertEqual(every(draft), {"/": "closed", "a.example.com /": "closed", "**.example.com /": "open"})
 
     def test_two_expressions_are_kept_apart_or_refused(self) -> None:
         self.assertEqual(every(self.servers("~(prom*)", "~(alert*)")), {"/": "closed"})
@@ -228,6 +292,7 @@ class HeaderTests(TestCase):
         for words in (
             *("add_header X-A $upstream_http_a;", "add_header X-A;", "add_header X-A b c d;", "add_header Content-Length 1;"),
             "proxy_hide_header X-A; add_header X-A b; add_header X-A c;",
+            "proxy_hide_header Content-Length;",
         ):
             self.assertEqual(len(left(location(f"{PASS} {words}"))), 1, words)
         draft = conf(f"server {{ listen 80; add_header X-A b; root /w; location /a {{ {PASS} }} location /b {{ }} }}")
@@ -300,6 +365,37 @@ class ServiceTests(TestCase):
         draft = location("proxy_pass https://b:1; proxy_ssl_name $host;")
         self.assertIn("its certificate is verified here", str(draft.remarks))
         self.assertEqual(left(draft), ["5: proxy_ssl_name $host"])
+
+    def test_the_certificate_that_nginx_shows(self) -> None:
+        draft = location("proxy_pass https://b:1; proxy_ssl_certificate own.pem; proxy_ssl_certificate_key own.key;")
+        found = options(draft, "upstream a")
+        self.assertEqual((found["client_certificate"], found["client_key"], left(draft)), ("own.pem", "own.key", []))
+
+    def test_unix_sockets(self) -> None:
+        for service, rewrite in (
+            ("http://unix:/run/a.sock", None),
+            ("http://unix:/run/a.sock:/x", "/x"),
+            ("http://unix:/run/a.sock:/", "/"),
+        ):
+            draft = location(f"proxy_pass {service};")
+            self.assertEqual(options(draft, "upstream a")["servers"], "unix:/run/a.sock", service)
+            self.assertEqual(options(draft, "route a").get("rewrite"), rewrite, service)
+        found, remainder = self.upstream_of("server unix:/run/a.sock weight=2;\nserver 10.0.0.1 backup;")
+        self.assertEqual((found["servers"], remainder), ("unix:/run/a.sock weight=2, http://10.0.0.1 backup", []))
+
+    def test_compression(self) -> None:
+        draft = location("proxy_pass http://b:1; gzip on; gzip_types text/css text/html; gzip_min_length 256; gzip_vary on;")
+        found = options(draft, "route a")
+        self.assertEqual(
+            (found["compression"], found["compression_types"], found["compression_min"]), ("gzip", "text/html, text/css", "256")
+        )
+        self.assertEqual(left(draft), [])
+        self.assertEqual(options(location("proxy_pass http://b:1; gzip on;"), "route a")["compression_types"], "text/html")
+        every = location("proxy_pass http://b:1; gzip on; gzip_types *;")
+        self.assertNotIn("compression_types", options(every, "route a"))
+        self.assertEqual(left(every), ["5: gzip_types *: the types are listed"])
+        for off in ("", "gzip off; gzip_types text/css;"):
+            self.assertNotIn("compression", options(location(f"proxy_pass http://b:1; {off}"), "route a"))
 
     def test_upstreams(self) -> None:
         draft = conf(

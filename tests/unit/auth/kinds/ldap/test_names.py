@@ -14,7 +14,9 @@ from perimeter.auth.kinds.ldap.names import (
     folded,
     login_filter,
     login_name,
+    own_name,
     parse_dn,
+    preferred,
     same_dn,
 )
 from perimeter.auth.kinds.ldap.values import And, Equal, LdapEntry, Matching, Or, escaped
@@ -193,3 +195,33 @@ class AccountTests(TestCase):
     def test_attack_41_what_cannot_be_read_is_closed(self) -> None:
         for attributes in ({"userAccountControl": "x"}, {"accountExpires": "soon"}):
             self.assertTrue(self.closed(**attributes))
+
+
+class PreferredTests(TestCase):
+    ONE = LdapEntry("cn=1", {"uid": (b"Joe",), "mail": (b"j@x",)})
+    TWO = LdapEntry("cn=2", {"uid": (b"eve",), "mail": (b"joe", b"\xff")})
+    NAMES = frozenset(("joe",))
+
+    def test_the_earliest_attribute_counts(self) -> None:
+        for entries in ((self.ONE, self.TWO), (self.TWO, self.ONE)):
+            self.assertIs(preferred(entries, ("uid", "mail"), self.NAMES), self.ONE)
+            self.assertIs(preferred(entries, ("mail", "uid"), self.NAMES), self.TWO)
+
+    def test_nobody_is_preferred(self) -> None:
+        self.assertIsNone(preferred((self.ONE, self.ONE), ("uid", "mail"), self.NAMES))
+        self.assertIsNone(preferred((self.ONE, self.TWO), ("sn",), self.NAMES))
+        self.assertIsNone(preferred((self.ONE, self.TWO), ("uid", "mail"), frozenset(("jim",))))
+
+
+class OwnNameTests(TestCase):
+    def test_of_several_values_the_one_of_the_distinguished_name(self) -> None:
+        for dn, values, expected in (
+            ("cn=1,dc=x", (), ""),
+            ("cn=1,dc=x", (b"joe",), "joe"),
+            ("UID=Joe,dc=x", (b"abe", b"joe"), "joe"),
+            ("cn=joe,dc=x", (b"joe", b"abe"), "abe"),
+            ("no name", (b"joe", b"abe"), "abe"),
+        ):
+            self.assertEqual(own_name(LdapEntry(dn, {"uid": values}), "uid"), expected)
+        with self.assertRaises(UnicodeDecodeError):
+            own_name(LdapEntry("cn=1", {"uid": (b"\xff",)}), "uid")
