@@ -22,7 +22,6 @@ PACKAGES = {
     "keytool": "default-jdk-headless",
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
-    "ngx_stream_module": "libnginx-mod-stream",
     "node": "nodejs",
     "promtool": "prometheus",
     "samba-tool": "samba",
