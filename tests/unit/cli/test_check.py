@@ -93,6 +93,17 @@ class CheckTests(CheckCase):
             ],
         )
 
+    def test_the_table_shows_limits(self) -> None:
+        more = (
+            "networks = 10.0.0.0/8\nrate = 5/s per user burst 9, 1/h per route\nin_flight = 2 per address\nrequest_timeout = 2m\n"
+        )
+        text = SITE.replace("path = /\n", f"path = /\n{more}")
+        self.assertEqual(
+            re.split(" {2,}", self.check(text)[1][-1])[4],
+            "from 10.0.0.0/8; within rate 5/s per user burst 9, rate 1/h per route, in_flight 2 per address, "
+            "request_timeout 120s",
+        )
+
     def test_the_table_shows_rules_and_pages_of_other_sites(self) -> None:
         more = "allow = role:a and (user:b or not network:10.0.0.0/8),\n  realm:local\ncors = https://app.example, https://b.example\n"
         text = SITE.replace("path = /\n", f"path = /\n{more}")

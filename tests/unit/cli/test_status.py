@@ -51,6 +51,20 @@ class ShowingTests(TestCase):
             ],
         )
 
+    def test_requests_over_limits(self) -> None:
+        several = [
+            {"route": "app", "limit": "rate 5/s per user", "refused": 12},
+            {"route": "files", "limit": "in_flight 1 per address", "refused": 0},
+        ]
+        self.assertEqual(
+            lines(answer(limited=several), NOW)[-3:],
+            [
+                "LIMIT OF ROUTE  LIMIT                    REFUSED",
+                "app             rate 5/s per user             12",
+                "files           in_flight 1 per address        0",
+            ],
+        )
+
     def test_certificates_that_are_ordered(self) -> None:
         several = [
             {"names": ["gw.example", "www.example"], "listeners": ["https"], "renew": "2027-01-15T08:00:00Z", "fault": ""},

@@ -116,6 +116,22 @@ class ExplainTests(SiteCase):
     def steps(self, found: Explanation, name: str) -> list[str]:
         return [step.text for step in found.steps if step.name == name]
 
+    def test_limits_are_named_and_not_counted(self) -> None:
+        self.site.write_text(SITE.replace("path = /admin\n", "path = /admin\nrate = 1/h per address\nin_flight = 2 per user\n"))
+
+        def refuse(*arguments: object) -> None:
+            raise AssertionError("counted")
+
+        config = load_site(self.site, kinds=installed_kinds())
+        routes = [route_of(one, _Target(), self.sink, RouteParts(), (refuse,)) for one in config.routes]  # type: ignore[arg-type]
+        gate = Gate(RouteTable(routes), Identifier(()), IdentityLines(_signing, lambda: 0.0, 1))
+        found = explain(gate, config, Question("GET", "/admin", ALICE, "", ""))
+        self.assertTrue(found.admitted)
+        self.assertEqual(
+            self.steps(found, "limit"),
+            ["rate 1/h per address, which is not counted here", "in_flight 2 per user, which is not counted here"],
+        )
+
     def test_rules_with_networks_and_pages_of_other_sites(self) -> None:
         more = "allow = role:admin and network:10.0.0.0/8\n"
         for cors, told in (

@@ -87,6 +87,12 @@ class MergedStatusTests(TestCase):
         self.assertEqual((found["workers"][0]["pid"], found["workers"][0]["slow"]), (71, True))
         self.assertNotIn("requests", found)
 
+    def test_requests_over_limits_are_those_of_all_workers(self) -> None:
+        counts = {"figures.limited": [[["app", "rate 5/s per user"], [7]]]}
+        row = {"route": "app", "limit": "rate 5/s per user", "refused": 7}
+        own = status(limited=[{**row, "refused": 2}])
+        self.assertEqual(merged_status(own, Gathered({}, [], counts, 9.9))["limited"], [row])
+
     def test_servers_have_the_worst_state_and_the_connections_of_all(self) -> None:
         def upstream(waiting: int, *servers: tuple[str, str, int]) -> dict[str, Any]:
             rows = [

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from twisted.trial.unittest import TestCase
 
 from perimeter.metrics.counts import Metrics, RequestRow
-from perimeter.metrics.figures import totals
-from perimeter.run.overview import certificates, last_reload, requests_so_far
+from perimeter.metrics.figures import Totals, totals
+from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.web.endpoints.operator.gateway import Reload
 from tests.integration.netkit import identity
 
@@ -23,6 +23,19 @@ class OverviewTests(TestCase):
             requests_so_far(totals(metrics)),
             {"requests": {"none": 5, "1xx": 0, "2xx": 4, "3xx": 0, "4xx": 2, "5xx": 7}, "received": 5, "sent": 50},
         )
+
+    def test_requests_over_limits(self) -> None:
+        metrics = Metrics()
+        self.assertEqual(limits_so_far(totals(metrics)), {"limited": []})
+        metrics.count_limited("app", "rate 5/s per user")
+        metrics.count_limited("app", "rate 5/s per user")
+        metrics.count_limited("api", "in_flight 1 per user")
+        rows = [
+            {"route": "app", "limit": "rate 5/s per user", "refused": 2},
+            {"route": "api", "limit": "in_flight 1 per user", "refused": 1},
+        ]
+        self.assertEqual(limits_so_far(totals(metrics)), {"limited": rows})
+        self.assertEqual(limits_so_far(Totals.from_counts(totals(metrics).counts())), {"limited": rows})
 
     def test_days_left_of_certificates(self) -> None:
         start = datetime.now(UTC).replace(microsecond=0) - timedelta(10)
