@@ -41,7 +41,6 @@ class LocationTarget:
         """Answer ``exchange``. The exchange discards the body, if any."""
         decision = exchange.decision
         assert isinstance(decision, Admitted)
-        exchange.upstream = self.name
         try:
             location = self._location(exchange, decision)
         except BadRequest as refusal:
@@ -107,7 +106,6 @@ class ResponseTarget:
         """Answer ``exchange``. The exchange discards the body, if any."""
         decision = exchange.decision
         assert isinstance(decision, Admitted)
-        exchange.upstream = self.name
         lines = ruled(_lines(exchange, decision) + self._lines, self._rules, exchange)
         exchange.answer(self._response.status, lines, self._response.body)
 

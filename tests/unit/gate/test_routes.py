@@ -264,6 +264,31 @@ class SelectiveTests(unittest.TestCase):
         self.assertEqual(self.names(table, "/"), [])
         self.assertEqual(self.names(table, "/z"), [])
 
+    def test_the_first_without_conditions_is_the_last(self) -> None:
+        of = Conditions(frozenset((b"GET",)))
+        table = RouteTable(
+            [
+                route("any", conditions=of),
+                route("rest"),
+                Route("exact", b"/x", Echoing(), Audit(), hosts=("a.example",), exact=True),
+                route("re", "/y", "a.example", pattern=compiled("^/y/[0-9]+$")),
+                route("prefix", "/z", "a.example"),
+                route("long", "/z/z/z/z", "a.example", conditions=of),
+            ]
+        )
+        for path, names in (
+            ("/x", ["exact"]),
+            ("/x/", ["any", "rest"]),
+            ("/y/1", ["re"]),
+            ("/y/a", ["any", "rest"]),
+            ("/z", ["prefix"]),
+            ("/z/", ["prefix"]),
+            ("/z/z/z/z/z/z", ["long", "prefix"]),
+            ("/zz/z/z/z/z/z", ["any", "rest"]),
+            ("/", ["any", "rest"]),
+        ):
+            self.assertEqual(self.names(table, path, "a.example"), names, path)
+
     def test_an_endpoint_of_the_gateway_gives_way_to_what_has_its_path_and_comes_after_conditions(self) -> None:
         own = route("token", "/token", exact=True, builtin=True)
         of = Conditions(frozenset((b"GET",)))

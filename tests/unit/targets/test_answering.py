@@ -126,6 +126,8 @@ class AnsweringTests(GateTestCase):
             ("308 /$$1", "/a", "/$1"),
             ("308 https://b.example/?to=%{path}", "/a&b=c;d+e", "https://b.example/?to=/a%26b%3Dc%3Bd%2Be"),
             ("308 https://b.example%{uri}", "/a%20b", "https://b.example/a%20b"),
+            ("308 https://b.example/x%{path}", "/a=b&c", "https://b.example/x/a=b&c"),
+            ("308 https://b.example/%{query}", "/a?b=c&d", "https://b.example/?b=c&d"),
         ):
             self.assertEqual(self.location(text, path), expected, (text, path))
 
@@ -150,6 +152,9 @@ class AnsweringTests(GateTestCase):
         self.assertEqual(self.location("308 /$1", "/go//evil.example", **options), "/evil.example")
         self.assertIsNone(self.location("308 /$1", "/go%5Cevil.example", **options))
         self.assertEqual(self.location("308 %{rest}", "/go", prefix="/go"), "/")
+        rig = Rig("GET / HTTP/1.1", target=b"/?a\\b")
+        LocationTarget(redirect("308 /x%{query}")).handle(rig.exchange)
+        self.assertEqual((rig.reply.status, rig.reply.get("location")), (400, None))
         rig = Rig("GET / HTTP/1.1", target=b"/")
         rig.exchange.head.host = b"evil.example/x"
         LocationTarget(redirect("308 https://%{host}/")).handle(rig.exchange)

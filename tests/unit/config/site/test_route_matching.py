@@ -32,6 +32,23 @@ class SpecificityTests(TestCase):
         hosts = ["*", "**.com", "**.b.com", "x", "a.com"]
         self.assertEqual(sorted(hosts, key=specificity), ["a.com", "x", "**.b.com", "**.com", "*"])
 
+    def test_wildcards_for_one_label(self) -> None:
+        hosts = ["*", "**.b.com", "*.b.com", "*.c.b.com", "*.com", "**.c.b.com", "a.b.com", "**.com"]
+        expected = ["a.b.com", "*.c.b.com", "**.c.b.com", "*.b.com", "**.b.com", "*.com", "**.com", "*"]
+        self.assertEqual(sorted(hosts, key=specificity), expected)
+        known = set(hosts)
+        for host, found in (
+            ("x.b.com", ["*.b.com", "**.b.com", "**.com"]),
+            ("y.x.b.com", ["**.b.com", "**.com"]),
+            ("x.com", ["*.com", "**.com"]),
+            ("*.b.com", ["*.b.com", "**.b.com", "**.com"]),
+            ("**.b.com", ["**.b.com", "**.com"]),
+            ("*.x.com", ["**.com"]),
+            ("**.x.com", ["**.com"]),
+        ):
+            self.assertEqual(list(hosts_for(host, known, 10)), found, host)
+        self.assertEqual(list(hosts_for("*.b.com", {"*.b.com"}, 10)), ["*.b.com"])
+
     def test_hosts_of_a_name(self) -> None:
         known = {"**.com", "**.b.com", "a.b.com", "b.com", "**.other"}
         self.assertEqual(list(hosts_for("a.b.com", known, 7)), ["a.b.com", "**.b.com", "**.com"])
@@ -52,6 +69,16 @@ class EffectiveTests(TestCase):
         table = self.table(("b.example.com", "/a"), ("*", ""), ("*", "/a/b"), ("*", "/c"))
         self.assertEqual(table.effective("b.example.com"), ["b.example.com /a", "* ", "* /c"])
         self.assertEqual(table.effective("*"), ["* ", "* /a/b", "* /c"])
+
+    def test_exact_paths(self) -> None:
+        table: HostTable[str] = HostTable()
+        table.of("b.example.com").add(b"/a", "own")
+        table.of("b.example.com").add_exact(b"/x", "own exact")
+        for path in (b"/x", b"/a/b", b"/c"):
+            table.of("*").add_exact(path, f"any {path.decode()}")
+        table.of("*").add(b"/x", "any below")
+        self.assertEqual(table.effective("b.example.com"), ["own exact", "any /c", "own", "any below"])
+        self.assertEqual(table.effective("*"), ["any /x", "any /a/b", "any /c", "any below"])
 
     def test_a_wildcard_leaves_what_wider_ones_have(self) -> None:
         table = self.table(("**.b.example.com", "/a"), ("**.example.com", "/a/b"), ("**.example.com", "/c"), ("*", "/d"))
