@@ -68,7 +68,8 @@ def protected_services(config: SiteConfig, addresses: Mapping[str, tuple[str, ..
         if not protected:
             continue
         first = protected[0]
-        path = first.rewrite or first.path.place or "/"
+        fixed = first.rewrite if first.rewrite and "$" not in first.rewrite else ""
+        path = fixed or first.path.place or "/"
         servers = [one for one in upstream.servers if one.host]
         found += [Service(upstream, one, path, gateway, addresses.get(one.host, ())) for one in servers]
     return found

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from OpenSSL import SSL, crypto
 
+from perimeter.acme.orders import orders
 from perimeter.config.site.acme import certificate_file
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
@@ -180,7 +181,8 @@ def of_authorities(subject: Subject) -> Iterator[Finding]:
     """The dates of the CA certificates that the configuration names, not those of the gateway's own certificates."""
     own = {path for one in subject.config.listeners for path in (*one.certificate, *one.private_key, one.keystore)}
     shown = {path for one in subject.config.upstreams for path in (one.client_certificate, one.client_key)}
-    for path in sorted(renewed_files(subject.config) - own - shown):
+    ordered = {one.path for one in orders(subject.config)}
+    for path in sorted(renewed_files(subject.config) - own - shown - ordered):
         for dated in date_findings(_certificates(path), datetime.now(UTC)):
             grade = Grade.FAILS if dated.unusable else Grade.SOON
             message = f"{path}: {_dated(dated)}: the gateway then refuses the certificates that it has issued"

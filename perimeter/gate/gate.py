@@ -263,17 +263,18 @@ class Gate:
 
         ``asked``: a proxy asks about the request.
         """
-        key = host, target = head.host, head.target
-        choice = self._choices.get(key) or self.routes.candidates(host, target)
+        host, target = head.host, head.target
+        choice = self._choices.get((host, target)) if self._choices else None
+        choice = choice or self.routes.candidates(host, target)
         routes, path, query = choice
         for route in routes:
             if route.conditions is None or route.conditions.met(head, asked):
                 place = (route, route.forwarded_path(path) + query)
                 if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
                     if routes[0].conditions is None:
-                        self._places.keep(key, place)
+                        self._places.keep((host, target), place)
                     else:
-                        self._choices.keep(key, choice)
+                        self._choices.keep((host, target), choice)
                 return place
         raise NoRoute("no route for this host, path, method, headers and query" if routes else "no route for this host and path")
 

@@ -54,7 +54,8 @@ class Route:
     ``read_only`` denies those who may only read: `perimeter.targets.commands` looks at the command of each of their requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Its answers are ``brief``,
-    which are not cut if a token ends, unless it is ``lasting``.
+    which are not cut if a token ends, unless it is ``lasting``. ``answers``: the gateway answers the requests of a configured
+    route by itself, and no service gets them.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Route:
     pattern: Expression | None = None
     conditions: Conditions | None = None
     lasting: bool = False
+    answers: bool = False
     counting: tuple[EntryRule, ...] = ()
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced
@@ -178,6 +180,7 @@ class RouteTable:
                 _add(table.of(host), route)
         table.settle()
         self._table = table
+        self._as_they_are_sent = any(route.path_as_sent for route in self._routes)
         #: The routes for a Host value and a normalised path in the order in which they are tried: only the last one may be
         #: without conditions
         self.matching = table.matching
@@ -194,7 +197,7 @@ class RouteTable:
             # only a route that takes paths as they are sent has one without a normal form
             return self._as_sent(host, sent, unusual), sent, query
         routes = self.matching(host, path)
-        if any(route.path_as_sent for route in routes):
+        if self._as_they_are_sent and any(route.path_as_sent for route in routes):
             return self._as_sent(host, sent), sent, query
         if routes and (b"%" in path or b";" in path):
             self._check_readings(routes, host, path)

@@ -1,6 +1,6 @@
 """Content codings (RFC 9110, section 8.4.1): the encoders, and what a client accepts. Pure.
 
-The windows are small, so that a response takes at most 1.5 MiB while it is compressed. Levels are those at which an encoder takes
+The windows are small, so that a response takes at most 1.2 MiB while it is compressed. Levels are those at which an encoder takes
 a few milliseconds for the largest piece that is read at once, because it works in the thread of the reactor.
 """
 

@@ -8,55 +8,80 @@ is private, sets a cookie, or was not asked for by the service's own pages or a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from perimeter.config.site.compression import Coding
-from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version
+from perimeter.model import Field, HeaderBlock, RequestHead, Version
 from perimeter.proxy.codings import Encoder, chosen
 
-MOST: Final = 256
-"""Responses that are compressed at a time, in one process. Others are sent as they are."""
+MOST: Final = 128
+"""Responses that are compressed at a time, in one process. Others are sent as they are. An encoder takes 1.2 MiB at most."""
 
 #: no content, or a part of it: bytes of a range are those of the plain body (RFC 9110, section 14.2)
 _WITHOUT: Final = frozenset((204, 205, 206, 304))
 DIGESTS: Final = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature"))
 """Headers about the bytes of the body as the service has it: digests (RFC 9530, RFC 3230, RFC 1864), and signatures that may
 cover them."""
+_AS_IT_IS: Final = DIGESTS | {b"set-cookie", b"content-range"}
 _NOT_TO_CHANGE: Final = frozenset((b"no-transform", b"no-store", b"private"))
 #: the browser says that a page of the same origin, or the user, made the request
 _OWN_PAGES: Final = frozenset((b"same-origin", b"none"))
+
+
+class Encoders:
+    """Counts the responses that are compressed at this moment: ``active``."""
+
+    def __init__(self) -> None:
+        self.active = 0
+
+    def take(self) -> bool:
+        """Count one more, if there are not too many."""
+        if self.active >= MOST:
+            return False
+        self.active += 1
+        return True
+
+    def free(self) -> None:
+        """One has ended."""
+        self.active -= 1
 
 
 class Compression:
     """The compression of one route's responses. ``encoders`` are by coding, the preferred one first.
 
     ``types`` are media types (`perimeter.config.site.compression.MEDIA_TYPE`), ``least`` is the smallest body in bytes.
+    ``under_way`` counts the responses of all routes.
     """
 
-    def __init__(self, encoders: Mapping[Coding, Callable[[], Encoder]], types: Sequence[str], least: int) -> None:
+    def __init__(
+        self, encoders: Mapping[Coding, Callable[[], Encoder]], types: Sequence[str], least: int, under_way: Encoders
+    ) -> None:
         self._encoders = encoders
         self._codings = tuple(encoders)
         self._types = frozenset(kind.encode("ascii") for kind in types)
         self.least = least
-        #: responses under way
-        self.active = 0
+        self.under_way = under_way
 
-    def suits(self, head: ResponseHead, length: int | None) -> bool:
-        """Whether a response could be compressed for some client. ``length`` is that of its body, or None."""
-        headers = head.headers
-        if head.status in _WITHOUT or (length is not None and length < self.least):
-            return False
-        coding = headers.get(b"content-encoding")
-        if coding is not None and coding.lower() != b"identity":
-            return False
-        names = {name for name, _ in headers.fields}
-        if b"set-cookie" in names or b"content-range" in names or not DIGESTS.isdisjoint(names):
-            return False
-        return _NOT_TO_CHANGE.isdisjoint(_listed(headers, b"cache-control")) and self._has_type(headers)
+    def suits(self, status: int, lines: bytes, length: int | None) -> bool:
+        """Whether a response could be compressed for some client.
 
-    def _has_type(self, headers: HeaderBlock) -> bool:
-        kind = (headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        ``lines`` are its header lines as the client gets them, so rules of the route count. ``length`` is that of its body, or
+        None.
+        """
+        if status in _WITHOUT or (length is not None and length < self.least):
+            return False
+        found: dict[bytes, bytes] = {}
+        for name, value in _fields(lines):
+            found[name] = found[name] + b"," + value if name in found else value
+        if found.get(b"content-encoding", b"identity").lower() != b"identity" or not _AS_IT_IS.isdisjoint(found):
+            return False
+        return _NOT_TO_CHANGE.isdisjoint(_directives(found.get(b"cache-control", b""))) and self._has_type(
+            found.get(b"content-type", b"")
+        )
+
+    def _has_type(self, value: bytes) -> bool:
+        kind = value.partition(b";")[0].strip().lower()
         if kind in self._types:
             return True
         main, _, sub = kind.partition(b"/")
@@ -64,21 +89,17 @@ class Compression:
         return main + b"/*" in self._types or (bool(plus) and b"%b/*+%b" % (main, suffix) in self._types)
 
     def begin(self, head: RequestHead, known: bool) -> tuple[Coding, Encoder] | None:
-        """The coding of a response that `suits`, and an encoder; None if it is sent as it is. Call `end` when it is over.
+        """The coding of a response that `suits`, and an encoder; None if it is sent as it is. Call `free` of ``under_way`` at the
+        end.
 
         ``known``: the gateway knows the user.
         """
-        if head.version is Version.HTTP_1_0 or self.active >= MOST or may_be_probed(head.headers, known):
+        if head.version is Version.HTTP_1_0 or may_be_probed(head.headers, known):
             return None
         coding = chosen(b",".join(head.headers.get_all(b"accept-encoding")), self._codings)
-        if coding is None:
+        if coding is None or not self.under_way.take():
             return None
-        self.active += 1
         return coding, self._encoders[coding]()
-
-    def end(self) -> None:
-        """A response that `begin` has allowed is over."""
-        self.active -= 1
 
 
 def may_be_probed(headers: HeaderBlock, known: bool) -> bool:
@@ -122,9 +143,16 @@ def coded_lines(lines: bytes, coding: Coding | None) -> bytes:
     return b"".join(b"%b\r\n" % line for line in found)
 
 
-def _listed(headers: HeaderBlock, name: bytes) -> set[bytes]:
+def _fields(lines: bytes) -> Iterator[Field]:
+    """Names in lower case, and values."""
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        yield name.lower(), value.strip()
+
+
+def _directives(value: bytes) -> set[bytes]:
     """The members of a list, without their arguments."""
-    return {part.partition(b"=")[0] for value in headers.get_all(name) for part in _parts(value)}
+    return {part.partition(b"=")[0].strip() for part in _parts(value)}
 
 
 def _parts(value: bytes) -> set[bytes]:

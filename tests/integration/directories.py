@@ -315,13 +315,14 @@ def ad_group(name: str, *members: str, where: str = "CN=Users") -> str:
 class SambaDomain:
     """A Samba Active Directory domain controller with ``changes`` (LDIF) made to it. Three wrong passwords lock an account.
 
-    Samba's ports are fixed and low (389, 636), so it needs root, and takes an ``address`` of loopback that no other program uses.
+    Samba's ports are fixed and low (88, 389, 636), so it needs root, and takes an ``address`` of loopback that no other program
+    uses.
     """
 
     def __init__(self, directory: Path, changes: Iterable[str] = ()) -> None:
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = free_address(389, 636)
+        self.address = free_address(88, 389, 636)
         self.authority = Authority(directory)
         certificate, key = self.authority.issue("dc1.corp.example.org", self.address)
         key.chmod(0o600)
@@ -329,7 +330,7 @@ class SambaDomain:
             *("--option", f"interfaces={self.address}/8", "--option", "bind interfaces only=yes"),
             *("--option", f"tls certfile={certificate}", "--option", f"tls keyfile={key}"),
             *("--option", f"tls cafile={self.authority.certificate}"),
-            *("--option", "server services=ldap", "--option", "log file="),
+            *("--option", "server services=ldap kdc", "--option", "log file="),
             # several may run at the same time
             *("--option", f"pid directory={directory}", "--option", f"ncalrpc dir={directory}/ncalrpc"),
         ]
@@ -378,7 +379,15 @@ class SambaDomain:
         if self._process.poll() is not None:
             log = (self._directory / "samba.log").read_text(errors="replace")
             raise AssertionError(f"samba ended with {self._process.returncode}:\n{log}")
-        return listens(636, self.address) and listens(389, self.address)
+        return all(listens(port, self.address) for port in (636, 389, 88))
+
+    def keytab(self, service: str, account: str) -> Path:
+        """A keytab for ``service``, whose key is that of ``account``."""
+        path = self._directory / "service.keytab"
+        database = f"{self._directory}/dc/private/sam.ldb"
+        self._run("samba-tool", "spn", "add", service, account, "-H", database, f"--configfile={self._config}")
+        self._run("samba-tool", "domain", "exportkeytab", str(path), f"--principal={service}", f"--configfile={self._config}")
+        return path
 
     def kill(self) -> None:
         """End it at once."""

@@ -16,17 +16,22 @@ TOOLS = ("krb5kdc", "kdb5_util", "kadmin.local", "kinit", "curl")
 PASSWORD = "secret"
 
 
+def client_configuration(realm: str, kdc: str) -> str:
+    """The ``krb5.conf`` of clients of ``realm``, whose KDC is at ``kdc`` (address and port)."""
+    return (
+        f"[libdefaults]\n default_realm = {realm}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n rdns = false\n"
+        f" dns_canonicalize_hostname = false\n[realms]\n {realm} = {{\n  kdc = {kdc}\n }}\n"
+        f"[domain_realm]\n localhost = {realm}\n"
+    )
+
+
 class KerberosRealm:
     """A KDC on a port of loopback, with these ``users`` (their password is `PASSWORD`) and ``services`` (with random keys)."""
 
     def __init__(self, directory: Path, users: tuple[str, ...], services: tuple[str, ...]) -> None:
         self.directory = directory
         port = free_port()
-        (directory / "krb5.conf").write_text(
-            f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n rdns = false\n"
-            f" dns_canonicalize_hostname = false\n[realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{port}\n }}\n"
-            f"[domain_realm]\n localhost = {REALM}\n"
-        )
+        (directory / "krb5.conf").write_text(client_configuration(REALM, f"127.0.0.1:{port}"))
         (directory / "kdc.conf").write_text(
             f"[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n[realms]\n {REALM} = {{\n"
             f"  database_name = {directory}/principal\n  key_stash_file = {directory}/stash\n  max_life = 1h\n }}\n"

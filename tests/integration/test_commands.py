@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 from typing import Any, ClassVar
 
-from tests.integration.harness import site
+from tests.integration.harness import TIMEOUT, site
 from tests.integration.stage import StageCase
 from tests.integration.wire import basic
 
@@ -35,6 +37,26 @@ def command(name: str, **data: Any) -> bytes:
     wrapper = {"id": 2147483649, "data": {"cereal_class_version": 0, "value0": user, **data}}
     request = {"cmd_": {"polymorphic_id": 2147483649, "polymorphic_name": name, "ptr_wrapper": wrapper}}
     return json.dumps({REQUEST: request}, separators=(",", ":")).encode()
+
+
+def request_of_client(*arguments: str) -> bytes:
+    """The request of ecflow_client for ``arguments``, which it sends with its length in eight hexadecimal digits in front."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(TIMEOUT)
+        port = str(server.getsockname()[1])
+        client = subprocess.Popen(
+            ["ecflow_client", "--host", "127.0.0.1", "--port", port, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as stream:
+                connection.settimeout(TIMEOUT)
+                return stream.read(int(stream.read(8), 16))
+        finally:
+            client.kill()
+            client.wait()
 
 
 class Commands(StageCase):
@@ -94,3 +116,23 @@ class Commands(StageCase):
             self.assertEqual(self.sent(command("CSyncCmd", api_=1).replace(name, twice), VERA), 403)
             status, reason, _ = self.last()
             self.assertEqual((status, reason), (403, "command_refused"))
+
+    def test_requests_of_the_real_client(self) -> None:
+        """What ecflow_client sends, with the archive that it also sends over HTTP in newer releases."""
+        self.need("ecflow_client")
+        for arguments, shown, reads in (
+            (("--ping",), "CtsCmd:8", True),
+            (("--stats",), "CtsCmd:10", False),
+            (("--halt=yes",), "CtsCmd:4", False),
+            (("--suspend=/s",), "PathsCmd:1", False),
+            (("--requeue=/s",), "RequeueNodeCmd", False),
+            (("--get=/s",), "CtsNodeCmd:3", True),
+            (("--sync_full=1",), "CSyncCmd:2", True),
+            (("--file=/s/t", "script"), "CFileCmd", True),
+            (("--group=ping; suspend /s",), "GroupCTSCmd", False),
+        ):
+            body = request_of_client(*arguments)
+            self.assertEqual(self.sent(body, ALICE), 200, arguments)
+            self.assertEqual(self.last(), (200, "", shown))
+            self.assertEqual(self.sent(body, VERA), 200 if reads else 403, arguments)
+            self.assertEqual(self.last(), (200, "", shown) if reads else (403, "command_refused", shown))

@@ -129,6 +129,20 @@ class KerberosTests(KerberosCase):
             self.assertEqual(wire.get("/", basic("alice", "secret")).status, 200)
         self.scene.service.next()
 
+    def test_a_browser_answers_the_challenge(self) -> None:
+        """Chromium loads the library of Kerberos when it starts after it has seen a challenge for a ticket."""
+        self.need("chromium")
+        profile = self.directory()
+        command = [
+            *("chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"),
+            *("--auth-server-allowlist=localhost", f"http://localhost:{self.scene.gateway['http']}/ops"),
+        ]
+        environ = {**os.environ, **self.scene.realm.ticket("joe"), "HOME": str(profile)}
+        for _ in range(2):
+            subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True)
+        received = self.scene.service.next()
+        self.assertEqual((received.line, received.get("x-auth-username")), ("GET /ops HTTP/1.1", "joe"))
+
     def test_a_ticket_gets_a_token(self) -> None:
         self.assertEqual(self.negotiate("/token", "joe"), 200)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
@@ -13,8 +15,9 @@ from perimeter.auth.kinds.ldap.settings import LdapSettings, RoleRule
 from perimeter.auth.kinds.ldap.values import Equal, Search
 from perimeter.errors import Rejected, Unavailable
 from perimeter.model import Principal, Recollection
-from tests.integration.directories import AD_BASE, SambaDomain, ad_group, ad_user
+from tests.integration.directories import AD_BASE, AD_REALM, SambaDomain, ad_group, ad_user
 from tests.integration.harness import ETC
+from tests.integration.kerberos_realm import client_configuration
 from tests.integration.ldapkit import REQUEST, LdapCase, shared
 from tests.integration.wire import basic
 from tests.unit.doubles.ldap_sections import parsed
@@ -161,6 +164,39 @@ class ActiveDirectoryTests(LdapCase):
         for first in ("member;range=0-2", "member;range=0-0"):
             found = await directory.search(attrs.evolve(whole, attributes=(first,)))
             self.assertEqual(sorted(found.entries[0].values("member")), sorted(members))
+
+    async def test_a_ticket_of_the_domain(self) -> None:
+        """Its case does not matter to Active Directory, and it contains the groups of the user."""
+        self.need("kinit", "curl")
+        if importlib.util.find_spec("gssapi") is None:
+            raise SkipTest("gssapi is not installed: scripts/test installs it where Kerberos' headers are")
+        keytab = self.dc.keytab("HTTP/localhost", "svc-gateway")
+        directory = self.directory()
+        realm = {"KRB5_CONFIG": f"{directory}/krb5.conf", "KRB5CCNAME": f"FILE:{directory}/cache"}
+        (directory / "krb5.conf").write_text(client_configuration(AD_REALM, f"{self.dc.address}:88"))
+        service = self.upstream()
+        gateway = self.gateway(
+            "[perimeter]\nstate_dir = state\n\n[listener http]\nport = @http@\ninterface = 127.0.0.1\n\n"
+            f"[authenticator tickets]\ntype = kerberos\nrealm = corp\nkeytab = {keytab}\nkerberos_realm = {AD_REALM}\n\n"
+            f"[augmenter groups]\ntype = ldap\nrealm = corp\nuri = ldaps://{self.dc.address}\n"
+            f"ca_certificate = {self.dc.authority.certificate}\nbind_dn = CN=svc-gateway,{USERS}\nldap_password = svc-pass\n"
+            f"search_base = {AD_BASE}\nuser_object_class = user\nuser_id_attribute = sAMAccountName\nattributes = mail\n\n"
+            f"[upstream app]\nservers = {service.url}\n\n"
+            '[route app]\npath = /\nupstream = app\nallow = role:"Gateway Admins"\n'
+            "request_headers = set X-Mail %{attribute:mail}\n\n[audit]\npath = access.log\n",
+            environ={"KRB5RCACHENAME": f"file2:{directory}/seen"},
+        )
+        environ = {**os.environ, **realm}
+        for name, password, status in (("alice", "wonderland", "200"), ("ALICE", "wonderland", "200"), ("bob", "builder", "403")):
+            subprocess.run(["kinit", name], input=password, text=True, env=environ, check=True, capture_output=True, timeout=60)
+            command = ["curl", "-sS", "--negotiate", "-u", ":", "-o", "/dev/null", "-w", "%{http_code}"]
+            url = f"http://localhost:{gateway['http']}/"
+            done = subprocess.run([*command, url], text=True, env=environ, check=True, capture_output=True, timeout=60)
+            self.assertEqual(done.stdout, status, f"{name}: {gateway.log}")
+            if status == "200":
+                received = service.next()
+                told = [received.get(field) for field in ("x-auth-username", "x-auth-roles", "x-mail")]
+                self.assertEqual(told, ["alice", "Gateway Admins", "al@mail.example.com"])
 
     async def test_mapping_by_distinguished_name_and_by_name(self) -> None:
         mapping = f"\n  cn=outer, cn=users, {AD_BASE.lower()} -> member\n  inner -> insider\n  Gateway Admins -> admin"

@@ -15,10 +15,12 @@ from twisted.trial.unittest import TestCase
 ROOT = Path(__file__).parents[2]
 #: packages of Debian, where they are not named like the program
 PACKAGES = {
+    "ecflow_client": "ecflow-client",
     "fail2ban-regex": "fail2ban",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "keytool": "default-jdk-headless",
+    "kinit": "krb5-user",
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
     "node": "nodejs",

@@ -301,15 +301,17 @@ def _certificates(config: SiteConfig) -> list[str]:
 
 
 def _odd_methods(config: SiteConfig) -> list[str]:
-    """Rules with a method that is not registered: with a misspelt method the rule has no effect."""
+    """Rules and routes with a method that is not registered: with a misspelt method they have no effect."""
     found = []
     for route in config.routes:
+        named = [("methods", method) for method in route.methods]
         for option, rules in (("allow", route.allow or ()), ("deny", route.deny), ("read_only", route.read_only)):
-            for rule in (term for one in rules for term in one.terms):
-                if rule.kind is RuleKind.METHOD and rule.value not in REGISTERED_METHODS:
-                    near = closest(rule.value, [one.lower() for one in REGISTERED_METHODS]).upper()
-                    hint = f", did you mean {near}?" if near else ""
-                    found.append(f"[route {route.name}] {option}: {rule.value} is not a registered method of HTTP{hint}")
+            named += [(option, term.value) for one in rules for term in one.terms if term.kind is RuleKind.METHOD]
+        for option, method in named:
+            if method not in REGISTERED_METHODS:
+                near = closest(method, [one.lower() for one in REGISTERED_METHODS]).upper()
+                hint = f", did you mean {near}?" if near else ""
+                found.append(f"[route {route.name}] {option}: {method} is not a registered method of HTTP{hint}")
     return found
 
 

@@ -17,7 +17,7 @@ from perimeter.http.request_ids import HEADER as REQUEST_ID_HEADER
 from perimeter.proxy.balanced import proxy_target
 from perimeter.proxy.codings import encoder_of
 from perimeter.proxy.compressed import CompressingTarget
-from perimeter.proxy.compression import Compression
+from perimeter.proxy.compression import Compression, Encoders
 from perimeter.proxy.forwarding import ProxyTarget
 from perimeter.proxy.headers import HeaderRules
 from perimeter.proxy.pool import UpstreamPool
@@ -35,11 +35,12 @@ REALM_HEADER = "X-Auth-Realm"
 """A client narrows its realms by it, so it never passes."""
 
 
-def _target(settings: RouteSettings, pool: UpstreamPool, rules: HeaderRules) -> ProxyTarget:
+def _target(settings: RouteSettings, pool: UpstreamPool, rules: HeaderRules, under_way: Encoders) -> ProxyTarget:
     if not settings.compression:
         return proxy_target(pool, rules)
     encoders = {coding: encoder_of(coding) for coding in settings.compression}
-    return CompressingTarget(pool, rules, Compression(encoders, settings.compression_types, settings.compression_min))
+    compression = Compression(encoders, settings.compression_types, settings.compression_min, under_way)
+    return CompressingTarget(pool, rules, compression)
 
 
 def configured_routes(
@@ -65,6 +66,7 @@ def configured_routes(
     hidden = believed | {name.encode("ascii") for name in names}
     rules: dict[tuple[bool, bool, bool, Edits], HeaderRules] = {}
     targets: dict[tuple[object, ...], ProxyTarget] = {}
+    under_way = Encoders()
     routes = []
     for settings in config.routes:
         target: ITarget
@@ -84,7 +86,7 @@ def configured_routes(
                 rules[passing] = header_rules(edits, hidden, *passing[:3])
             key = (settings.upstream, *passing, settings.compressed)
             if key not in targets:
-                targets[key] = _target(settings, pools[settings.upstream], rules[passing])
+                targets[key] = _target(settings, pools[settings.upstream], rules[passing], under_way)
             target = targets[key]
             if settings.audit_body:
                 commands = [command.split(":") for command in settings.read_only_commands]

@@ -108,6 +108,7 @@ def read_files(config: SiteConfig) -> list[Path]:
         *config.listeners,
         *config.upstreams,
         *config.routes,
+        config.acme,
         *(one.settings for one in config.authenticators),
         *(one.settings for one in config.augmenters),
     )

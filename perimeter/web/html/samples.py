@@ -187,7 +187,7 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
                 "allow": "role:a",
                 "deny": "user:b",
                 "networks": "192.0.2.0/24",
-                "cors": "https://app.example.com",
+                "cors": "pass",
                 "limits": "rate 5/s per user",
                 "maintenance": "10.0.0.0/8",
                 "compression": "gzip",

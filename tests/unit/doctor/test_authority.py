@@ -38,6 +38,14 @@ class AuthorityTests(ExaminedCase):
         self.assertEqual(self.said(list(authority.see(subject)))[0], ("authority-down", "soon", "[acme]"))
         self.assertEqual(self.said(list(certificates.of_listener(subject, subject.config.listeners[0]))), [])
 
+    def test_ordered_certificate_is_no_ca(self) -> None:
+        made = identity("localhost.localdomain", "gw.invalid", days=0.5)
+        self.file("state/acme/localhost.localdomain.pem", key_pem(made) + pem(*made.chain))
+        subject = self.subject(ORDERED)
+        self.assertEqual(list(certificates.of_authorities(subject)), [])
+        found = self.said(list(certificates.of_listener(subject, subject.config.listeners[0])))
+        self.assertEqual(found, [("certificate-expires", "soon", "[listener http]")])
+
     def test_no_certificate_is_made(self) -> None:
         subject = self.subject(ORDERED)
         self.assertEqual(list(certificates.of_listener(subject, subject.config.listeners[0])), [])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from random import Random
 
 from twisted.trial import unittest
 
 from perimeter.config.site.compression import Coding
+from perimeter.config.site.header_rule import RESPONSE_RULES
 from perimeter.model import Principal
 from perimeter.proxy.codings import encoder_of
-from perimeter.proxy.compression import Compression
+from perimeter.proxy.compression import Compression, Encoders
+from perimeter.proxy.ruled_headers import Edits, RuledHeaders
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.http_upstream import Gateway, Peer
 
@@ -33,7 +36,9 @@ class CompressedTests(unittest.TestCase):
     servers = ONE
 
     def setUp(self) -> None:
-        self.compression = Compression({Coding.GZIP: encoder_of(Coding.GZIP)}, ("text/html", "text/event-stream"), 1000)
+        self.compression = Compression(
+            {Coding.GZIP: encoder_of(Coding.GZIP)}, ("text/html", "text/event-stream"), 1000, Encoders()
+        )
         self.gateway = Gateway(*self.servers, settings={"keepalive": 0}, compression=self.compression)
 
     def begun(self, *lines: str, method: str = "GET") -> tuple[Client, Peer]:
@@ -46,7 +51,7 @@ class CompressedTests(unittest.TestCase):
         return data
 
     def check_over(self) -> None:
-        self.assertEqual(self.compression.active, 0)
+        self.assertEqual(self.compression.under_way.active, 0)
 
     def test_a_whole_response(self) -> None:
         client, peer = self.begun()
@@ -84,7 +89,7 @@ class CompressedTests(unittest.TestCase):
             body = client.response().body
             self.assertEqual(decoder.decompress(body[len(seen) :]), b"event %d\n" % number)
             seen = body
-        self.assertEqual(self.compression.active, 1)
+        self.assertEqual(self.compression.under_way.active, 1)
         peer.reply(b"0\r\nContent-Digest: sha-256=:AA==:\r\nServer-Timing: a\r\n\r\n")
         response = client.response()
         self.assertEqual(self.plain(response), b"event 0\nevent 1\nevent 2\n")
@@ -104,6 +109,16 @@ class CompressedTests(unittest.TestCase):
             self.assertEqual(response.body, data.partition(b"\r\n\r\n")[2])
             self.assertIsNone(response.get(b"vary"))
         self.check_over()
+
+    def test_the_rules_of_the_route_about_headers_count(self) -> None:
+        assert RESPONSE_RULES.item is not None
+        rule = RESPONSE_RULES.item.convert("set Cache-Control private", Path())
+        rules = RuledHeaders(Edits(response=(rule,)))
+        gateway = Gateway(*self.servers, compression=self.compression, rules=rules)
+        client, peer = gateway.begun("GET", "/", "Accept-Encoding: gzip")
+        peer.reply(reply())
+        response = client.response()
+        self.assertEqual((response.body, response.get(b"cache-control")), (BODY, b"private"))
 
     def test_a_long_response_that_does_not_suit_is_untouched(self) -> None:
         client, peer = self.begun()
@@ -146,7 +161,7 @@ class CompressedTests(unittest.TestCase):
         for end in ("lost", "malformed", "silent"):
             client, peer = self.begun()
             peer.reply(CHUNKED + chunk(BODY))
-            self.assertEqual(self.compression.active, 1)
+            self.assertEqual(self.compression.under_way.active, 1)
             if end == "lost":
                 peer.transport.lose()
             elif end == "malformed":
@@ -160,7 +175,7 @@ class CompressedTests(unittest.TestCase):
     def test_attack_122_a_client_that_leaves_frees_its_encoder(self) -> None:
         client, peer = self.begun()
         peer.reply(CHUNKED + chunk(BODY))
-        self.assertEqual(self.compression.active, 1)
+        self.assertEqual(self.compression.under_way.active, 1)
         client.transport.lose()
         self.check_over()
         self.assertTrue(peer.dropped)
@@ -178,6 +193,19 @@ class CompressedTests(unittest.TestCase):
         self.assertTrue(peer.transport.reading)
         peer.reply(chunk(b"end") + b"0\r\n\r\n")
         self.assertTrue(self.plain(client.response()).endswith(b"end"))
+
+    def test_a_slow_client_of_a_whole_response_keeps_no_connection_paused(self) -> None:
+        client, peer = self.begun()
+        client.transport.stalled = True
+        exchange = self.gateway.exchanges[-1]
+        assert exchange.responder is not None
+        exchange.responder.pause()
+        self.assertFalse(peer.transport.reading)
+        peer.transport.reading = True
+        peer.reply(reply())
+        client.transport.take()
+        self.assertEqual(self.plain(client.response()), BODY)
+        self.assertTrue(peer.ended)
 
     def test_a_tunnel_is_untouched(self) -> None:
         client, peer = self.begun("Connection: upgrade", "Upgrade: websocket")

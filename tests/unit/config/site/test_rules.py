@@ -574,6 +574,7 @@ class WarningTests(SiteCase):
                 "method:DELET, method:GET",
                 ["deny: DELET is not a registered method of HTTP, did you mean DELETE?"],
             ),
+            ("methods", "GET, DELET", ["methods: DELET is not a registered method of HTTP, did you mean DELETE?"]),
             ("deny", "method:QXZ", ["deny: QXZ is not a registered method of HTTP"]),
             ("allow", "method:PSOT", ["allow: PSOT is not a registered method of HTTP, did you mean POST?"]),
             ("deny", ", ".join(f"method:{one}" for one in REGISTERED_METHODS), []),
