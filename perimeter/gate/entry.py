@@ -107,7 +107,9 @@ def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
     """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
 
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
-        limit.take(network_of(address) if by_address else "")
+        lines = limit.take(network_of(address) if by_address else "")
+        if head is exchange.head:
+            exchange.answer_lines += lines
 
     return check
 

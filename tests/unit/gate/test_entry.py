@@ -19,7 +19,6 @@ class WithinRateTests(GateTestCase):
             memory.secret,
             place="rate",
             name="1/h per address",
-            word="address",
             amount=1,
             seconds=3600,
             burst=burst,
@@ -44,6 +43,13 @@ class WithinRateTests(GateTestCase):
         peers = ("192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:1::1")
         self.assertEqual(self.statuses(gate, *peers), [200, 200, 429, 200, 200, 200, 429, 200])
         self.assertEqual(self.counted, ["rate", "rate"])
+
+    def test_a_response_says_what_is_left(self) -> None:
+        gate = self.gate(self.route("r", "/r", counting=(self.rule(by_address=True),), access=self.open.access))
+        client = self.ask("GET /r", gate=gate)
+        self.target.exchanges[-1].answer(200, b"", b"")
+        self.assertEqual(client.response().get(b"ratelimit"), b'"1/h per address";r=1;t=3600')
+        self.assertEqual(client.response().get(b"ratelimit-policy"), b'"1/h per address";q=2;w=7200')
 
     def test_all_clients_of_a_route_have_one(self) -> None:
         gate = self.gate(self.route("r", "/r", counting=(self.rule(by_address=False),), access=self.open.access))
