@@ -20,6 +20,7 @@ PACKAGES = {
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "keytool": "default-jdk-headless",
+    "kinit": "krb5-user",
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
     "ngx_stream_module": "libnginx-mod-stream",
