@@ -155,7 +155,8 @@ def render(plan: Plan) -> str:
     private = [*(name for name in TELLING if name != "X-Forwarded-Host"), *PRIVATE, *identity]
     pages = _PAGES.format(path=plan.pages, gateway=base, tls=tls, cleared=_cleared(private)) if plan.pages else ""
     for host, names, places in _servers(plan):
-        locations = "".join(_locations(place, plan) for place in places)
+        exact = {place.prefix for place in places if place.exact}
+        locations = "".join(_locations(place, plan, place.exact or place.prefix not in exact) for place in places)
         if not any(place.prefix == "" for place in places):
             locations += "\n    location / {\n        return 404;\n    }\n"
         text += _SERVER.format(
@@ -210,16 +211,16 @@ def _upstream(name: str, lines: tuple[str, ...]) -> str:
     return f"\nupstream {name} {{\n{servers}    keepalive 64;\n}}\n"
 
 
-def _locations(place: Place, plan: Plan) -> str:
-    """The path itself and everything below it, but not /application for /app."""
+def _locations(place: Place, plan: Plan, own: bool) -> str:
+    """The path itself (``own``: unless an exact place has it) and everything below it, but not /application for /app."""
     if not place.servers:
-        own, below = f"= {place.prefix}", f"{place.prefix}/"
-        matches = [own] if place.exact else [own, below] if place.prefix else [below]
+        matches = [f"= {place.prefix}"] if place.prefix and own else []
+        matches += [] if place.exact else [f"{place.prefix}/"]
         return "".join(_NOTHING.format(name=place.name, match=match) for match in matches)
     base = f"{place.scheme}://perimeter_{place.name}"
     rewrite = place.rewrite
     text = ""
-    if place.prefix:
+    if place.prefix and own:
         exact = base if rewrite is None else f"{base}{rewrite or '/'}"
         text += _location(place, plan, f"= {place.prefix}", exact)
     if place.exact:

@@ -54,7 +54,8 @@ class Route:
     ``read_only`` denies those who may only read: `perimeter.targets.commands` looks at the command of each of their requests.
 
     ``builtin`` is a route to what the gateway itself answers, which is also served during maintenance. Its answers are ``brief``,
-    which are not cut if a token ends, unless it is ``lasting``.
+    which are not cut if a token ends, unless it is ``lasting``. ``answers``: the gateway answers the requests of a configured
+    route by itself, and no service gets them.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Route:
     pattern: Expression | None = None
     conditions: Conditions | None = None
     lasting: bool = False
+    answers: bool = False
     counting: tuple[EntryRule, ...] = ()
     entry: tuple[EntryRule, ...] = attrs.field(init=False)
     #: the prefix that a service does not see, as the client has to put it before the service's paths; empty if none is replaced

@@ -37,7 +37,7 @@ RENEW_BEFORE = timedelta(days=30)
 """A self-signed certificate that expires within this time is replaced at the start."""
 
 SOON = timedelta(days=14)
-"""A warning is logged for a configured certificate that expires within this time."""
+"""A warning is logged for a configured certificate that expires within this time (see `date_findings`)."""
 
 
 def load_identities(
@@ -114,7 +114,10 @@ class DateFinding:
 
 
 def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[DateFinding]:
-    """The certificates of ``chain`` that have expired, expire within `SOON`, or are not valid yet."""
+    """The certificates of ``chain`` that have expired, expire within `SOON`, or are not valid yet.
+
+    For a certificate with a short life, soon is the last quarter of it: a CA that issues for six days has renewals after four.
+    """
     found = []
     for certificate in chain:
         start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
@@ -123,7 +126,7 @@ def date_findings(chain: Iterable[x509.Certificate], now: datetime) -> list[Date
             found.append(DateFinding(f"{subject} expired on {end:%Y-%m-%d}", True, end - now))
         elif start > now:
             found.append(DateFinding(f"{subject} is not valid before {start:%Y-%m-%d}", True, end - now))
-        elif end <= now + SOON:
+        elif end <= now + min(SOON, (end - start) / 4):
             found.append(DateFinding(f"{subject} expires on {end:%Y-%m-%d}", False, end - now))
     return found
 

@@ -44,19 +44,21 @@ class _Compressed(Forwarding):
 
     def reply_head(self, head: ResponseHead, length: int | None) -> None:
         """The final response or the tunnel begins."""
-        if head.status == 101 or not self._target.compression.suits(head, length):
+        if head.status == 101:
             super().reply_head(head, length)
             return
-        exchange = self._exchange
-        lines = self._begun(head)
-        exchange.start(head.status, lines, length if self._encoder is None else None, head.reason, flush=False)
+        lines = self._begun(head, length)
+        self._exchange.start(head.status, lines, length if self._encoder is None else None, head.reason, flush=False)
 
-    def _begun(self, head: ResponseHead) -> bytes:
-        """The header lines of a response that suits compression. Sets the encoder if it is compressed."""
+    def _begun(self, head: ResponseHead, length: int | None) -> bytes:
+        """The header lines of the response. Sets the encoder if it is compressed."""
         lines = self._final_lines(head)
+        compression = self._target.compression
+        if not compression.suits(head.status, lines, length):
+            return lines
         request = self._exchange.head
         known = self._decision.principal is not None
-        begun = None if request.method == b"HEAD" else self._target.compression.begin(request, known)
+        begun = None if request.method == b"HEAD" else compression.begin(request, known)
         if begun is None:
             return coded_lines(lines, None)
         coding, self._encoder = begun
@@ -64,13 +66,10 @@ class _Compressed(Forwarding):
 
     def reply_whole(self, head: ResponseHead, body: bytes) -> None:
         """The complete final response."""
-        if not self._target.compression.suits(head, len(body)):
-            super().reply_whole(head, body)
-            return
         connection, self._connection = self._connection, None
         if self._paused and connection is not None:
             connection.resume()
-        lines = self._begun(head)
+        lines = self._begun(head, len(body))
         encoder = self._encoder
         if encoder is not None:
             body = encoder.feed(body) + encoder.finish()

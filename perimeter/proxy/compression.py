@@ -8,11 +8,11 @@ is private, sets a cookie, or was not asked for by the service's own pages or a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from perimeter.config.site.compression import Coding
-from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version
+from perimeter.model import Field, HeaderBlock, RequestHead, Version
 from perimeter.proxy.codings import Encoder, chosen
 
 MOST: Final = 128
@@ -23,6 +23,7 @@ _WITHOUT: Final = frozenset((204, 205, 206, 304))
 DIGESTS: Final = frozenset((b"content-digest", b"repr-digest", b"digest", b"content-md5", b"signature"))
 """Headers about the bytes of the body as the service has it: digests (RFC 9530, RFC 3230, RFC 1864), and signatures that may
 cover them."""
+_AS_IT_IS: Final = DIGESTS | {b"set-cookie", b"content-range"}
 _NOT_TO_CHANGE: Final = frozenset((b"no-transform", b"no-store", b"private"))
 #: the browser says that a page of the same origin, or the user, made the request
 _OWN_PAGES: Final = frozenset((b"same-origin", b"none"))
@@ -62,21 +63,25 @@ class Compression:
         self.least = least
         self.under_way = under_way
 
-    def suits(self, head: ResponseHead, length: int | None) -> bool:
-        """Whether a response could be compressed for some client. ``length`` is that of its body, or None."""
-        headers = head.headers
-        if head.status in _WITHOUT or (length is not None and length < self.least):
-            return False
-        coding = headers.get(b"content-encoding")
-        if coding is not None and coding.lower() != b"identity":
-            return False
-        names = {name for name, _ in headers.fields}
-        if b"set-cookie" in names or b"content-range" in names or not DIGESTS.isdisjoint(names):
-            return False
-        return _NOT_TO_CHANGE.isdisjoint(_listed(headers, b"cache-control")) and self._has_type(headers)
+    def suits(self, status: int, lines: bytes, length: int | None) -> bool:
+        """Whether a response could be compressed for some client.
 
-    def _has_type(self, headers: HeaderBlock) -> bool:
-        kind = (headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        ``lines`` are its header lines as the client gets them, so rules of the route count. ``length`` is that of its body, or
+        None.
+        """
+        if status in _WITHOUT or (length is not None and length < self.least):
+            return False
+        found: dict[bytes, bytes] = {}
+        for name, value in _fields(lines):
+            found[name] = found[name] + b"," + value if name in found else value
+        if found.get(b"content-encoding", b"identity").lower() != b"identity" or not _AS_IT_IS.isdisjoint(found):
+            return False
+        return _NOT_TO_CHANGE.isdisjoint(_directives(found.get(b"cache-control", b""))) and self._has_type(
+            found.get(b"content-type", b"")
+        )
+
+    def _has_type(self, value: bytes) -> bool:
+        kind = value.partition(b";")[0].strip().lower()
         if kind in self._types:
             return True
         main, _, sub = kind.partition(b"/")
@@ -138,9 +143,16 @@ def coded_lines(lines: bytes, coding: Coding | None) -> bytes:
     return b"".join(b"%b\r\n" % line for line in found)
 
 
-def _listed(headers: HeaderBlock, name: bytes) -> set[bytes]:
+def _fields(lines: bytes) -> Iterator[Field]:
+    """Names in lower case, and values."""
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        yield name.lower(), value.strip()
+
+
+def _directives(value: bytes) -> set[bytes]:
     """The members of a list, without their arguments."""
-    return {part.partition(b"=")[0] for value in headers.get_all(name) for part in _parts(value)}
+    return {part.partition(b"=")[0].strip() for part in _parts(value)}
 
 
 def _parts(value: bytes) -> set[bytes]:

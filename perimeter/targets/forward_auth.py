@@ -135,6 +135,8 @@ class ForwardAuthTarget:
     def _answer(self, exchange: Exchange, admitted: Admitted) -> None:
         if exchange.ended:  # the proxy gave up while an authenticator was asked
             return
+        if admitted.route.answers:  # the proxy would send the request to a service (attack 129)
+            raise NoSuchRoute("the gateway answers the request by itself: the proxy has to forward it instead")
         exchange.decision = admitted
         asked = exchange.asked
         if asked is not None and admitted.route.reads_only(admitted.principal, asked.method, admitted.address):

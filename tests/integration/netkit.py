@@ -42,7 +42,9 @@ def certificate(
     days: float = 100,
     common: str = "",
 ) -> x509.Certificate:
-    start = start or datetime.now(UTC) - timedelta(hours=1)
+    end = (start or datetime.now(UTC) - timedelta(hours=1)) + timedelta(days=days)
+    # a long life: one with a short life is to be renewed later (`perimeter.net.certificates.date_findings`)
+    start = start or datetime.now(UTC) - timedelta(days=100)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common or (names[0] if names else "nobody"))])
     builder = (
         x509.CertificateBuilder()
@@ -51,7 +53,7 @@ def certificate(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=days))
+        .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if names:

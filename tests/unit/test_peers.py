@@ -23,7 +23,6 @@ PACKAGES = {
     "kinit": "krb5-user",
     "ldapmodify": "ldap-utils",
     "nginx": "nginx-light",
-    "ngx_stream_module": "libnginx-mod-stream",
     "node": "nodejs",
     "promtool": "prometheus",
     "samba-tool": "samba",

@@ -93,6 +93,7 @@ def _route_of(
         prefix=(path.text if path.kind is PathKind.EXACT else path.place).encode("ascii"),
         exact=path.kind is PathKind.EXACT,
         pattern=path.expression,
+        answers=bool(settings.answer),
         conditions=conditions_of(settings, bool(settings.cors)),
         target=target,
         audit=sink,

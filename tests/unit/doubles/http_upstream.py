@@ -85,7 +85,9 @@ class Peer:
 
 
 def _server(text: str) -> ServerSettings:
-    """A server by its host, and perhaps ``*WEIGHT`` or ``backup`` after it."""
+    """A server by its host, and perhaps ``*WEIGHT`` or ``backup`` after it; or by the path of its unix socket."""
+    if text.startswith("/"):
+        return ServerSettings("unix", "", 0, path=text)
     host, _, words = text.partition(" ")
     host, _, weight = host.partition("*")
     return ServerSettings("http", host, 8080, int(weight or 1), words == "backup")

@@ -510,6 +510,13 @@ class EmitTests(TestCase):
         self.assertIn('path: "/one"', found["envoy"])
         self.assertIn('prefix_rewrite: "/other"', found["envoy"])
 
+    def test_an_exact_path_and_what_is_below_it(self) -> None:
+        more = "[route one]\npath = exact:/one\nupstream = service\n[route two]\npath = /one\nupstream = secure\n"
+        for other in (more, more.replace("upstream = secure", "respond = 204")):
+            text = self.emit("nginx", more=other)
+            self.assertEqual(text.count("location = /one {"), text.count("location /one/ {"), other)
+            self.assertEqual(text.count("location = /one {\n        auth_request"), text.count("location = /one {"))
+
     def test_attack_129_what_no_other_proxy_can_tell_apart_is_refused(self) -> None:
         for option in (
             "path = regex:^/one/.*",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from random import Random
 
 from twisted.trial import unittest
 
 from perimeter.config.site.compression import Coding
+from perimeter.config.site.header_rule import RESPONSE_RULES
 from perimeter.model import Principal
 from perimeter.proxy.codings import encoder_of
 from perimeter.proxy.compression import Compression, Encoders
+from perimeter.proxy.ruled_headers import Edits, RuledHeaders
 from tests.unit.doubles.http_rig import Client, Response
 from tests.unit.doubles.http_upstream import Gateway, Peer
 
@@ -107,6 +110,16 @@ class CompressedTests(unittest.TestCase):
             self.assertIsNone(response.get(b"vary"))
         self.check_over()
 
+    def test_the_rules_of_the_route_about_headers_count(self) -> None:
+        assert RESPONSE_RULES.item is not None
+        rule = RESPONSE_RULES.item.convert("set Cache-Control private", Path())
+        rules = RuledHeaders(Edits(response=(rule,)))
+        gateway = Gateway(*self.servers, compression=self.compression, rules=rules)
+        client, peer = gateway.begun("GET", "/", "Accept-Encoding: gzip")
+        peer.reply(reply())
+        response = client.response()
+        self.assertEqual((response.body, response.get(b"cache-control")), (BODY, b"private"))
+
     def test_a_long_response_that_does_not_suit_is_untouched(self) -> None:
         client, peer = self.begun()
         data = reply(BODY, "Cache-Control: no-store")
@@ -180,6 +193,19 @@ class CompressedTests(unittest.TestCase):
         self.assertTrue(peer.transport.reading)
         peer.reply(chunk(b"end") + b"0\r\n\r\n")
         self.assertTrue(self.plain(client.response()).endswith(b"end"))
+
+    def test_a_slow_client_of_a_whole_response_keeps_no_connection_paused(self) -> None:
+        client, peer = self.begun()
+        client.transport.stalled = True
+        exchange = self.gateway.exchanges[-1]
+        assert exchange.responder is not None
+        exchange.responder.pause()
+        self.assertFalse(peer.transport.reading)
+        peer.transport.reading = True
+        peer.reply(reply())
+        client.transport.take()
+        self.assertEqual(self.plain(client.response()), BODY)
+        self.assertTrue(peer.ended)
 
     def test_a_tunnel_is_untouched(self) -> None:
         client, peer = self.begun("Connection: upgrade", "Upgrade: websocket")

@@ -6,7 +6,7 @@ from twisted.trial import unittest
 
 from perimeter.config.site.compression import Coding
 from perimeter.http.grammar import parse_block
-from perimeter.model import HeaderBlock, RequestHead, ResponseHead, Version
+from perimeter.model import HeaderBlock, RequestHead, Version
 from perimeter.proxy.codings import encoder_of
 from perimeter.proxy.compression import MOST, Compression, Encoders, coded_lines, may_be_probed
 
@@ -22,17 +22,14 @@ def compression(under_way: Encoders | None = None) -> Compression:
     return Compression({coding: encoder_of(coding) for coding in (BROTLI, GZIP)}, TYPES, 1000, under_way or Encoders())
 
 
-def response(*lines: str, status: int = 200, kind: str = "text/html") -> ResponseHead:
-    return ResponseHead(status, b"", 1, block(*(f"Content-Type: {one}" for one in [kind] if one), *lines))
-
-
 def request(*lines: str, version: Version = Version.HTTP_1_1) -> RequestHead:
     return RequestHead(b"GET", b"/", version, block("Host: a", *lines), b"a")
 
 
 class SuitsTests(unittest.TestCase):
     def suits(self, *lines: str, length: int | None = 1000, status: int = 200, kind: str = "text/html") -> bool:
-        return compression().suits(response(*lines, status=status, kind=kind), length)
+        sent = (*(f"Content-Type: {one}" for one in [kind] if one), *lines)
+        return compression().suits(status, "".join(f"{line}\r\n" for line in sent).encode(), length)
 
     def test_the_size(self) -> None:
         self.assertTrue(self.suits(length=1000))
@@ -71,6 +68,9 @@ class SuitsTests(unittest.TestCase):
             ("Signature: sig1=:AA==:", False),
             ("Cache-Control: public, max-age=60", True),
             ("Cache-Control: max-age=60, No-Transform", False),
+            ("cache-control:public\r\nCache-Control: no-transform", False),
+            ("Content-Encoding: gzip\r\nContent-Encoding: identity", False),
+            ("X-Cache-Control: no-transform", True),
         ):
             self.assertIs(self.suits(line), expected, line)
 

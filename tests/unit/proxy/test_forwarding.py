@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.trial import unittest
 
 from perimeter.config.site.server import ServerSettings
 from perimeter.net.connect import HandshakeFailed
+from perimeter.net.tls import TLSEnded
 from perimeter.proxy.connection import UpstreamConnection
 from perimeter.proxy.forwarding import _authority
 from perimeter.proxy.headers import HeaderRules
@@ -219,6 +221,35 @@ class ConnectTests(unittest.TestCase):
         client.transport.lose()
         self.assertTrue(peer.dropped)
         self.assertEqual(gateway.idle, 0)
+
+    def test_a_service_on_a_unix_socket(self) -> None:
+        gateway = Gateway("/run/app.sock")
+        self.assertEqual((gateway.target.authorities, gateway.target.fallback_host), ((b"localhost",), b"localhost"))
+        client = gateway.client()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        peer = gateway.attempts[0].accept()
+        self.assertIn(b"\r\nHost: localhost\r\n", peer.request())
+        peer.reply(b"HTTP/1.1 302 Found\r\nLocation: http://localhost/x\r\nContent-Length: 0\r\n\r\n")
+        self.assertEqual(client.response().get(b"location"), b"/x")
+        client, another = gateway.client(), gateway.client()
+        client.get()
+        another.get()
+        gateway.attempts[-1].fail(ConnectError(errno.EACCES))
+        self.assertEqual(another.response().status, 502)
+        self.assertTrue(
+            another.records[-1].detail.startswith("upstream backend: cannot connect to /run/app.sock: permission denied")
+        )
+
+    def test_a_service_that_ends_tls_says_why(self) -> None:
+        gateway = Gateway()
+        client, peer = gateway.begun("POST", "/", "Content-Length: 0")
+        peer.transport.lose(TLSEnded("tlsv13 alert certificate required"))
+        self.assertEqual(client.response().status, 502)
+        self.assertEqual(
+            client.records[0].detail,
+            "upstream backend: it wants a client certificate of a CA that it trusts: set client_certificate to one "
+            "(tlsv13 alert certificate required)",
+        )
 
     def test_authorities(self) -> None:
         for scheme, host, port, authority in (

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from perimeter.config.site.route_conditions import Condition
 from perimeter.config.site.rule import Rule
 from perimeter.errors import BadRequest, Challenges, InvalidCredentialsRequest, TooManyAttempts, Unavailable
 from perimeter.gate.access import ANYBODY, Access, Asks
+from perimeter.gate.conditions import Conditions
 from perimeter.gate.entry import within_rate
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityLines, IdentityProfile
@@ -83,6 +85,31 @@ def nginx(method: str, uri: str) -> tuple[str, ...]:
 
 def traefik(method: str, uri: str, host: str = "gw") -> tuple[str, ...]:
     return (f"X-Forwarded-Method: {method}", f"X-Forwarded-Host: {host}", f"X-Forwarded-Uri: {uri}")
+
+
+class SelectiveTests(ForwardAuthTestCase):
+    """Routes that depend on more than the question says, and routes without a service."""
+
+    def gate_of(self, *routes: Route) -> Any:
+        return self.serving(*routes, self.root)
+
+    def test_attack_129_what_a_question_does_not_say(self) -> None:
+        headers = Conditions(headers=(Condition("x-a", "1"),))
+        by_header = self.gate_of(attrs.evolve(self.route("r", "/c", access=ANYBODY), conditions=headers))
+        for lines in (nginx("GET", "/c"), (*nginx("GET", "/c"), "X-A: 1")):
+            self.answers(403, *lines, gate=by_header)
+        self.answers(200, *nginx("GET", "/d"), gate=by_header)
+        by_method = self.gate_of(attrs.evolve(self.route("r", "/c", access=ANYBODY), conditions=Conditions(frozenset((b"GET",)))))
+        self.answers(403, "X-Original-URI: /c", gate=by_method)
+        self.answers(200, *nginx("GET", "/c"), user=None, gate=by_method)
+        self.answers(401, *nginx("POST", "/c"), user=None, gate=by_method)
+
+    def test_attack_129_the_gateway_answers_by_itself(self) -> None:
+        """A proxy that may pass the request on would send it to a service."""
+        gate = self.gate_of(attrs.evolve(self.route("r", "/c", access=ANYBODY), answers=True))
+        self.answers(403, *nginx("GET", "/c"), gate=gate)
+        self.answers(403, *traefik("GET", "/c/x"), user=None, gate=gate)
+        self.answers(200, *nginx("GET", "/d"), gate=gate)
 
 
 class LimitTests(ForwardAuthTestCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,13 @@ class PathTests(TestCase):
             began = time.thread_time()
             self.assertIsNone(found.match(b"/" + b"a" * 8000 + b"!"))
             self.assertLess(time.thread_time() - began, 0.02, expression)
+
+    def test_without_the_package(self) -> None:
+        self.addCleanup(sys.modules.__setitem__, "re2", sys.modules["re2"])
+        sys.modules["re2"] = None  # type: ignore[assignment]
+        fault = self.fault("regex:^/x")
+        self.assertEqual(fault.message, "regular expressions need the package google-re2: install perimeter-gateway[regex]")
+        self.assertTrue(fault.complete)
 
     def test_expressions_of_bytes(self) -> None:
         found = compiled("^/([^/]+)/(x)?")
