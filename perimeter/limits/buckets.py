@@ -36,16 +36,14 @@ class Buckets:
     def take(self, key: Key, cost: int, whole: int) -> int:
         """Take what ``cost`` nanoseconds fill in, if the bucket has it. ``whole`` is the time in which an empty bucket fills.
 
-        Returns 0, or the nanoseconds until there is enough: then nothing was taken.
+        Returns the nanoseconds until the bucket is full again. If they were more than ``whole``, nothing was taken.
         """
         now = self._clock()
         at, full = self._find(key, now)
         full += cost
-        missing = full - now - whole
-        if missing > 0:
-            return missing
-        self._write(at, key, full, whole)
-        return 0
+        if full - now <= whole:
+            self._write(at, key, full, whole)
+        return full - now
 
     def spend(self, key: Key, cost: int, whole: int) -> int:
         """Take what ``cost`` nanoseconds fill in, even if the bucket does not have it. Returns the nanoseconds until it has."""
