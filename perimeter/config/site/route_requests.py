@@ -25,8 +25,8 @@ class RouteRequests(Settings):
         ROUTE_PATH,
         "path of the requests: `/x` or `prefix:/x` includes all paths below it; `exact:/x` is that path alone; "
         "`regex:^/x/(\\d+)$` is a regular expression of RE2, which begins with `^/` and needs `perimeter-gateway[regex]`. An "
-        "exact path comes first, then the longest path; an expression counts as the directory that all its paths are in, and "
-        "comes before a path of that length",
+        "exact path comes first, then the longest path; an expression counts as the directory that its paths are in, and comes "
+        "before a path of that length",
     )
     hosts: tuple[str, ...] = option(
         ROUTE_HOSTS,
