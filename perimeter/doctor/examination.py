@@ -123,6 +123,7 @@ def looks_of(subject: Subject, addresses: services.Addresses) -> list[Look]:
         ("permissions", "secrets", files.secrets),
         ("permissions", "others", files.changeable),
         ("permissions", "the gateway's user", files.unusable),
+        ("permissions", "sockets of services", files.sockets),
         ("file-systems", "", files.file_systems),
         ("clock", "", machine.clock),
         ("descriptors", "", machine.descriptors),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from perimeter.auth.kinds.kerberos.settings import KerberosSettings
@@ -65,6 +66,18 @@ def changeable(subject: Subject) -> Iterator[Finding]:
         if mode & _OTHERS_WRITE and not mode & stat.S_ISVTX and str(parent) != "/dev":
             message = f"every user of this machine may replace files in {parent}, in which or below which the gateway has files"
             yield Finding(Name.DIRECTORY_WRITABLE, Grade.OPEN, str(parent), message, f"chmod o-w {parent}")
+
+
+def sockets(subject: Subject) -> Iterator[Finding]:
+    """Unix sockets of services that the gateway's user may not connect to: that takes write permission (unix(7))."""
+    user = subject.user
+    remedy = f"let the service make it with mode 0660 and a group of {user.name}, in a directory that this user may enter"
+    for upstream in subject.config.upstreams:
+        for path in (Path(server.path) for server in upstream.servers if server.path):
+            with suppress(OSError):  # another look reports a socket that cannot be looked at, or is missing
+                if path.exists() and not user.may(path, os.W_OK):
+                    message = f"user {user.name}, as whom the gateway runs, may not connect to {path}"
+                    yield Finding(Name.FILE_UNWRITABLE, Grade.FAILS, str(path), message, remedy)
 
 
 def unusable(subject: Subject) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from perimeter.config.language.net_types import Network, in_networks
 from perimeter.errors import BodyTooLarge, InvalidCredentialsRequest, NetworkRefused, Page, RouteMaintenance
@@ -30,13 +31,16 @@ def entry_rules(
     preflights: bool = False,
     counting: tuple[EntryRule, ...] = (),
     closed: EntryRule | None = None,
+    secured: EntryRule | None = None,
 ) -> tuple[EntryRule, ...]:
     """The rules of a route, in the order in which they are checked.
 
-    ``cors`` is first, so that pages can read why a request is refused. ``preflights``: something else answers preflights. They
-    are counted by ``counting`` as other requests are.
+    ``secured`` and ``cors`` are first, because they are for refusals, too. ``preflights``: something else answers preflights.
+    They are counted by ``counting`` as other requests are.
     """
     rules: list[EntryRule] = []
+    if secured is not None:
+        rules.append(secured)
     if cors is not None:
         rules.append(shared_with(cors))
     if networks:
@@ -51,6 +55,33 @@ def entry_rules(
     if preflights:
         rules.append(preflights_apart(answered=cors is not None))
     return tuple(rules)
+
+
+#: If the listener does not say otherwise. It is sent without includeSubDomains, which would bind hosts of others.
+_A_YEAR: Final = 365 * 86400
+
+
+def over_tls(ages: Mapping[str, int]) -> EntryRule:
+    """Every response over TLS has Strict-Transport-Security (RFC 6797).
+
+    ``ages`` are seconds by the name of a listener, 0 for none; other listeners have a year. The client's TLS may end at the
+    trusted proxy in front.
+    """
+    lines = {name: b"Strict-Transport-Security: max-age=%d\r\n" % age if age else b"" for name, age in ages.items()}
+    usual = b"Strict-Transport-Security: max-age=%d\r\n" % _A_YEAR
+
+    def announce(exchange: Judged, head: RequestHead, address: str) -> None:
+        connection = exchange.connection
+        if head is not exchange.head:  # another proxy that asks about a request answers it by itself
+            return
+        secure = bool(connection.tls)
+        if address != connection.address:  # a trusted proxy's word
+            scheme = head.headers.get(b"x-forwarded-proto")
+            secure = scheme == b"https" if scheme in (b"https", b"http") else secure
+        if secure:
+            exchange.answer_lines += lines.get(connection.listener, usual)
+
+    return announce
 
 
 def shared_with(cors: Cors) -> EntryRule:
@@ -107,7 +138,9 @@ def within_rate(limit: RateLimit, *, by_address: bool) -> EntryRule:
     """Count the request: for its address, or for all clients of the route together. It has to be within ``limit``."""
 
     def check(exchange: Judged, head: RequestHead, address: str) -> None:
-        limit.take(network_of(address) if by_address else "")
+        lines = limit.take(network_of(address) if by_address else "")
+        if head is exchange.head:
+            exchange.answer_lines += lines
 
     return check
 

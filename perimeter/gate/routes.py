@@ -37,10 +37,11 @@ class Route:
     ``conditions`` belongs to the next route.
 
     ``access`` is what the route asks of a client; ``by_method`` has other answers for some methods.
-    ``entry`` follows from ``networks``, ``closed`` (a rule for the time of maintenance), ``max_body`` (bytes), what passes in
-    Authorization, and ``counting``: rules that count the request (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths
-    are forwarded as they came, and judged by every reading of them. ``upgrades`` are the protocols that clients may switch to
-    (RFC 9110, section 7.8), in lower case: ``name``, ``name/version``.
+    ``entry`` follows from ``secured`` (a rule about TLS), ``networks``, ``closed`` (a rule for the time of maintenance),
+    ``max_body`` (bytes), what passes in Authorization, and ``counting``: rules that count the request
+    (`perimeter.gate.entry.within_rate`). ``path_as_sent``: paths are forwarded as they came, and judged by every reading of
+    them. ``upgrades`` are the protocols that clients may switch to (RFC 9110, section 7.8), in lower case: ``name``,
+    ``name/version``.
 
     ``cross_site`` are the origins, besides the route's own, whose pages may send what changes something with credentials that
     browsers add by themselves; None for all (`perimeter.gate.cross_site`).
@@ -69,6 +70,7 @@ class Route:
     policy: Policy = attrs.field(factory=Policy)
     networks: tuple[Network, ...] = ()
     closed: EntryRule | None = None
+    secured: EntryRule | None = None
     identity: IdentityProfile = attrs.field(factory=IdentityProfile)
     allow_encoded_slash: bool = False
     path_as_sent: bool = False
@@ -120,7 +122,9 @@ class Route:
     def _entry(self) -> tuple[EntryRule, ...]:
         forwards_authorization = self.passes_authorization or self.app_authorization
         apart = self.preflights is not None
-        return entry_rules(self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting, self.closed)
+        return entry_rules(
+            self.networks, self.max_body, forwards_authorization, self.cors, apart, self.counting, self.closed, self.secured
+        )
 
     def reads_only(
         self, principal: Principal | None, method: bytes, address: str = "", connection: ClientConnection | None = None

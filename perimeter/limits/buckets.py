@@ -10,7 +10,7 @@ nearest to full is forgotten: a client that has used up its bucket does not get 
 
 There is no lock. Two processes that take from one bucket in the same microsecond may both succeed where one of them should. One
 that is interrupted between reading and writing makes the bucket forget what others took meanwhile. Two processes that did
-nothing else, 400,000 times a second, got 4 % more than the rate; at 50,000 times a second it was nothing.
+nothing else, 400,000 times a second, got 4 % more than the rate; at 18,000 times a second it was nothing.
 """
 
 from __future__ import annotations
@@ -36,16 +36,14 @@ class Buckets:
     def take(self, key: Key, cost: int, whole: int) -> int:
         """Take what ``cost`` nanoseconds fill in, if the bucket has it. ``whole`` is the time in which an empty bucket fills.
 
-        Returns 0, or the nanoseconds until there is enough: then nothing was taken.
+        Returns the nanoseconds until the bucket is full again. If they were more than ``whole``, nothing was taken.
         """
         now = self._clock()
         at, full = self._find(key, now)
         full += cost
-        missing = full - now - whole
-        if missing > 0:
-            return missing
-        self._write(at, key, full, whole)
-        return 0
+        if full - now <= whole:
+            self._write(at, key, full, whole)
+        return full - now
 
     def spend(self, key: Key, cost: int, whole: int) -> int:
         """Take what ``cost`` nanoseconds fill in, even if the bucket does not have it. Returns the nanoseconds until it has."""

@@ -52,10 +52,13 @@ class Flights:
         return False
 
     def end(self, key: Key) -> None:
-        """Remove a request that was added."""
+        """Remove a request that was added. No effect if the table was cleared meanwhile."""
         words = self._words
         at = (key.at % FLIGHT_SETS) * (2 * FLIGHT_WAYS)
-        words[at + words[at : at + FLIGHT_WAYS].tolist().index(key.mark) + FLIGHT_WAYS] -= 1
+        found = words[at : at + 2 * FLIGHT_WAYS].tolist()
+        if key.mark in found[:FLIGHT_WAYS]:
+            cell = found.index(key.mark) + FLIGHT_WAYS
+            words[at + cell] = max(0, found[cell] - 1)
 
     def count(self, key: Key) -> int:
         """The requests of a client."""

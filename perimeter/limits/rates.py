@@ -16,10 +16,9 @@ _REMEMBERED: Final = 4096
 
 
 class RateLimit:
-    """``amount`` in ``seconds`` for each client, up to ``burst`` at once. ``name`` (``5/s per user``) is for the operator.
+    """``amount`` in ``seconds`` for each client, up to ``burst`` at once. ``name`` (``5/s per user``) is printable ASCII.
 
-    ``place`` identifies the limit, so that its buckets outlive a reload. ``word`` names it in RateLimit-Policy. ``count`` is
-    called for each request that is refused.
+    ``place`` identifies the limit, so that its buckets outlive a reload. ``count`` is called for each request that is refused.
     """
 
     def __init__(
@@ -29,7 +28,6 @@ class RateLimit:
         *,
         place: str,
         name: str,
-        word: str,
         amount: int,
         seconds: int,
         burst: int,
@@ -46,17 +44,20 @@ class RateLimit:
         self._whole = self._cost * burst
         self._spent = self._period * burst // amount
         window = ceil(self._whole / _SECOND)
-        self._lines = f'RateLimit-Policy: "{word}";q={burst};w={window}\r\nRateLimit: "{word}";r=0;t='.encode("ascii")
+        #: RateLimit-Policy and RateLimit; with how many more requests are allowed, and the seconds until there are more
+        self._lines = f'RateLimit-Policy: "{name}";q={burst};w={window}\r\nRateLimit: "{name}";r=%d;t=%d\r\n'.encode("ascii")
         self._count = count
         self._keys: Memo[str, Key] = Memo(_REMEMBERED)
 
-    def take(self, client: str) -> None:
-        """Count a request of ``client``. Raises `RateExceeded` if there were too many."""
-        missing = self._buckets.take(self._key(client), self._cost, self._whole)
-        if missing:
+    def take(self, client: str) -> bytes:
+        """Count a request of ``client``. Raises `RateExceeded` if there were too many. Returns header lines for the response."""
+        used = self._buckets.take(self._key(client), self._cost, self._whole)
+        left = self._whole - used
+        if left < 0:
             self._count()
-            seconds = ceil(missing / _SECOND)
-            raise RateExceeded(f"over rate = {self.name}", retry_after=seconds, lines=b"%b%d\r\n" % (self._lines, seconds))
+            seconds = ceil(-left / _SECOND)
+            raise RateExceeded(f"over rate = {self.name}", retry_after=seconds, lines=self._lines % (0, seconds))
+        return self._lines % (left // self._cost, ceil(used / _SECOND))
 
     def spend(self, client: str, amount: int) -> float:
         """Count ``amount`` bytes of ``client``. Returns the seconds for which no more should come."""

@@ -14,7 +14,6 @@ from typing import Any, cast
 from twisted.internet import tcp
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.config.site.listener import ListenerSettings
@@ -104,13 +103,6 @@ class ListeningPort(tcp.Port):
         """The listening socket, which belongs to the port from the beginning."""
         return cast(socket.socket, self._preexistingSocket or self.socket)
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The port is closed, in the turn after `close`. Connections that wait to be accepted are the successor's."""
-        successor, self.successor = self.successor, None
-        if successor is not None:
-            self._hand_over(successor)
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]
-
     def _hand_over(self, successor: ListeningPort) -> None:
         """Let ``successor`` serve the connections that wait here, and that its own socket would get."""
         while True:
@@ -135,6 +127,11 @@ class ListeningPort(tcp.Port):
             return
         self.closed = True
         if self.connected:
+            if self.successor is not None:
+                # Twisted closes the socket a turn later: too late for connections that arrive after this.
+                self.stopReading()  # type: ignore[no-untyped-call]
+                self._hand_over(self.successor)
+                self.socket.close()
             self.stopListening()  # type: ignore[no-untyped-call]
         else:
             self.listening.close()

@@ -1,7 +1,7 @@
 """The rules of a route about headers: ``request_headers``, ``response_headers`` and ``security_headers``. Pure.
 
 What is the same for all requests is put into the lines that `perimeter.proxy.headers.HeaderRules` caches with the block that they
-came from. Only values with placeholders, and Strict-Transport-Security, are made for each request.
+came from. Only values with placeholders are made for each request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 from perimeter.config.language.placeholders import Template
 from perimeter.config.site.header_rule import HeaderRule, Verb
 from perimeter.gate.overrides import folded
-from perimeter.gate.values import header_value, is_secure
+from perimeter.gate.values import header_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import Field, HeaderBlock
 from perimeter.proxy.headers import KNOWN_NAMES, HeaderRules
@@ -29,9 +29,8 @@ STRICT: Final[tuple[Field, ...]] = (
     (b"Cross-Origin-Opener-Policy", b"same-origin-allow-popups"),
     (b"Cross-Origin-Resource-Policy", b"same-site"),
 )
-#: RFC 6797, without includeSubDomains, which would bind hosts that the gateway does not serve.
+#: With ``strict`` the gateway sends it (`perimeter.gate.entry.over_tls`), and the service's own does not pass.
 _TRANSPORT: Final = b"strict-transport-security"
-_TRANSPORT_LINE: Final = b"Strict-Transport-Security: max-age=31536000\r\n"
 
 
 @attrs.frozen
@@ -85,7 +84,7 @@ def _replaced(rules: Iterable[HeaderRule]) -> frozenset[bytes]:
 class RuledHeaders(HeaderRules):
     """Like `HeaderRules`, with the ``edits`` of a route."""
 
-    __slots__ = ("_defaults", "_request", "_response", "_transport")
+    __slots__ = ("_defaults", "_request", "_response")
 
     def __init__(
         self,
@@ -96,22 +95,24 @@ class RuledHeaders(HeaderRules):
         pass_authorization: bool = False,
         drop_cors: bool = False,
     ) -> None:
+        ruled = {folded(rule.name.lower().encode("ascii")) for rule in edits.response}
+        replaced = _replaced(edits.response)
+        if edits.strict and _TRANSPORT not in ruled:
+            replaced |= {_TRANSPORT}
         super().__init__(
             identity_names,
             drop_method_overrides=drop_method_overrides,
             pass_authorization=pass_authorization,
             drop_cors=drop_cors,
-            replaced=(_replaced(edits.request), _replaced(edits.response)),
+            replaced=(_replaced(edits.request), replaced),
             host=edits.host,
         )
         self._request = _lines(edits.request)
         self._response = _lines(edits.response)
-        ruled = {folded(rule.name.lower().encode("ascii")) for rule in edits.response}
         #: what is added if the service does not send it: names in lower case, with their lines
         self._defaults = tuple(
             (name.lower(), b"%b: %b\r\n" % (name, value)) for name, value in STRICT if edits.strict and name.lower() not in ruled
         )
-        self._transport = edits.strict and _TRANSPORT not in ruled
 
     def _more_request_lines(self, headers: HeaderBlock) -> bytes:
         return self._request.fixed
@@ -131,10 +132,7 @@ class RuledHeaders(HeaderRules):
         exchange: Exchange | None = None,
     ) -> bytes:
         """See `HeaderRules.response_lines`."""
-        lines = super().response_lines(headers, map_value) + self._response.of(exchange)
-        if self._transport and exchange is not None and is_secure(exchange) and headers.get(_TRANSPORT) is None:
-            lines += _TRANSPORT_LINE
-        return lines
+        return super().response_lines(headers, map_value) + self._response.of(exchange)
 
 
 def header_rules(

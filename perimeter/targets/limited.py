@@ -97,15 +97,17 @@ class LimitedTarget:
         """Hand ``exchange`` on. Raises a `Refusal` if it is over a limit."""
         decision = exchange.decision
         assert isinstance(decision, Admitted)
-        self.count(decision)
+        exchange.answer_lines += self.count(decision)
         if self._follow:
             Underway(exchange, decision, self._limits).begin()
         self._inner.handle(exchange)
 
-    def count(self, decision: Admitted) -> None:
-        """Count a request that was admitted, also one that another proxy forwards. Raises `RateExceeded`."""
-        for rate in self._limits.rates:
-            rate.take(client_of(decision))
+    def count(self, decision: Admitted) -> bytes:
+        """Count a request that was admitted, also one that another proxy forwards. Raises `RateExceeded`.
+
+        Returns header lines for the response.
+        """
+        return b"".join([rate.take(client_of(decision)) for rate in self._limits.rates])
 
 
 class Underway:

@@ -169,7 +169,10 @@ class SharedPage:
         start = number * _WORDS
         for word in range(_WORDS):
             self._words[start + word] = 0
-        self._map.madvise(mmap.MADV_REMOVE, _FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE)
+        try:
+            self._map.madvise(mmap.MADV_REMOVE, _FLIGHTS + number * FLIGHTS_SIZE, FLIGHTS_SIZE)
+        except OSError:  # not every kernel gives a part of the memory back
+            self.flights[number][:] = memoryview(bytes(FLIGHTS_SIZE)).cast("Q")
         self.slots[number].state = state
 
     def flights_of_others(self, number: int) -> list[memoryview]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from http.client import HTTPSConnection
@@ -9,10 +10,12 @@ from typing import ClassVar
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.integration.harness import SOURCE, USERS, site
+from tests.integration.directories import SEARCHER, SEARCHER_PASSWORD, Slapd, person
+from tests.integration.harness import SOURCE, USERS, GatewayCase, site
+from tests.integration.ldapkit import PEOPLE
 from tests.integration.netkit import identity, pem
-from tests.integration.stage import StageCase
-from tests.integration.wire import basic, insecure_context
+from tests.integration.stage import StageCase, answering
+from tests.integration.wire import basic, bearer, insecure_context
 
 ROUTES = """\
 [upstream service]
@@ -122,3 +125,58 @@ class RuleTests(StageCase):
             )
             self.assertIn("rules: no term of allow = ", done.stdout, done.stderr)
             self.assertIn(term, done.stdout)
+
+
+DIRECTORY = """\
+[authenticator corp]
+type = ldap
+hostname = 127.0.0.1
+port = {port}
+user_base_dn = {people}
+bind_dn = {searcher}
+bind_password = {password}
+attributes = mail, departmentNumber
+"""
+
+OF_ATTRIBUTES = """\
+[upstream service]
+servers = {service}
+
+[route mail]
+path = /mail
+upstream = service
+allow = attribute:mail=John@Example.com and not attribute:departmentNumber=7
+
+[route unless]
+path = /unless
+upstream = service
+deny = attribute:departmentNumber=7
+"""
+
+
+class AttributeTests(GatewayCase):
+    """What a directory says of its users decides, and what it does not say is not known."""
+
+    def test_attributes_of_a_directory(self) -> None:
+        self.need("slapd", "ldapmodify")
+        people = [
+            person("john", "open-sesame", "mail: john@example.com", "departmentNumber: 5"),
+            person("jane", "open-sesame", "mail: jane@example.com", "departmentNumber: 7"),
+            person("jack", "open-sesame", "mail: john@example.com"),
+        ]
+        server = Slapd(self.directory(), people)
+        self.addCleanup(server.kill)
+        extra = DIRECTORY.format(port=server.port, people=PEOPLE, searcher=SEARCHER, password=SEARCHER_PASSWORD)
+        routes = OF_ATTRIBUTES.format(service=self.upstream(answering).url)
+        gateway = self.gateway(site(routes, extra=extra), USERS)
+        found = {}
+        for name in ("john", "jane", "jack"):
+            with gateway.connect("http") as wire:
+                found[name] = [wire.get(path, basic(name, "open-sesame")).status for path in ("/mail", "/unless")]
+                if name == "john":
+                    # a token of the gateway has the attributes of its owner
+                    token = json.loads(wire.get("/token", basic(name, "open-sesame")).body)["access_token"]
+                    self.assertEqual(wire.get("/mail", bearer(token)).status, 200)
+        self.assertEqual(found, {"john": [200, 200], "jane": [403, 403], "jack": [403, 403]})
+        with gateway.connect("http") as wire:
+            self.assertEqual(wire.get("/unless", basic("alice", "secret")).status, 403, "the realm file has no attributes")

@@ -226,6 +226,12 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     found += _any_realm(config)
     found += _odd_methods(config)
     found += _certificates(config)
+    found += [
+        f"[route {route.name}] cors: the pages cannot send credentials, which the route requires: list Authorization in "
+        "cors_headers, or set cors_credentials = yes"
+        for route in config.routes
+        if route.shared and route.auth is Auth.REQUIRED and config.perimeter.enabled and not route.sends_credentials
+    ]
     found += _metrics(config)
     found += _sign_in(config)
     found += acme_listeners.warnings(config)

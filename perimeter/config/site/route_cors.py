@@ -42,6 +42,11 @@ class RouteCors(Settings):
         """Whether the gateway decides about cross-origin resource sharing."""
         return bool(self.cors) and self.cors != (PASS,)
 
+    @property
+    def sends_credentials(self) -> bool:
+        """Whether the pages can send credentials of any kind."""
+        return self.cors_credentials or "authorization" in map(str.lower, self.cors_headers)
+
     def check_cors(self, section: Section, *, static: bool) -> None:
         """Report what contradicts each other. ``static``: the route serves files."""
         its = attrs.fields(RouteCors)

@@ -70,7 +70,8 @@ class RouteHeaders(Settings):
         one_of(SecurityHeaders),
         "`strict` adds to responses what the service does not send itself: `X-Content-Type-Options`, `X-Frame-Options`, "
         "`Content-Security-Policy` with `frame-ancestors 'self'`, `Referrer-Policy`, `Cross-Origin-Opener-Policy`, "
-        "`Cross-Origin-Resource-Policy` and, over TLS, `Strict-Transport-Security` for a year",
+        "`Cross-Origin-Resource-Policy`. All responses of the route over TLS, also refusals, get `Strict-Transport-Security` in "
+        "the place of the service's: with the time of `hsts` of the listener if that is set, otherwise for a year",
         default="off",
     )
     upstream_host: str = option(
@@ -92,6 +93,12 @@ class RouteHeaders(Settings):
     def fills_user(self) -> tuple[str, ...]:
         """The names of headers in which the service gets the user by a rule: no client may send them."""
         return tuple(rule.name for rule in self.request_headers if rule.value.of_user)
+
+    @property
+    def strict_transport(self) -> bool:
+        """Whether all responses have Strict-Transport-Security, unless a rule about it says otherwise."""
+        ruled = any(folded_name(rule.name) == "strict-transport-security" for rule in self.response_headers)
+        return self.security_headers is SecurityHeaders.STRICT and not ruled
 
     @property
     def headers_in_words(self) -> str:

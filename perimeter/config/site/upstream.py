@@ -170,8 +170,11 @@ class UpstreamSettings(Settings):
 
     @property
     def host(self) -> str | None:
-        """The host that all servers have in a URL, with the port unless it is that of the scheme; None if there are several."""
-        hosts = {_host(self.server_name or server.host, server) for server in self.servers}
+        """The host that all servers have in a URL, with the port unless it is that of the scheme; None if there are several.
+
+        That of a unix socket is ``localhost``.
+        """
+        hosts = {server.authority if server.path else _host(self.server_name or server.host, server) for server in self.servers}
         return None if len(hosts) != 1 else next(iter(hosts)) or None
 
     @property

@@ -57,7 +57,6 @@ def _limit(option: str, rate: Rate, settings: RouteSettings, runtime: Runtime) -
         memory.secret,
         place=f"{option} {settings.name} {rate.per} {rate.unit}",
         name=rate.name,
-        word=str(rate.per),
         amount=rate.amount,
         seconds=rate.seconds,
         burst=rate.burst,

@@ -19,7 +19,7 @@ from perimeter.errors import Challenges, Page
 from perimeter.gate.access import Access, Asks
 from perimeter.gate.conditions import conditions_of
 from perimeter.gate.cors import Cors
-from perimeter.gate.entry import EntryRule, maintenance
+from perimeter.gate.entry import EntryRule, maintenance, over_tls
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -33,7 +33,7 @@ class RouteParts:
 
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
     ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
-    ``maintenance_pages`` are by their file.
+    ``maintenance_pages`` are by their file. ``hsts`` are the seconds of that option by the name of a listener that has it.
     """
 
     directory_realms: frozenset[str] = frozenset()
@@ -41,6 +41,7 @@ class RouteParts:
     login: bytes = b"/.perimeter/login"
     clock: Callable[[], float] = time.time
     maintenance_pages: Mapping[Path, Page] = MappingProxyType({})
+    hsts: Mapping[str, int] = MappingProxyType({})
 
 
 def route_of(
@@ -107,6 +108,7 @@ def _route_of(
         policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms, clock=shared.clock),
         networks=settings.networks,
         closed=_closed(settings, shared) if settings.maintenance else None,
+        secured=over_tls(shared.hsts) if settings.strict_transport else None,
         identity=IdentityProfile(
             headers=IdentityForm.HEADERS in settings.identity,
             audience=settings.upstream or "" if IdentityForm.JWT in settings.identity else "",

@@ -126,6 +126,21 @@ class CheckTests(CheckCase):
         row = re.split(" {2,}", self.check(text, files=False)[1][-1])
         self.assertEqual(row[2], "app (https://b:1; client certificate; pinned keys)")
 
+    def test_pages_of_other_sites_that_can_send_no_credentials(self) -> None:
+        cors = "cors = https://app.example\n"
+        for more, warned in (
+            ("", True),
+            ("cors_headers = X-A\n", True),
+            ("cors_headers = X-A, authorization\n", False),
+            ("cors_credentials = yes\n", False),
+            ("auth = optional\n", False),
+        ):
+            text = SITE.replace("path = /\n", f"path = /\n{cors}{more}")
+            told = [line for line in self.check(text)[1] if "the pages cannot send credentials" in line]
+            self.assertEqual(len(told), warned, more)
+        text = SITE.replace("path = /\n", "path = /\ncors = pass\n")
+        self.assertNotIn("cannot send credentials", "".join(self.check(text)[1]))
+
     def test_a_rule_about_certificates_that_no_listener_asks_for(self) -> None:
         text = SITE.replace("path = /\n", "path = /\ndeny = not certificate:cn=x\n")
         self.assertIn(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
+
 from perimeter import file_systems
 from perimeter.doctor import files
 from perimeter.doctor.subject import GatewayUser, gateway_user
@@ -84,6 +86,21 @@ class PermissionTests(ExaminedCase):
         names = {(name, subject) for name, _, subject in self.seen(user=other)}
         expected = {("file-unreadable", "users.realm"), ("file-unreadable", "site.ini"), ("file-unwritable", "state")}
         self.assertTrue(expected <= names, names)
+
+    def test_a_socket_that_the_gateways_user_may_not_connect_to(self) -> None:
+        path = self.directory / "app.sock"
+        text = SITE.replace("http://127.0.0.1:8888", "unix:/run/none.sock, unix:/tmp/dial.sock")
+        subject = self.subject(text)
+        (upstream,) = subject.config.upstreams
+        servers = (upstream.servers[0], attrs.evolve(upstream.servers[1], path=str(path)))
+        config = attrs.evolve(subject.config, upstreams=(attrs.evolve(upstream, servers=servers),))
+        path.write_text("")  # its mode is what counts
+        path.chmod(0o700)
+        self.assertEqual(list(files.sockets(attrs.evolve(subject, config=config))), [])
+        other = GatewayUser(os.geteuid() + 4711, frozenset(), "gateway")
+        (finding,) = files.sockets(attrs.evolve(subject, config=config, user=other))
+        self.assertEqual(self.said([finding]), [("file-unwritable", "fails", "app.sock")])
+        self.assertIn("may not connect to", finding.message)
 
     def test_a_state_dir_that_cannot_be_made(self) -> None:
         other = GatewayUser(os.geteuid() + 4711, frozenset(), "gateway")

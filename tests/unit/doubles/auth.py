@@ -8,7 +8,9 @@ from typing import Any
 
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
 
+from perimeter.auth.passwords import making
 from perimeter.model import AuthenticationRequest
 from perimeter.offload import Offload
 
@@ -19,6 +21,12 @@ CHEAP_ARGON2 = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$gom2l85O0Z+H2UhBkLpH6/+E5
 
 CHEAP_BCRYPT = "$2b$04$21yJHLrEBNPYx4QYD810h./kdreoO0wR9T/la8qu.fE.SUi7t18BO"
 """``x`` at the lowest cost there is."""
+
+
+def make_cheap_hashes(case: TestCase) -> None:
+    """Let new hashes of passwords take little time until the end of the test."""
+    case.patch(making, "_PASSES", 1)
+    case.patch(making, "_MEMORY", 32)
 
 
 class ThreadClock(Clock):

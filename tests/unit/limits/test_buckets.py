@@ -21,9 +21,13 @@ class BucketsCase(SynchronousTestCase):
         self.words = memoryview(bytearray(SIZE)).cast("Q")
         self.buckets = Buckets(self.words, lambda: self.now)
 
+    def lacking(self, key: Key, cost: int, whole: int) -> int:
+        """Take, and return what is missing; 0 if it was taken."""
+        return max(0, self.buckets.take(key, cost, whole) - whole)
+
     def taken(self, key: Key, cost: int, whole: int, most: int = 1000) -> int:
         """How often ``cost`` can be taken now."""
-        return next((number for number in range(most) if self.buckets.take(key, cost, whole)), most)
+        return next((number for number in range(most) if self.lacking(key, cost, whole)), most)
 
 
 class TakeTests(BucketsCase):
@@ -42,25 +46,32 @@ class TakeTests(BucketsCase):
         self.assertEqual(self.taken(ANN, SECOND, 3 * SECOND), 3)
 
     def test_what_is_missing(self) -> None:
-        self.assertEqual(self.buckets.take(ANN, SECOND, 2 * SECOND), 0)
-        self.assertEqual(self.buckets.take(ANN, SECOND, 2 * SECOND), 0)
-        self.assertEqual(self.buckets.take(ANN, SECOND, 2 * SECOND), SECOND)
+        self.assertEqual(self.lacking(ANN, SECOND, 2 * SECOND), 0)
+        self.assertEqual(self.lacking(ANN, SECOND, 2 * SECOND), 0)
+        self.assertEqual(self.lacking(ANN, SECOND, 2 * SECOND), SECOND)
         self.now += SECOND // 4
-        self.assertEqual(self.buckets.take(ANN, SECOND, 2 * SECOND), 3 * SECOND // 4)
+        self.assertEqual(self.lacking(ANN, SECOND, 2 * SECOND), 3 * SECOND // 4)
+
+    def test_the_time_until_the_bucket_is_full(self) -> None:
+        self.assertEqual(self.buckets.take(ANN, SECOND, 3 * SECOND), SECOND)
+        self.assertEqual(self.buckets.take(ANN, SECOND, 3 * SECOND), 2 * SECOND)
+        self.now += SECOND // 2
+        self.assertEqual(self.buckets.take(ANN, SECOND, 3 * SECOND), 5 * SECOND // 2)
+        self.assertEqual(self.buckets.take(ANN, SECOND, 3 * SECOND), 7 * SECOND // 2)
 
     def test_a_refused_request_takes_nothing(self) -> None:
         self.taken(ANN, SECOND, 2 * SECOND)
         for _ in range(10):
-            self.assertEqual(self.buckets.take(ANN, SECOND, 2 * SECOND), SECOND)
+            self.assertEqual(self.lacking(ANN, SECOND, 2 * SECOND), SECOND)
 
     def test_each_client_has_its_own(self) -> None:
         self.taken(ANN, SECOND, SECOND)
-        self.assertEqual(self.buckets.take(BEN, SECOND, SECOND), 0)
+        self.assertEqual(self.lacking(BEN, SECOND, SECOND), 0)
 
     def test_two_processes_share_the_buckets(self) -> None:
         other = Buckets(self.words, lambda: self.now)
         self.taken(ANN, SECOND, SECOND)
-        self.assertEqual(other.take(ANN, SECOND, SECOND), SECOND)
+        self.assertEqual(other.take(ANN, SECOND, SECOND), 2 * SECOND)
 
 
 class SpendTests(BucketsCase):
@@ -94,13 +105,13 @@ class FullSetTests(BucketsCase):
         self.now += 1
         for number in range(WAYS, 2 * WAYS - 1):  # all of the others are full
             self.buckets.take(self.key(number), SECOND, 2 * SECOND)
-        self.assertEqual(self.buckets.take(self.key(3), 2 * SECOND, 2 * SECOND), SECOND)
+        self.assertEqual(self.lacking(self.key(3), 2 * SECOND, 2 * SECOND), SECOND)
 
     def test_the_bucket_that_is_nearest_to_full_is_forgotten(self) -> None:
         for number in range(WAYS):
             self.buckets.take(self.key(number), SECOND if number == 5 else 2 * SECOND, 4 * SECOND)
         self.buckets.take(self.key(WAYS), 3 * SECOND, 4 * SECOND)
-        owed = [self.buckets.take(self.key(number), 4 * SECOND, 4 * SECOND) for number in range(WAYS) if number != 5]
+        owed = [self.lacking(self.key(number), 4 * SECOND, 4 * SECOND) for number in range(WAYS) if number != 5]
         self.assertEqual(owed, [2 * SECOND] * (WAYS - 1))
 
     def test_how_full_a_bucket_is_counts_and_not_how_long_it_takes(self) -> None:
@@ -114,10 +125,10 @@ class FullSetTests(BucketsCase):
                 else:
                     self.buckets.take(self.key(number), hour // 100, hour)
             self.buckets.take(self.key(WAYS), hour // 100, hour)
-            self.assertEqual(self.buckets.take(self.key(place), SECOND, 4 * SECOND), SECOND)
+            self.assertEqual(self.lacking(self.key(place), SECOND, 4 * SECOND), SECOND)
 
     def test_attack_135_many_addresses_do_not_reset_the_limit_of_one(self) -> None:
         self.assertEqual(self.taken(self.key(0), SECOND, 20 * SECOND), 20)
         for number in range(1, 500):
-            self.assertEqual(self.buckets.take(self.key(number), SECOND, 20 * SECOND), 0)
-        self.assertEqual(self.buckets.take(self.key(0), SECOND, 20 * SECOND), SECOND)
+            self.assertEqual(self.lacking(self.key(number), SECOND, 20 * SECOND), 0)
+        self.assertEqual(self.lacking(self.key(0), SECOND, 20 * SECOND), SECOND)

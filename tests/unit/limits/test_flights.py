@@ -58,6 +58,16 @@ class OneProcessTests(SynchronousTestCase):
         self.flights.begin(ANN, 1)
         self.assertEqual(self.words.tolist().count(ANN.mark), 1)
 
+    def test_an_end_after_the_table_was_cleared(self) -> None:
+        self.flights.begin(ANN, 5)
+        self.words[:] = table()
+        self.flights.end(ANN)
+        self.assertEqual(set(self.words.tolist()), {0})
+        self.flights.begin(ANN, 5)
+        self.flights.end(ANN)
+        self.flights.end(ANN)
+        self.assertEqual(self.flights.count(ANN), 0)
+
     def test_a_refused_request_of_a_new_client_leaves_no_count(self) -> None:
         other = Flights(table(), lambda: (self.words,))
         self.flights.begin(ANN, 1)

@@ -25,7 +25,7 @@ class RateTests(SynchronousTestCase):
         self.counted += 1
 
     def limit(self, amount: int, seconds: int, burst: int, **changes: Any) -> RateLimit:
-        options = {"place": "rate a user s", "name": "5/s per user", "word": "user", "count": self.count} | changes
+        options = {"place": "rate a user s", "name": "5/s per user", "count": self.count} | changes
         return RateLimit(self.buckets, SECRET, amount=amount, seconds=seconds, burst=burst, **options)
 
     def refusal(self, limit: RateLimit, client: str) -> RateExceeded:
@@ -48,12 +48,22 @@ class RateTests(SynchronousTestCase):
             limit.take("ann")
         refusal = self.refusal(limit, "ann")
         self.assertEqual((refusal.status, refusal.reason, refusal.retry_after), (429, "rate_exceeded", 30))
-        self.assertEqual(refusal.lines, b'RateLimit-Policy: "user";q=4;w=120\r\nRateLimit: "user";r=0;t=30\r\n')
+        self.assertEqual(refusal.lines, b'RateLimit-Policy: "5/s per user";q=4;w=120\r\nRateLimit: "5/s per user";r=0;t=30\r\n')
         self.assertEqual(refusal.detail, "over rate = 5/s per user")
         self.now += 29 * SECOND + 1
         self.assertEqual(self.refusal(limit, "ann").retry_after, 1)
         self.now += SECOND - 1
         limit.take("ann")
+
+    def test_the_lines_for_the_response(self) -> None:
+        limit = self.limit(2, 60, 4)
+        policy = b'RateLimit-Policy: "5/s per user";q=4;w=120\r\n'
+        self.assertEqual(limit.take("ann"), policy + b'RateLimit: "5/s per user";r=3;t=30\r\n')
+        self.assertEqual(limit.take("ann"), policy + b'RateLimit: "5/s per user";r=2;t=60\r\n')
+        self.now += 1
+        self.assertEqual(limit.take("ann"), policy + b'RateLimit: "5/s per user";r=1;t=90\r\n')
+        self.now += 15 * SECOND
+        self.assertEqual(limit.take("ann"), policy + b'RateLimit: "5/s per user";r=0;t=105\r\n')
 
     def test_times_are_rounded_up(self) -> None:
         limit = self.limit(5, 1, 1)

@@ -116,6 +116,15 @@ class BuiltRouteTests(unittest.TestCase):
             self.assertEqual(target.rules.host, host)
             self.assertEqual(host in target.authorities, bool(host))
 
+    def test_strict_transport_security_is_a_rule_of_the_entry(self) -> None:
+        for options, rules in (
+            ("", 0),
+            ("security_headers = strict\n", 1),
+            ("security_headers = strict\nresponse_headers = set Strict-Transport-Security max-age=1\n", 0),
+            ("response_headers = set X-A a\n", 0),
+        ):
+            self.assertEqual(len(self.built(f"path = /\n{options}").entry), rules, options)
+
     def test_a_header_that_is_filled_with_the_user_is_reserved(self) -> None:
         for value, reserved in (("%{user}", True), ("x %{attribute:mail}", True), ("%{address}", False), ("x", False)):
             target = self.built(f"path = /\nrequest_headers = set X-Mine {value}\n").target

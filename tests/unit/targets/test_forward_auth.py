@@ -127,7 +127,6 @@ class LimitTests(ForwardAuthTestCase):
             memory.secret,
             place=word,
             name=f"1/h per {word}",
-            word=word,
             amount=1,
             seconds=3600,
             burst=burst,
@@ -150,9 +149,9 @@ class LimitTests(ForwardAuthTestCase):
         route = attrs.evolve(self.route("limited", "/limited", counting=(by_address,)), target=LimitedTarget(self.target, limits))
         self.served = self.serving(route)
         self.assertEqual(self.statuses(*["192.0.2.1"] * 3), [200, 200, 429])
-        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"address";q=2;w=7200')
+        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"1/h per address";q=2;w=7200')
         self.assertEqual(self.statuses("192.0.2.2", "192.0.2.2", "192.0.2.3"), [200, 429, 429])
-        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"user";q=3;w=10800')
+        self.assertEqual(self.last.get(b"ratelimit-policy"), b'"1/h per user";q=3;w=10800')
         self.assertEqual(self.counted, ["address", "user", "user"])
         self.assertEqual([(one.reason, one.route) for one in self.site.audit.records[-2:]], [("rate_exceeded", "limited")] * 2)
         self.assertEqual(self.target.exchanges, [])

@@ -67,7 +67,6 @@ class LimitedCase(SynchronousTestCase):
             self.memory.secret,
             place=name,
             name=name,
-            word="user",
             amount=amount,
             seconds=1,
             burst=burst,
@@ -118,14 +117,21 @@ class RateTests(LimitedCase):
             self.get()
         response = self.get().response()
         self.assertEqual((response.status, response.get(b"retry-after")), (429, b"1"))
-        self.assertEqual(response.get(b"ratelimit"), b'"user";r=0;t=1')
-        self.assertEqual(response.get(b"ratelimit-policy"), b'"user";q=2;w=1')
+        self.assertEqual(response.get(b"ratelimit"), b'"rate";r=0;t=1')
+        self.assertEqual(response.get(b"ratelimit-policy"), b'"rate";q=2;w=1')
         self.assertEqual((self.reason(), self.counted, len(self.inner.exchanges)), ("rate_exceeded", ["rate"], 2))
         self.get(BEN)
         self.assertEqual(len(self.inner.exchanges), 3)
         self.site.reactor.advance(0.2)
         self.get()
         self.assertEqual(len(self.inner.exchanges), 4)
+
+    def test_a_response_says_what_is_left(self) -> None:
+        self.limit(rates=(self.rate(5, 10), self.rate(1, 3, "slow")))
+        client = self.get()
+        self.answer()
+        lines = [value for name, value in client.response().fields if name == b"ratelimit"]
+        self.assertEqual(lines, [b'"rate";r=9;t=1', b'"slow";r=2;t=1'])
 
     def test_a_client_without_a_user_counts_by_its_address(self) -> None:
         self.limit(rates=(self.rate(1, 1),))

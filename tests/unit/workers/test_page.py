@@ -63,6 +63,18 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(found, [(7, 7), (0, 0), (7, 7)])
         self.assertEqual((self.page.buckets[0], self.page.buckets[-1]), (9, 9))
 
+    def test_a_kernel_that_gives_no_part_of_the_memory_back(self) -> None:
+        class Stubborn:
+            def madvise(self, *arguments: int) -> None:
+                raise OSError
+
+        whole, self.page._map = self.page._map, Stubborn()  # type: ignore[assignment]
+        self.page.flights[5][0] = self.page.flights[5][-1] = self.page.flights[6][0] = self.page.flights[4][-1] = 7
+        self.page.clear(5, SlotState.EMPTY)
+        self.page._map = whole
+        self.assertEqual(set(self.page.flights[5].tolist()), {0})
+        self.assertEqual((self.page.flights[4][-1], self.page.flights[6][0]), (7, 7))
+
     def test_requests_in_flight_of_the_other_workers(self) -> None:
         for number, state in ((1, SlotState.SERVING), (2, SlotState.DRAINING), (4, SlotState.STARTING), (9, SlotState.SERVING)):
             self.page.slots[number].state = state

@@ -128,6 +128,15 @@ class SectionTests(SiteCase):
         ):
             self.load(f"[listener a]\nport = 1\n{text}")
 
+    def test_the_host_of_unix_sockets(self) -> None:
+        for servers, host in (
+            ("unix:/run/a", "localhost"),
+            ("unix:/run/a, unix:/run/b", "localhost"),
+            ("unix:/run/a, http://b", None),
+        ):
+            config = self.load(f"[listener a]\nport = 1\n[upstream app]\nservers = {servers}\n")
+            self.assertEqual(config.upstreams[0].host, host)
+
     def test_the_same_server_twice(self) -> None:
         text = "[upstream app]\nservers = http://127.0.0.1:1, http://127.0.0.1:1 weight=2\n"
         self.assertIn("listed twice", "".join(self.problems(text)))

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
+from tests.unit.doubles.auth import make_cheap_hashes
 from tests.unit.doubles.imported import Imported, covers
 from tests.unit.doubles.properties import reached, reaches
 
@@ -151,6 +152,9 @@ def basic(name: str, password: str) -> str:
 
 
 class ReachableTests(TestCase):
+    def setUp(self) -> None:
+        make_cheap_hashes(self)
+
     def imported(self, files: Mapping[str, str]) -> Imported:
         directory = Path(self.mktemp()).resolve()
         directory.mkdir(parents=True)
