@@ -130,6 +130,8 @@ The members of the JSON object:
 | `upstreams` | `name`, `balance`, `waiting` (requests), `servers`: `url`, `state`, `fault`, `busy` and `idle` connections, … |
 | `authenticators` | `name`, `type`, `realm`, `down`, `next_try` (seconds), `fault` |
 | `certificates` | `listener`, `subject`, `until`, `days` that are left, `source` |
+| `orders` | certificates from the CA: `listeners`, `names`, `renew` (when, or empty if it is still to be ordered), `fault` |
+| `limited` | what limits of routes have refused since the start: `route`, `limit`, `refused` |
 | `waiting` | who has to wait after wrong passwords: `kind`, `value`, `realm`, `wrong_passwords`, `seconds` |
 """
 

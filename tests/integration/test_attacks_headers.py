@@ -580,7 +580,7 @@ class DroppedHeadersTests(StageCase):
 
     CONFIG = site(
         "[upstream service]\nservers = <service>\n[route open]\npath = /\nupstream = service\nauth = none\n"
-        "[route secret]\nhost = *.sites.test\npath = /\nupstream = service\n",
+        "[route secret]\nhost = **.sites.test\npath = /\nupstream = service\n",
         perimeter="identity_headers = default, X-Team, Remote-Team",
     )
     FILES: ClassVar = FILES
