@@ -369,6 +369,9 @@ class RunTimeTests(GatewayCase):
 
 
 class EndTests(GatewayCase):
+    #: A worker may answer before it gets the message that the gateway stops.
+    stops_at_once = True
+
     def held(self, perimeter: str = "", audit: str = "") -> tuple[Held, Gateway]:
         """A gateway in front of a service that waits, with more options."""
         held = Held()
@@ -401,6 +404,9 @@ class EndTests(GatewayCase):
             socket.create_connection(("127.0.0.1", gateway["https"]), 10), do_handshake_on_connect=False
         )
         self.addCleanup(begun.close)
+        workers = psutil.Process(gateway.pid).children()
+        for process in workers:
+            process.suspend()
         gateway.signal(signal.SIGSTOP)  # all of this arrives before the stop does
         for wire in (used, fresh):
             wire.send(b"GET /2 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
@@ -409,13 +415,18 @@ class EndTests(GatewayCase):
         begun.settimeout(10)
         gateway.signal(signal.SIGTERM)
         gateway.signal(signal.SIGCONT)
+        gateway.await_notification("STOPPING=1")
+        for process in workers:
+            process.resume()
         begun.do_handshake()
         begun.sendall(b"GET /3 HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
         self.assertIn(b" 200 ", begun.recv(4096))
         for wire in (used, fresh):
             response = wire.response()
-            self.assertEqual((response.status, response.get("connection")), (200, "close"))
+            self.assertEqual(response.status, 200)
             self.assertTrue(wire.closed())
+            if self.stops_at_once:
+                self.assertEqual(response.get("connection"), "close")
         self.assertEqual(gateway.wait(), -signal.SIGTERM)
 
     def test_sigterm_waits_for_drain_timeout_at_most(self) -> None:

@@ -70,6 +70,21 @@ path = /small
 upstream = sample
 auth = none
 max_body = 3
+[route rated]
+path = /rated
+upstream = sample
+auth = none
+rate = 1/d per address
+[route one]
+path = /one
+upstream = slow
+auth = none
+in_flight = 1 per address
+[route late]
+path = /late
+upstream = slow
+auth = none
+request_timeout = 300ms
 [route admins]
 path = /admins
 upstream = sample
@@ -200,6 +215,10 @@ class TroubleshootingTests(GatewayCase):
 
     # -- the symptoms
 
+    def status(self, target: str) -> int:
+        with self.site.connect("http") as wire:
+            return wire.get(target).status
+
     def ask(self, target: str, *lines: str, status: int, method: str = "GET", body: bytes = b"") -> None:
         with self.site.connect("http") as wire:
             self.assertEqual(wire.get(target, *lines, method=method, body=body).status, status, target)
@@ -281,23 +300,23 @@ class TroubleshootingTests(GatewayCase):
             eventually(lambda: wire.get("/users").status == 503, "the full disk is noticed")
 
     def checked(self) -> None:
-        def down() -> bool:
-            with self.site.connect("http") as wire:
-                return wire.get("/checked").status == 503
-
-        eventually(down, "a check has failed")
+        eventually(lambda: self.status("/checked") == 503, "a check has failed")
 
     def busy(self) -> None:
         first = self.site.connect("http")
         self.addCleanup(first.close)
         first.send(b"GET /busy HTTP/1.1\r\nHost: gw\r\n\r\n")
 
-        def refused() -> bool:
-            with self.site.connect("http") as wire:
-                wire.send(b"GET /busy HTTP/1.1\r\nHost: gw\r\n\r\n")
-                return wire.response().status == 503
+        eventually(lambda: self.status("/busy") == 503, "the service has as many requests as it may have")
 
-        eventually(refused, "the service has as many requests as it may have")
+    def too_often(self) -> None:
+        self.ask("/rated", status=200)
+        self.ask("/rated", status=429)
+
+    def too_many(self) -> None:
+        with self.site.connect("http") as wire:
+            wire.send(b"GET /one HTTP/1.1\r\nHost: gw\r\n\r\n")
+            eventually(lambda: self.status("/one") == 429, "one request is in flight")
 
     def port_in_use(self) -> str:
         with self.assertRaises(StartupError) as caught:
@@ -348,6 +367,9 @@ class TroubleshootingTests(GatewayCase):
         yield lambda: self.ask("/.perimeter/operator", status=404)
         yield lambda: self.ask("/small", status=413, method="POST", body=b"four")
         yield lambda: self.wrong_password(until=429)
+        yield self.too_often
+        yield self.too_many
+        yield lambda: self.ask("/late", status=504)
         for name, status in zip(SERVICES, (502, 502, 502, 502, 502, 502, 504, 504), strict=True):
             yield lambda name=name, status=status: self.ask(f"/{name}", status=status)  # type: ignore[misc]
         yield self.checked

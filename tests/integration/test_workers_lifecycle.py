@@ -12,3 +12,4 @@ class WorkersReloadTests(test_lifecycle.ReloadTests):
 
 class WorkersEndTests(test_lifecycle.EndTests):
     gateway_class = GatewayOfTwo
+    stops_at_once = False
