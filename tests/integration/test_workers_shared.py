@@ -77,8 +77,8 @@ class SharingTests(GatewayCase):
             gateway = self.fleet(2, limits=limits)
             answers = Counter(self.answer(connection) for connection in [self.open(gateway) for _ in range(60)])
             self.assertEqual(set(answers), {b"HTTP/1.1 404", b""}, limits)
-            held = self.held(gateway)
-            self.assertTrue(least <= sum(held.values()) <= most, (limits, held, answers))
+            # a connection that was refused a moment ago may still be open
+            eventually(lambda: least <= sum(self.held(gateway).values()) <= most, f"{limits}: {answers}")  # noqa: B023
 
     def answer(self, connection: socket.socket) -> bytes:
         """The start of the answer to a request; nothing if the connection was closed."""
