@@ -29,6 +29,7 @@ from perimeter.gate.forwarded import vouched_chain
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.judged import Judged
+from perimeter.gate.paths import normalise, split_target
 from perimeter.gate.routes import Route, RouteTable
 from perimeter.gate.session_use import count_use
 from perimeter.gate.sources.source import Found
@@ -40,6 +41,7 @@ from perimeter.recent import Memo
 #: Targets that are remembered at most, and the longest one with its host: 2 MiB in all.
 _MOST_PLACES = 4096
 _LONGEST_PLACE = 256
+_NO_ROUTE = "no route for this host and path"
 
 _ANONYMOUS = Asks.NONE
 _OPTIONAL = Asks.OPTIONAL
@@ -264,8 +266,21 @@ class Gate:
         ``asked``: a proxy asks about the request.
         """
         host, target = head.host, head.target
+        table = self.routes
+        if table.find is not None:
+            sent, query = split_target(target)
+            path = normalise(sent)
+            found = table.find(host, path)
+            if found is None:
+                raise NoRoute(_NO_ROUTE)
+            if b"%" in path or b";" in path:
+                table.check_readings((found,), host, path)
+            place = (found, found.forwarded_path(path) + query)
+            if len(target) + len(host) <= _LONGEST_PLACE:  # clients choose both
+                self._places.keep((host, target), place)
+            return place
         choice = self._choices.get((host, target)) if self._choices else None
-        choice = choice or self.routes.candidates(host, target)
+        choice = choice or table.candidates(host, target)
         routes, path, query = choice
         for route in routes:
             if route.conditions is None or route.conditions.met(head, asked):
@@ -276,7 +291,7 @@ class Gate:
                     else:
                         self._choices.keep((host, target), choice)
                 return place
-        raise NoRoute("no route for this host, path, method, headers and query" if routes else "no route for this host and path")
+        raise NoRoute("no route for this host, path, method, headers and query" if routes else _NO_ROUTE)
 
 
 def _missing(access: Access, head: RequestHead) -> Exception:

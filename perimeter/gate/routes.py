@@ -188,6 +188,9 @@ class RouteTable:
         #: The routes for a Host value and a normalised path in the order in which they are tried: only the last one may be
         #: without conditions
         self.matching = table.matching
+        #: The route for a Host value and a normalised path, or None. Only where neither expressions and conditions nor paths as
+        #: they are sent decide: `candidates` takes 0.5 µs more
+        self.find = None if table.selective or self._as_they_are_sent else table.find
 
     def candidates(self, host: bytes, target: bytes) -> tuple[tuple[Route, ...], bytes, bytes]:
         """The routes for a host and a target in the order in which they are tried, the path that they judge, and the query.
@@ -204,7 +207,7 @@ class RouteTable:
         if self._as_they_are_sent and any(route.path_as_sent for route in routes):
             return self._as_sent(host, sent), sent, query
         if routes and (b"%" in path or b";" in path):
-            self._check_readings(routes, host, path)
+            self.check_readings(routes, host, path)
         return routes, path, query
 
     def _as_sent(self, host: bytes, path: bytes, unusual: BadTarget | None = None) -> tuple[Route, ...]:
@@ -222,8 +225,8 @@ class RouteTable:
                 raise BadTarget(_OTHER_READING)
         return routes
 
-    def _check_readings(self, routes: tuple[Route, ...], host: bytes, path: bytes) -> None:
-        """Every way to read the path must lead to the same routes (attack 1)."""
+    def check_readings(self, routes: tuple[Route, ...], host: bytes, path: bytes) -> None:
+        """Every way to read a path with ``%`` or ``;`` must lead to the same ``routes`` (attack 1). Raises `BadTarget`."""
         if has_encoded_slash(path) and not all(route.allow_encoded_slash for route in routes):
             raise BadTarget("an encoded slash")
         for reading in readings(path):

@@ -189,7 +189,8 @@ class HostTable(Generic[T]):
         self._any: Prefixes[T] = Prefixes()
         self._names: dict[str, Prefixes[T]] = {}
         self._longest = 0
-        self._selective = False
+        #: more is compared than prefixes and whole paths, so that only `matching` finds what matches
+        self.selective = False
         #: Host value -> the prefixes that decide, one after the other
         self._remembered: Memo[bytes, tuple[Prefixes[T], ...]] = Memo(_MOST_REMEMBERED)
 
@@ -204,12 +205,12 @@ class HostTable(Generic[T]):
 
     def settle(self) -> None:
         """Everything has been added."""
-        self._selective = any(prefixes.selective for prefixes in (self._any, *self._names.values()))
+        self.selective = any(prefixes.selective for prefixes in (self._any, *self._names.values()))
 
     def matching(self, host: bytes, path: bytes) -> tuple[T, ...]:
         """What matches a Host value and a normalised path, in the order in which it is tried: what has conditions, and in the end
         what has none, if anything."""
-        if not self._selective:
+        if not self.selective:
             one = self.find(host, path)
             return () if one is None else (one,)
         found: list[T] = []
