@@ -35,7 +35,7 @@ def secrets(subject: Subject) -> Iterator[Finding]:
         found += [(path, "a private key") for path in (*listener.private_key, listener.keystore)]
     found += [(one.file, "a secret") for one in subject.document.secrets()]
     tickets = [one.settings for one in config.authenticators if isinstance(one.settings, KerberosSettings)]
-    found += [(one.keytab, "the gateway's Kerberos key: whoever has it is every user") for one in tickets]
+    found += [(one.keytab, "the gateway's Kerberos key, with which anyone can make tickets for every user") for one in tickets]
     if any(not one.origin for one in subject.document.secrets()):
         found.append((config.file, "passwords or keys (which could be references: file:PATH, credential:NAME)"))
     for named, what in dict.fromkeys(found):

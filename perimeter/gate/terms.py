@@ -1,7 +1,7 @@
-"""Tests that are made of the expressions of ``allow`` and ``deny``, once for each route. Pure, but for the clock.
+"""Tests that are made of the expressions of ``allow`` and ``deny``, once for each route. Pure, except for the clock.
 
 A test has three answers: True, False, and None for what is not known, such as an attribute that the directory has not named. None
-admits nothing and is denied, also under a ``not`` (attack 130).
+does not admit and is denied, also below a ``not`` (attack 130).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Times of the week, as ``time:`` of a rule writes them: ``Mon-Fri 08:00-18:00 Europe/Zurich``. Pure, but for the zone's file."""
+"""Times of the week, as ``time:`` of a rule writes them: ``Mon-Fri 08:00-18:00 Europe/Zurich``.
+
+Pure, except for reading the file of the zone.
+"""
 
 from __future__ import annotations
 
