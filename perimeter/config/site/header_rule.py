@@ -146,7 +146,7 @@ def _whole_of_requests(rules: tuple[HeaderRule, ...]) -> tuple[HeaderRule, ...]:
     for rule in rules:
         if rule.verb is Verb.ADD and rule.value.of_user:
             # The service could not tell the value of the gateway from one that the client sent.
-            raise BadValue(f"expected set for {rule.name}: with add, a client could send a user of its own choice beside it")
+            raise BadValue(f"expected set for {rule.name}: with add, the service would also get what the client sends in it")
     return _whole(rules)
 
 

@@ -80,10 +80,14 @@ _AT_ONCE = re.compile(r"(?P<most>[0-9]+)\s+per\s+(?P<per>[a-z]+)")
 _REQUESTS = integer(1, MOST)
 
 
-def _per(word: str | None, expected: str) -> Per:
-    if word not in tuple(Per):
-        raise BadValue(expected, closest(word, tuple(Per)) if word else "")
-    return Per(word)
+def _per(found: re.Match[str], expected: str) -> Per:
+    """Whose limit the option ``found`` is. Raises `BadValue`."""
+    word = found["per"]
+    if word in tuple(Per):
+        return Per(word)
+    near = closest(word, tuple(Per)) if word else ""
+    text = found.string
+    raise BadValue(expected, near and f"{text[: found.start('per')]}{near}{text[found.end('per') :]}")
 
 
 def _rate_of(amounts: Datatype[int], example: str) -> Datatype[Rate]:
@@ -96,7 +100,7 @@ def _rate_of(amounts: Datatype[int], example: str) -> Datatype[Rate]:
         written = found["amount"].strip()
         amount = amounts.convert(written, base)
         burst = amount if found["burst"] is None else amounts.convert(found["burst"], base)
-        return Rate(amount, Unit(found["unit"]), _per(found["per"], expected), burst, written)
+        return Rate(amount, Unit(found["unit"]), _per(found, expected), burst, written)
 
     return Datatype("rate", convert, Rate(1, Unit.SECOND, Per.USER, 1))
 
@@ -106,7 +110,7 @@ def _at_once(text: str, base: Path) -> AtOnce:
     found = _AT_ONCE.fullmatch(text)
     if found is None:
         raise BadValue(expected)
-    return AtOnce(_REQUESTS.convert(found["most"], base), _per(found["per"], expected))
+    return AtOnce(_REQUESTS.convert(found["most"], base), _per(found, expected))
 
 
 def _different(keys: Iterable[Hashable], what: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.config.language.datatypes import BadValue, Datatype
+from perimeter.config.language.datatypes import BadValue, Datatype, closest
 from perimeter.config.language.expressions import Expression, compiled
 from perimeter.config.language.net_types import URL_PATH
 from perimeter.config.site.route_matching import covers, prefix_of
@@ -84,7 +84,10 @@ def beginning(expression: str) -> str:
 
 def _convert(text: str, base: Path) -> RoutePath:
     word, colon, rest = text.partition(":")
-    if not colon or word not in tuple(PathKind):
+    if word not in tuple(PathKind):
+        near = closest(word, tuple(PathKind)) if colon and not word.startswith("/") else ""
+        if near:
+            raise BadValue("expected a path, or exact:, prefix: or regex: before it", f"{near}:{rest}")
         return plain(URL_PATH.convert(text, base))
     kind, rest = PathKind(word), rest.strip()
     if kind is PathKind.PREFIX:

@@ -99,7 +99,7 @@ def _role_rule(text: str, base: Path) -> RoleRule:
 
 
 def filter_with(*places: str) -> Datatype[FilterTemplate | None]:
-    """The type of a filter with these places, of which one must be in each alternative: none matches whoever logs in."""
+    """The type of a filter with these places, of which one must be in each alternative: otherwise every name finds an entry."""
     shown = " or ".join(f"{{{place}}}" for place in places)
 
     def convert(text: str, base: Path) -> FilterTemplate:
@@ -110,7 +110,7 @@ def filter_with(*places: str) -> Datatype[FilterTemplate | None]:
         if found.negates():
             raise BadValue(f"{shown} below a ! would exclude entries instead of finding them", complete=True)
         if not found.needs(places):
-            raise BadValue(f"{shown} must be in each alternative: an entry would match whoever logs in", complete=True)
+            raise BadValue(f"{shown} must be in each alternative: otherwise every name finds an entry", complete=True)
         return found
 
     return Datatype("filter", convert, None)

@@ -114,7 +114,7 @@ class HeaderOptionTests(SiteCase):
                 [
                     (
                         "request_headers",
-                        "expected set for X-A: with add, a client could send a user of its own choice beside it",
+                        "expected set for X-A: with add, the service would also get what the client sends in it",
                         "",
                     )
                 ],

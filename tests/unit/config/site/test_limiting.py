@@ -55,6 +55,17 @@ class ValueTests(TestCase):
         ):
             self.assertRaises(BadValue, RATES.item.convert, text, HERE)
 
+    def test_the_whole_value_is_suggested(self) -> None:
+        for kind, text, suggestion in (
+            (RATES, "5/s per usr burst 9", "5/s per user burst 9"),
+            (IN_FLIGHT, "10 per adress", "10 per address"),
+            (IN_FLIGHT, "10 per x", ""),
+        ):
+            assert kind.item is not None
+            with self.assertRaises(BadValue) as caught:
+                kind.item.convert(text, HERE)
+            self.assertEqual(caught.exception.suggestion, suggestion)
+
     def test_rates_of_bodies(self) -> None:
         assert BODY_RATES.item is not None
         rate = BODY_RATES.item.convert("1MiB/s per user burst 4MiB", HERE)

@@ -94,6 +94,8 @@ class PathTests(TestCase):
             self.fault(text)
         self.assertEqual(self.fault("regex:/x").message, "expected a regular expression that begins with ^/ or ^.*")
         self.assertEqual(self.fault("exact:/a//").suggestion, "/a")
+        self.assertEqual(self.fault("exakt:/a").suggestion, "exact:/a")
+        self.assertEqual(self.fault("Regex:^/a$").suggestion, "regex:^/a$")
 
     def test_attack_128_an_expression_that_takes_more_than_linear_time_is_refused(self) -> None:
         for expression in (

@@ -132,7 +132,7 @@ class FaultTests(TestCase):
             ("user_filter", "(uid=x", "column 7: expected )"),
             ("user_filter", "(uid={user})", "column 6: {user} is not known here, only {username}; a brace is \\7b or \\7d"),
             ("user_filter", "(uid={dn})", "column 6: {dn} is not known here"),
-            ("user_filter", "(uid=x)", "{username} must be in each alternative: an entry would match whoever logs in"),
+            ("user_filter", "(uid=x)", "{username} must be in each alternative: otherwise every name finds an entry"),
             ("user_filter", "(&(uid={username})(!(mail={username})))", "{username} below a ! would exclude entries"),
             ("role_filter", "(a={x})", "column 4: {x} is not known here, only {dn} or {username}; a brace is"),
             ("role_filter", "(|(member={dn})(a=b))", "{dn} or {username} must be in each alternative"),
