@@ -49,13 +49,13 @@ class CommandTarget:
         """Hand ``exchange`` on, or refuse it."""
         decision = exchange.decision
         assert isinstance(decision, Admitted)
+        if exchange.has_body:
+            exchange.command = UNSEEN
         if decision.route.reads_only(decision.principal, exchange.head.method, decision.address, exchange.connection):
             self._hold(exchange)
             return
-        if exchange.has_body:
-            exchange.command = UNSEEN
-            if is_json(exchange.head.headers):
-                exchange.front = WatchedBody(MOST, partial(self._note, exchange))
+        if exchange.has_body and is_json(exchange.head.headers):
+            exchange.front = WatchedBody(MOST, partial(self._note, exchange))
         self._inner.handle(exchange)
 
     def _note(self, exchange: Exchange, data: bytes, whole: bool) -> None:

@@ -231,9 +231,9 @@ class ReadOnlyTests(CommandCase):
             safe.replace(b'"cl_host_": "h"', b'"cl_host_": NaN'),
             b"[" * 5000 + b"]" * 5000,
         ):
-            self.assertIn(
-                self.refused(JSON, body=data)[1], ("the body is not JSON with one reading", "the body is longer than 8 KiB"), data
-            )
+            command, detail = self.refused(JSON, body=data)
+            self.assertIn(detail, ("the body is not JSON with one reading", "the body is longer than 8 KiB"), data)
+            self.assertEqual(command, "?", data)
 
     def test_long_bodies(self) -> None:
         long = "the body is longer than 8 KiB"
