@@ -56,7 +56,8 @@ def state_word(state: str) -> str:
 def _places(settings: UpstreamSettings) -> str:
     if settings.max_requests is None:
         return ""
-    return f"A server gets at most {settings.max_requests} requests at a time{', shared by the clients' if settings.fair else ''}"
+    shares = ", of which each client has its share" if settings.fair else ""
+    return f"A server gets at most {settings.max_requests} requests at a time{shares}"
 
 
 def _fault(found: list[Any], name: str, url: str) -> str:
