@@ -34,7 +34,8 @@ from perimeter.errors import (
 from perimeter.model import Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator, IRenews, SignedIn
 from perimeter.recent import Expiring
-from perimeter.sessions.sealing import Unsealable, key_of, seal_under, unseal, unseal_under
+from perimeter.sessions.opened import key_for
+from perimeter.sessions.sealing import Unsealable, seal_under, unseal_under
 from perimeter.sessions.session import Renewal, Renewed, Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.once import Claims
@@ -161,7 +162,7 @@ class Renewals:
             current = self._stored.with_id(root.id)
             if current is None or current.renewal != root.renewal:  # another process has just renewed or ended it
                 return _Asked.HERE
-            key = key_of(cookie) if session.id == root.id else unseal(cookie, session.sealed)
+            key = key_for(session, cookie)
             await self._answered(current, key, provider, unseal_under(key, current.sealed))
         except Unavailable as error:
             self._failed(root, provider, error.detail)
@@ -250,14 +251,6 @@ class Renewals:
     def _note(self, provider: Vouching, outcome: str) -> None:
         if self._count is not None:
             self._count(provider.authenticator.name, outcome)
-
-
-def secret_of(stored: StoredSessions, session: Session, cookie: bytes) -> bytes:
-    """What the provider of ``session`` gave for the gateway; ``cookie`` is the value of the session's. Raises `Unsealable`."""
-    root = stored.root(session)
-    if root is None or not root.sealed:
-        raise Unsealable("nothing is kept")
-    return unseal(cookie, root.sealed) if root is session else unseal_under(unseal(cookie, session.sealed), root.sealed)
 
 
 def _is_same(found: SignedIn, root: Session) -> bool:

@@ -255,7 +255,8 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "current": "alice",
     },
     "go.html": {**_COMMON, "location": "/x", "onwards": True},
-    "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2},
+    "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2, "elsewhere": "Corp"},
+    "signed_out_here.html": {**_COMMON, "location": "/x", "title": "Corp"},
     "signed_out.html": _COMMON,
     "message.html": {**_COMMON, "heading": "h", "text": "t", "link": "/", "label": "l"},
     "account.html": {

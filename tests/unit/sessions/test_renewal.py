@@ -21,7 +21,8 @@ from perimeter.errors import (
 )
 from perimeter.model import Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator
-from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewals, Vouching, secret_of
+from perimeter.sessions.opened import secret_of
+from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewals, Vouching
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
 from tests.unit.doubles.providers import CAROL, VOUCHED, Provider, ProviderSessionCase, signed_in
