@@ -6,6 +6,7 @@ from typing import Final
 
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
+from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, ONCE))
