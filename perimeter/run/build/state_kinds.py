@@ -8,6 +8,7 @@ from perimeter.factors.pending import PENDING
 from perimeter.factors.stored import FACTORS
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
+from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE))
