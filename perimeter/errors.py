@@ -397,6 +397,14 @@ class Rejected(Refusal):
     phrase = "The credentials are wrong"
 
 
+class WrongFactor(Refusal):
+    """The second factor, or the passkey, is wrong: another code, an answer that does not fit, or one that was used before."""
+
+    status = 403
+    reason = "wrong_factor"
+    phrase = "The second factor is wrong"
+
+
 class TooManyAttempts(Refusal):
     """There were too many wrong passwords for this user name or from this address (RFC 6585, section 4)."""
 
