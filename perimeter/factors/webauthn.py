@@ -5,24 +5,22 @@ another site (section 13.4.2), the user handle, and the signature counter, which
 found good. An authenticator has to prove nothing about its maker: attestation is ``none``, and of the formats of statements only
 those are read that browsers send for it.
 
-The functions that verify take 2 ms: call them in a thread. The library takes 0.5 s to import, and is imported by the first call.
+`registered` and `verified` take 2 ms, and the first call imports the library, which takes 0.5 s: call them in a thread.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
 from perimeter.errors import WrongFactor
 from perimeter.strict_json import decode_object
-
-if TYPE_CHECKING:
-    from webauthn.helpers.structs import PublicKeyCredentialDescriptor
 
 T = TypeVar("T")
 
@@ -32,7 +30,9 @@ LIFETIME: Final = 300
 LONGEST_ID: Final = 1023
 """Bytes of the longest credential id (section 7.1, step 25)."""
 
-_HANDLE: Final = 32
+_NUMBER: Final = 32
+#: EdDSA, ECDSA with P-256, RSASSA-PKCS1-v1_5 (COSE Algorithms), in the order of preference
+_ALGORITHMS: Final = (-8, -7, -257)
 _TRANSPORTS: Final = frozenset(("usb", "nfc", "ble", "smart-card", "hybrid", "internal"))
 _MOST_TRANSPORTS: Final = 8
 
@@ -49,72 +49,65 @@ class RelyingParty:
 
 @attrs.frozen
 class Passkey:
-    """What is kept of a passkey.
+    """What is kept of a passkey, besides its signature counter.
 
-    ``credential`` is its id, ``public_key`` a COSE key (RFC 9052), ``count`` the signature counter, ``handle`` the number of the
-    user that the authenticator keeps, and ``transports`` the ways in which a browser reaches it.
+    ``credential`` is its id, ``public_key`` a COSE key (RFC 9052), ``user`` the number of the user that the authenticator keeps
+    (the user handle), and ``transports`` the ways in which a browser reaches it. ``vouched`` is the name of the authenticator
+    that knew the user when it was registered: when the passkey is the only proof, that one looks the user up.
     """
 
     credential: bytes
     public_key: bytes
-    count: int
-    handle: bytes
+    user: bytes
     transports: tuple[str, ...] = ()
+    vouched: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        """The passkey as a JSON object."""
-        return {
+    @property
+    def handle(self) -> bytes:
+        """What the passkey is found by (`perimeter.factors.factor.Factor.handle`)."""
+        return handle_of(self.credential)
+
+    def encode(self) -> bytes:
+        """The passkey as JSON."""
+        kept = {
             "credential": _encoded(self.credential),
             "public_key": _encoded(self.public_key),
-            "count": self.count,
-            "handle": _encoded(self.handle),
-            "transports": list(self.transports),
+            "user": _encoded(self.user),
+            "transports": self.transports,
+            "vouched": self.vouched,
         }
+        return json.dumps(kept, separators=(",", ":")).encode("ascii")
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Passkey:
-        """What `as_json` returned. Raises KeyError, TypeError or ValueError for anything else."""
-        return cls(
-            _decoded(kept["credential"]),
-            _decoded(kept["public_key"]),
-            int(kept["count"]),
-            _decoded(kept["handle"]),
-            tuple(kept["transports"]),
-        )
+    def decode(cls, text: bytes) -> Passkey:
+        """The passkey that `encode` wrote."""
+        kept = decode_object(text)
+        return cls(_decoded(kept["credential"]), _decoded(kept["public_key"]), _decoded(kept["user"]), tuple(kept["transports"]))
 
 
-def factor_id(credential: bytes) -> str:
-    """The id under which a passkey is kept: 32 hexadecimal digits, which its credential id leads to."""
-    return sha256(credential).hexdigest()[:32]
+def handle_of(credential: bytes) -> bytes:
+    """The SHA-256 of a credential id."""
+    return sha256(credential).digest()
 
 
-def new_handle(passkeys: Sequence[Passkey]) -> bytes:
+def user_number(passkeys: Sequence[Passkey]) -> bytes:
     """The number of a user who has ``passkeys``: theirs, or a new one. It says nothing about the user (section 14.6.1)."""
-    return passkeys[0].handle if passkeys else secrets.token_bytes(_HANDLE)
+    return passkeys[0].user if passkeys else secrets.token_bytes(_NUMBER)
 
 
-def creation_options(party: RelyingParty, username: str, handle: bytes, passkeys: Sequence[Passkey], challenge: bytes) -> str:
+def creation_options(party: RelyingParty, username: str, user: bytes, passkeys: Sequence[Passkey], challenge: bytes) -> str:
     """The JSON that ``PublicKeyCredential.parseCreationOptionsFromJSON`` reads, for a user who has ``passkeys`` already."""
-    from webauthn import generate_registration_options, options_to_json
-    from webauthn.helpers.structs import (
-        AuthenticatorSelectionCriteria,
-        ResidentKeyRequirement,
-        UserVerificationRequirement,
-    )
-
-    options = generate_registration_options(
-        rp_id=party.id,
-        rp_name=party.name,
-        user_id=handle,
-        user_name=username,
-        challenge=challenge,
-        timeout=LIFETIME * 1000,
-        authenticator_selection=AuthenticatorSelectionCriteria(
-            resident_key=ResidentKeyRequirement.PREFERRED, user_verification=UserVerificationRequirement.PREFERRED
-        ),
-        exclude_credentials=_descriptors(passkeys),
-    )
-    return options_to_json(options)
+    options = {
+        "rp": {"id": party.id, "name": party.name},
+        "user": {"id": _encoded(user), "name": username, "displayName": username},
+        "challenge": _encoded(challenge),
+        "pubKeyCredParams": [{"type": "public-key", "alg": algorithm} for algorithm in _ALGORITHMS],
+        "timeout": LIFETIME * 1000,
+        "excludeCredentials": _descriptors(passkeys),
+        "authenticatorSelection": {"residentKey": "preferred", "requireResidentKey": False, "userVerification": "preferred"},
+        "attestation": "none",
+    }
+    return json.dumps(options)
 
 
 def request_options(party: RelyingParty, passkeys: Sequence[Passkey], challenge: bytes, alone: bool) -> str:
@@ -123,26 +116,22 @@ def request_options(party: RelyingParty, passkeys: Sequence[Passkey], challenge:
     ``alone``: the passkey is the only proof, so the authenticator has to verify the user, by a PIN or a fingerprint. Then
     ``passkeys`` may be empty: the user chooses among those that the authenticator has for the site.
     """
-    from webauthn import generate_authentication_options, options_to_json
-    from webauthn.helpers.structs import UserVerificationRequirement
-
-    wanted = UserVerificationRequirement.REQUIRED if alone else UserVerificationRequirement.PREFERRED
-    options = generate_authentication_options(
-        rp_id=party.id,
-        challenge=challenge,
-        timeout=LIFETIME * 1000,
-        allow_credentials=_descriptors(passkeys),
-        user_verification=wanted,
-    )
-    return options_to_json(options)
+    options = {
+        "rpId": party.id,
+        "challenge": _encoded(challenge),
+        "timeout": LIFETIME * 1000,
+        "allowCredentials": _descriptors(passkeys),
+        "userVerification": "required" if alone else "preferred",
+    }
+    return json.dumps(options)
 
 
-def registered(party: RelyingParty, answer: str, challenge: bytes, handle: bytes) -> Passkey:
-    """The new passkey in the browser's ``answer`` to `creation_options` (section 7.1). Raises `WrongFactor`."""
-    return _judged(lambda: _registered(party, answer, challenge, handle))
+def registered(party: RelyingParty, answer: str, challenge: bytes, user: bytes) -> tuple[Passkey, int]:
+    """The new passkey and its counter, in the browser's ``answer`` to `creation_options` (section 7.1). Raises `WrongFactor`."""
+    return _judged(lambda: _registered(party, answer, challenge, user))
 
 
-def _registered(party: RelyingParty, answer: str, challenge: bytes, handle: bytes) -> Passkey:
+def _registered(party: RelyingParty, answer: str, challenge: bytes, user: bytes) -> tuple[Passkey, int]:
     from webauthn import verify_registration_response
     from webauthn.helpers import parse_attestation_object
     from webauthn.helpers.structs import AttestationFormat
@@ -159,7 +148,7 @@ def _registered(party: RelyingParty, answer: str, challenge: bytes, handle: byte
         raise WrongFactor("a credential id that is too long")
     ways = sent["response"].get("transports") or []
     known = tuple(one for one in ways[:_MOST_TRANSPORTS] if one in _TRANSPORTS)
-    return Passkey(found.credential_id, found.credential_public_key, found.sign_count, handle, known)
+    return Passkey(found.credential_id, found.credential_public_key, user, known), found.sign_count
 
 
 def credential_of(answer: str) -> bytes:
@@ -167,26 +156,26 @@ def credential_of(answer: str) -> bytes:
     return _judged(lambda: _decoded(_answer(answer)["rawId"]))
 
 
-def verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passkey, alone: bool) -> Passkey:
-    """``passkey`` with its new counter, which the browser's ``answer`` to `request_options` proves (section 7.2).
+def verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passkey, count: int, alone: bool) -> int:
+    """The new counter of ``passkey``, which the browser's ``answer`` to `request_options` proves (section 7.2).
 
-    Raises `WrongFactor`; `CounterBack` if all of it is good, and the counter did not grow.
+    ``count`` is the counter so far. Raises `WrongFactor`; `CounterBack` if all else is good, and the counter did not grow.
     """
-    return _judged(lambda: _verified(party, answer, challenge, passkey, alone))
+    return _judged(lambda: _verified(party, answer, challenge, passkey, count, alone))
 
 
 class CounterBack(WrongFactor):
     """The signature counter of a passkey did not grow: there may be a copy of it (section 6.1.1)."""
 
 
-def _verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passkey, alone: bool) -> Passkey:
+def _verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passkey, count: int, alone: bool) -> int:
     from webauthn import verify_authentication_response
 
     sent = _answer(answer)
     if _decoded(sent["rawId"]) != passkey.credential:
         raise WrongFactor("another credential than the one that was looked up")
-    handle = sent["response"].get("userHandle")
-    if (alone or handle) and (not isinstance(handle, str) or _decoded(handle) != passkey.handle):
+    user = sent["response"].get("userHandle")
+    if (alone or user) and (not isinstance(user, str) or _decoded(user) != passkey.user):
         raise WrongFactor("the passkey belongs to another user")
     found = verify_authentication_response(
         credential=sent,
@@ -197,9 +186,10 @@ def _verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passk
         credential_current_sign_count=0,  # it is compared below, when the signature is known to be good
         require_user_verification=alone,
     )
-    if (found.new_sign_count or passkey.count) and found.new_sign_count <= passkey.count:
-        raise CounterBack(f"the signature counter went from {passkey.count} to {found.new_sign_count}: is there a copy?")
-    return attrs.evolve(passkey, count=found.new_sign_count)
+    now = found.new_sign_count
+    if (now or count) and now <= count:
+        raise CounterBack(f"the signature counter of a passkey went from {count} to {now}: there may be a copy of it")
+    return now
 
 
 def _answer(text: str) -> dict[str, Any]:
@@ -224,13 +214,8 @@ def _judged(judge: Callable[[], T]) -> T:
         raise WrongFactor(f"an answer that is not one of this passkey here: {type(error).__name__}: {error}") from error
 
 
-def _descriptors(passkeys: Sequence[Passkey]) -> list[PublicKeyCredentialDescriptor]:
-    from webauthn.helpers.structs import AuthenticatorTransport, PublicKeyCredentialDescriptor
-
-    return [
-        PublicKeyCredentialDescriptor(id=one.credential, transports=[AuthenticatorTransport(way) for way in one.transports])
-        for one in passkeys
-    ]
+def _descriptors(passkeys: Sequence[Passkey]) -> list[dict[str, Any]]:
+    return [{"type": "public-key", "id": _encoded(one.credential), "transports": list(one.transports)} for one in passkeys]
 
 
 def _encoded(value: bytes) -> str:

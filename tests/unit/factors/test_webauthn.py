@@ -17,10 +17,10 @@ from perimeter.factors.webauthn import (
     RelyingParty,
     creation_options,
     credential_of,
-    factor_id,
-    new_handle,
+    handle_of,
     registered,
     request_options,
+    user_number,
     verified,
 )
 from tests.unit.doubles.authenticator import PRESENT, VERIFIED, Authenticator, b64, unb64
@@ -30,8 +30,8 @@ CHALLENGE = b"c" * 32
 HANDLE = b"h" * 32
 
 
-def enrolled(device: Authenticator) -> Passkey:
-    """The passkey of ``device``, registered."""
+def enrolled(device: Authenticator) -> tuple[Passkey, int]:
+    """The passkey of ``device``, registered, and its counter."""
     return registered(PARTY, device.create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)), CHALLENGE, HANDLE)
 
 
@@ -44,13 +44,14 @@ def changed(answer: str, change: Callable[[Any], object]) -> str:
 
 class OptionsTests(TestCase):
     def test_for_a_new_passkey(self) -> None:
-        old = Passkey(b"old", b"", 0, HANDLE, ("usb", "internal"))
+        old = Passkey(b"old", b"", HANDLE, ("usb", "internal"))
         made = json.loads(creation_options(PARTY, "alice", HANDLE, (old,), CHALLENGE))
         self.assertEqual(made["rp"], {"id": "gw.example", "name": "Forecasts"})
         self.assertEqual(made["user"], {"id": b64(HANDLE), "name": "alice", "displayName": "alice"})
         self.assertEqual(made["challenge"], b64(CHALLENGE))
         self.assertEqual(made["timeout"], 300_000)
         self.assertEqual(made["attestation"], "none")
+        self.assertEqual([one["alg"] for one in made["pubKeyCredParams"]], [-8, -7, -257])
         self.assertEqual(made["authenticatorSelection"]["residentKey"], "preferred")
         self.assertEqual(made["authenticatorSelection"]["userVerification"], "preferred")
         self.assertEqual(
@@ -58,32 +59,34 @@ class OptionsTests(TestCase):
         )
 
     def test_to_use_one(self) -> None:
-        one = Passkey(b"one", b"", 0, HANDLE)
+        one = Passkey(b"one", b"", HANDLE)
         made = json.loads(request_options(PARTY, (one,), CHALLENGE, False))
         self.assertEqual((made["rpId"], made["challenge"], made["timeout"]), ("gw.example", b64(CHALLENGE), 300_000))
         self.assertEqual([found["id"] for found in made["allowCredentials"]], [b64(b"one")])
         self.assertEqual(made["userVerification"], "preferred")
         self.assertEqual(json.loads(request_options(PARTY, (), CHALLENGE, True))["userVerification"], "required")
 
-    def test_a_user_has_one_handle(self) -> None:
-        self.assertEqual(new_handle((Passkey(b"", b"", 0, b"mine"),)), b"mine")
-        self.assertEqual(len(new_handle(())), 32)
-        self.assertNotEqual(new_handle(()), new_handle(()))
+    def test_a_user_has_one_number(self) -> None:
+        self.assertEqual(user_number((Passkey(b"", b"", b"mine"),)), b"mine")
+        self.assertEqual(len(user_number(())), 32)
+        self.assertNotEqual(user_number(()), user_number(()))
 
 
 class RegistrationTests(TestCase):
     def test_what_is_kept(self) -> None:
         device = Authenticator(count=7)
-        made = enrolled(device)
-        self.assertEqual((made.credential, made.count, made.handle, made.transports), (device.credential, 7, HANDLE, ("usb",)))
-        self.assertEqual(Passkey.from_json(json.loads(json.dumps(made.as_json()))), made)
-        self.assertEqual(factor_id(device.credential), factor_id(device.credential))
-        self.assertEqual(len(factor_id(device.credential)), 32)
+        made, count = enrolled(device)
+        self.assertEqual((made.credential, made.user, made.transports, count), (device.credential, HANDLE, ("usb",), 7))
+        self.assertEqual(Passkey.decode(made.encode()), made)
+        named = attrs.evolve(made, vouched="users")
+        self.assertEqual(Passkey.decode(named.encode()), named)
+        self.assertEqual(made.handle, handle_of(device.credential))
+        self.assertEqual(handle_of(b"abc").hex()[:16], "ba7816bf8f01cfea")
 
     def test_the_authenticator_may_sign_for_itself(self) -> None:
         device = Authenticator()
         options = creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)
-        made = registered(PARTY, device.create(options, "packed"), CHALLENGE, HANDLE)
+        made, _ = registered(PARTY, device.create(options, "packed"), CHALLENGE, HANDLE)
         self.assertEqual(made.credential, device.credential)
         with self.assertRaises(WrongFactor):
             registered(PARTY, device.create(options, "packed", {"alg": -7, "sig": b"0"}), CHALLENGE, HANDLE)
@@ -104,7 +107,7 @@ class RegistrationTests(TestCase):
         ):
             with self.assertRaises(WrongFactor, msg=what):
                 enrolled(device)
-        self.assertEqual(len(enrolled(Authenticator(credential=b"x" * 1023)).credential), 1023)
+        self.assertEqual(len(enrolled(Authenticator(credential=b"x" * 1023))[0].credential), 1023)
 
     def test_an_attestation_that_was_not_asked_for(self) -> None:
         options = creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)
@@ -143,41 +146,42 @@ class RegistrationTests(TestCase):
 
 
 class UseTests(TestCase):
-    def use(self, device: Authenticator, passkey: Passkey, alone: bool = False, challenge: bytes = CHALLENGE) -> Passkey:
-        """``device`` is used for ``passkey``."""
-        answer = device.get(request_options(PARTY, (passkey,), challenge, alone))
+    def use(self, device: Authenticator, made: tuple[Passkey, int], alone: bool = False) -> int:
+        """``device`` is used for a passkey and its counter. Returns the new counter."""
+        passkey, count = made
+        answer = device.get(request_options(PARTY, (passkey,), CHALLENGE, alone))
         self.assertEqual(credential_of(answer), device.credential)
-        return verified(PARTY, answer, CHALLENGE, passkey, alone)
+        return verified(PARTY, answer, CHALLENGE, passkey, count, alone)
 
     def test_it_is_good(self) -> None:
         device = Authenticator(count=1)
-        passkey = enrolled(device)
+        made = enrolled(device)
         device.count = 2
-        self.assertEqual(self.use(device, passkey), attrs.evolve(passkey, count=2))
-        self.assertEqual(self.use(device, passkey, alone=True).count, 2)
+        self.assertEqual(self.use(device, made), 2)
+        self.assertEqual(self.use(device, made, alone=True), 2)
 
     def test_without_a_counter(self) -> None:
         device = Authenticator()
-        passkey = enrolled(device)
-        self.assertEqual(self.use(device, passkey), passkey)
+        made = enrolled(device)
+        self.assertEqual(self.use(device, made), 0)
 
     def test_attack_b4_the_counter_goes_back(self) -> None:
         device = Authenticator(count=5)
-        passkey = enrolled(device)
+        made = enrolled(device)
         for count in (0, 4, 5):
             device.count = count
             with self.assertRaises(CounterBack):
-                self.use(device, passkey)
+                self.use(device, made)
         device.count = 6
-        self.assertEqual(self.use(device, passkey).count, 6)
+        self.assertEqual(self.use(device, made), 6)
 
     def test_attack_b4_a_counter_counts_only_with_a_good_signature(self) -> None:
         device = Authenticator(count=5)
-        passkey = enrolled(device)
+        made = enrolled(device)
         device.count = 1
         device.key = Authenticator().key
         with self.assertRaises(WrongFactor) as caught:
-            self.use(device, passkey)
+            self.use(device, made)
         self.assertNotIsInstance(caught.exception, CounterBack)
 
     def test_attack_b4_what_is_refused(self) -> None:
@@ -192,28 +196,28 @@ class UseTests(TestCase):
             ({"handle": b"x" * 32}, "another user"),
         ):
             device = Authenticator()
-            passkey = enrolled(device)
-            self.use(device, passkey)
+            made = enrolled(device)
+            self.use(device, made)
             for name, value in change.items():
                 setattr(device, name, value)
             with self.assertRaises(WrongFactor, msg=what):
-                self.use(device, passkey)
+                self.use(device, made)
 
     def test_attack_b4_the_user_was_not_verified(self) -> None:
         device = Authenticator()
-        passkey = enrolled(device)
+        made = enrolled(device)
         device.flags = PRESENT
-        self.assertEqual(self.use(device, passkey), passkey)  # beside a password
+        self.assertEqual(self.use(device, made), 0)  # beside a password
         with self.assertRaises(WrongFactor):
-            self.use(device, passkey, alone=True)
+            self.use(device, made, alone=True)
 
     def test_a_passkey_alone_names_its_user(self) -> None:
         device = Authenticator()
-        passkey = enrolled(device)
+        made = enrolled(device)
         device.handle = b""
-        self.assertEqual(self.use(device, passkey), passkey)
+        self.assertEqual(self.use(device, made), 0)
         with self.assertRaises(WrongFactor):
-            self.use(device, passkey, alone=True)
+            self.use(device, made, alone=True)
 
     def test_attack_b4_the_passkey_of_another_user(self) -> None:
         one, other = Authenticator(), Authenticator()
