@@ -1,1 +1,1 @@
-"""Second factors: what is kept of them, and how a user proves one."""
+"""Second factors of users: what is kept of them, how they are checked, and sign-ins that wait for one."""

@@ -16,8 +16,7 @@ from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, g
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
-from perimeter.state.state import unaffected
-from perimeter.state.writer import ChangeWriter
+from perimeter.state.writer import ChangeWriter, unaffected
 
 MOST_SESSIONS: Final = 200_000
 """Sessions that there may be, of all users together."""
@@ -133,6 +132,11 @@ class StoredSessions:
     def children(self, session: Session) -> list[Session]:
         """The sessions on other hosts that came from ``session``, the oldest first."""
         return list(self._index.children.get(session.id, ()))
+
+    def ended_since(self, owner: Principal, since: float) -> bool:
+        """Whether all sessions of a user were ended at ``since`` (epoch seconds) or later."""
+        user = self._index.ended.get((owner.realm, owner.username))
+        return user is not None and user.before >= since
 
     def realms(self) -> frozenset[str]:
         """The realms of the users of sessions, which may be ones that are no longer configured."""
