@@ -11,7 +11,6 @@ those are read that browsers send for it.
 from __future__ import annotations
 
 import json
-import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -30,7 +29,6 @@ LIFETIME: Final = 300
 LONGEST_ID: Final = 1023
 """Bytes of the longest credential id (section 7.1, step 25)."""
 
-_NUMBER: Final = 32
 #: EdDSA, ECDSA with P-256, RSASSA-PKCS1-v1_5 (COSE Algorithms), in the order of preference
 _ALGORITHMS: Final = (-8, -7, -257)
 _TRANSPORTS: Final = frozenset(("usb", "nfc", "ble", "smart-card", "hybrid", "internal"))
@@ -82,7 +80,8 @@ class Passkey:
     def decode(cls, text: bytes) -> Passkey:
         """The passkey that `encode` wrote."""
         kept = decode_object(text)
-        return cls(_decoded(kept["credential"]), _decoded(kept["public_key"]), _decoded(kept["user"]), tuple(kept["transports"]))
+        credential, public_key, user = (_decoded(kept[name]) for name in ("credential", "public_key", "user"))
+        return cls(credential, public_key, user, tuple(kept["transports"]), kept["vouched"])
 
 
 def handle_of(credential: bytes) -> bytes:
@@ -90,13 +89,11 @@ def handle_of(credential: bytes) -> bytes:
     return sha256(credential).digest()
 
 
-def user_number(passkeys: Sequence[Passkey]) -> bytes:
-    """The number of a user who has ``passkeys``: theirs, or a new one. It says nothing about the user (section 14.6.1)."""
-    return passkeys[0].user if passkeys else secrets.token_bytes(_NUMBER)
-
-
 def creation_options(party: RelyingParty, username: str, user: bytes, passkeys: Sequence[Passkey], challenge: bytes) -> str:
-    """The JSON that ``PublicKeyCredential.parseCreationOptionsFromJSON`` reads, for a user who has ``passkeys`` already."""
+    """The JSON that ``PublicKeyCredential.parseCreationOptionsFromJSON`` reads, for a user who has ``passkeys`` already.
+
+    ``user`` is the number of the user, which says nothing about them (section 14.6.1). An authenticator keeps one passkey for it.
+    """
     options = {
         "rp": {"id": party.id, "name": party.name},
         "user": {"id": _encoded(user), "name": username, "displayName": username},

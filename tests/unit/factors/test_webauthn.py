@@ -20,7 +20,6 @@ from perimeter.factors.webauthn import (
     handle_of,
     registered,
     request_options,
-    user_number,
     verified,
 )
 from tests.unit.doubles.authenticator import PRESENT, VERIFIED, Authenticator, b64, unb64
@@ -65,11 +64,6 @@ class OptionsTests(TestCase):
         self.assertEqual([found["id"] for found in made["allowCredentials"]], [b64(b"one")])
         self.assertEqual(made["userVerification"], "preferred")
         self.assertEqual(json.loads(request_options(PARTY, (), CHALLENGE, True))["userVerification"], "required")
-
-    def test_a_user_has_one_number(self) -> None:
-        self.assertEqual(user_number((Passkey(b"", b"", b"mine"),)), b"mine")
-        self.assertEqual(len(user_number(())), 32)
-        self.assertNotEqual(user_number(()), user_number(()))
 
 
 class RegistrationTests(TestCase):
