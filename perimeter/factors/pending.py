@@ -37,8 +37,8 @@ TRIES: Final = 5
 class PendingSignIn(Change):
     """A sign-in that waits. Times are seconds since the epoch.
 
-    ``digest`` is the SHA-256 of the cookie's value. ``owner`` has shown what ``proved`` says. ``sealed`` is what the page needs to
-    go on, under the cookie's value (`perimeter.sessions.sealing`).
+    ``digest`` is the SHA-256 of the cookie's value. ``owner`` has shown what ``proved`` says. ``sealed`` is what the page needs
+    to go on, under the cookie's value (`perimeter.sessions.sealing`).
     """
 
     digest: bytes = attrs.field(repr=False)
@@ -85,7 +85,9 @@ CREATE TABLE pending (
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything, the oldest first."""
-        for row in execute("SELECT digest, realm, username, owner, proved, created, address, sealed FROM pending ORDER BY created"):
+        for row in execute(
+            "SELECT digest, realm, username, owner, proved, created, address, sealed FROM pending ORDER BY created"
+        ):
             yield _pending(*row)
 
     def write(self, execute: Execute, change: Change) -> None:

@@ -94,7 +94,7 @@ class PendingTests(FactorCase):
             self.fails(TooManyAttempts, self.pending_book.count_try_of_session(id))
 
     def test_nothing_is_checked_that_cannot_be_counted(self) -> None:
-        cookie, found = self.waiting()
+        _, found = self.waiting()
         self.store.fails = True
         self.fails(Unavailable, self.pending_book.count_try(found))
         self.fails(Unavailable, self.pending_book.begin(ALICE, PROVED, "", b""))

@@ -73,7 +73,9 @@ class TableTests(TestCase):
             self.store.write([change])
             self.assertEqual(contents(self.loaded()), contents(index), change)
         self.assertEqual(list(index.by_id), ["3" * 16])
-        self.assertEqual((index.by_handle, index.recovery.keys(), index.enroll), ({}, {("corp", "alice")}, {("local", "bob"): ENROLL}))
+        self.assertEqual(
+            (index.by_handle, index.recovery.keys(), index.enroll), ({}, {("corp", "alice")}, {("local", "bob"): ENROLL})
+        )
 
     def test_the_log_has_the_same_changes(self) -> None:
         self.store.write(CHANGES)
