@@ -478,6 +478,53 @@ class Overloaded(Unavailable):
     phrase = "The gateway is too busy at the moment"
 
 
+class ProviderUnavailable(Unavailable):
+    """A provider that signs people in does not answer, or answers with what cannot be used."""
+
+    reason = "provider_unavailable"
+    phrase = "The sign-in provider is unavailable at the moment"
+
+
+class ProviderDenied(Refusal):
+    """The user, or the provider, has ended the sign-in there. The user may begin again."""
+
+    status = 403
+    reason = "provider_denied"
+    phrase = "The provider has not signed you in"
+
+
+class ProviderMisconfigured(Refusal):
+    """The provider refuses the gateway itself, such as its client id: an operator has to act. ``detail`` says what is wrong."""
+
+    status = 502
+    reason = "provider_misconfigured"
+    phrase = "The provider does not accept this site: its operator has to look into it"
+
+
+class NotAllowedHere(Refusal):
+    """The provider has identified the user, who may not come in here. ``attempted_user`` is their name."""
+
+    status = 403
+    reason = "not_allowed_here"
+    phrase = "You are known to the provider, and may not use this site"
+
+
+class NameConflict(Refusal):
+    """Another identity of a provider has this user name here already. An operator can release the name."""
+
+    status = 403
+    reason = "name_conflict"
+    phrase = "This user name belongs to another account of the provider"
+
+
+class FlowGone(Refusal):
+    """The sign-in at a provider is not known to this browser: too old, used, or begun in another browser."""
+
+    status = 403
+    reason = "flow_expired"
+    phrase = "This sign-in has expired: begin again"
+
+
 class StateUnavailable(Unavailable):
     """The state store cannot be written, so nothing that must survive a restart is issued."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.python.failure import Failure
 
 from perimeter.errors import NoSuchSession
 from perimeter.model import GrantKind, Principal
-from perimeter.sessions.session import Session, digest_of, mint
+from perimeter.sessions.session import HERE, Origin, Session, digest_of, mint
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish, look
 from perimeter.tokens.format import EpochClock
@@ -55,11 +56,12 @@ class SessionBook:
         *,
         address: str,
         agent: str,
-        method: str = "password",
+        methods: Sequence[str] = ("password",),
         stay: bool = False,
         old: bytes | None = None,
+        origin: Origin = HERE,
     ) -> tuple[str, Session]:
-        """A new session of ``owner``, who has just been verified by ``method``: the value of its cookie, and the session.
+        """A new session of ``owner``, who has just been verified by ``methods``: the value of its cookie, and the session.
 
         With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
         with the sign-in: that session ends, also if it is of another user (attack 25). If the user has too many sessions by now,
@@ -70,7 +72,8 @@ class SessionBook:
         stays = stay and settings.stay > 0
         expires = min(now + (settings.stay if stays else settings.lifetime), owner.until)
         idle = 0.0 if stays else settings.idle
-        cookie, session = mint(owner, now, expires, idle, ((method, now),), address, agent[:LONGEST_AGENT])
+        proved = tuple((method, now) for method in methods)
+        cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
         await self._stored.add(session)
         before = None if old is None else self._stored.find(digest_of(old))
         if before is not None:

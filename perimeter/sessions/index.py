@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from perimeter.model import SessionUse
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
 from perimeter.sessions.tables import FORGET_AFTER
 from perimeter.state.changes import Change
 
 Owner = tuple[str, str]
 """Realm and user name."""
+
+
+VoucherKey = tuple[str, str, str]
+"""The name of a provider, ``sub`` or ``sid``, and the provider's id of the user or of its own session."""
+
+K = TypeVar("K")
+
+
+def voucher_keys(vouched: Vouched | None) -> tuple[VoucherKey, ...]:
+    """What a session that ``vouched`` stands for is found by."""
+    if vouched is None:
+        return ()
+    user = (vouched.provider, "sub", vouched.subject)
+    return (user, (vouched.provider, "sid", vouched.sid)) if vouched.sid else (user,)
+
+
+def _put(sessions: dict[K, tuple[Session, ...]], key: K, session: Session) -> None:
+    sessions[key] = (*sessions.get(key, ()), session)
+
+
+def _drop(sessions: dict[K, tuple[Session, ...]], key: K, session: Session) -> None:
+    left = tuple(one for one in sessions[key] if one is not session)
+    if left:
+        sessions[key] = left
+    else:
+        del sessions[key]
 
 
 class SessionIndex:
@@ -22,6 +50,10 @@ class SessionIndex:
         #: by owner, the oldest first
         self.owned: dict[Owner, tuple[Session, ...]] = {}
         self.ended: dict[Owner, EndedUser] = {}
+        #: by the id of their parent: the sessions that came from it
+        self.children: dict[str, tuple[Session, ...]] = {}
+        #: by `voucher_keys`: the sessions that a provider vouched for
+        self.vouched: dict[VoucherKey, tuple[Session, ...]] = {}
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
@@ -33,6 +65,8 @@ class SessionIndex:
         elif isinstance(change, EndedSession):
             session = self.by_id.get(change.id)
             if session is not None:
+                for child in self.children.get(session.id, ()):
+                    self.remove(child)
                 self.remove(session)
         elif isinstance(change, EndedUser):
             key = (change.realm, change.username)
@@ -44,11 +78,16 @@ class SessionIndex:
     def _add(self, session: Session) -> None:
         key = (session.owner.realm, session.owner.username)
         user = self.ended.get(key)
-        if session.id not in self.by_id and (user is None or not user.covers(session)):
+        orphan = session.parent and session.parent not in self.by_id  # its parent has ended meanwhile
+        if session.id not in self.by_id and not orphan and (user is None or not user.covers(session)):
             self.by_id[session.id] = session
             self.by_digest[session.digest] = session
             self.uses[session.id] = SessionUse(session.created)
-            self.owned[key] = (*self.owned.get(key, ()), session)
+            _put(self.owned, key, session)
+            if session.parent:
+                _put(self.children, session.parent, session)
+            for voucher in voucher_keys(session.vouched):
+                _put(self.vouched, voucher, session)
 
     def _seen(self, id: str, at: float, gap: float) -> None:
         use = self.uses.get(id)
@@ -62,12 +101,11 @@ class SessionIndex:
         del self.by_id[session.id]
         del self.by_digest[session.digest]
         del self.uses[session.id]
-        key = (session.owner.realm, session.owner.username)
-        owned = tuple(one for one in self.owned[key] if one is not session)
-        if owned:
-            self.owned[key] = owned
-        else:
-            del self.owned[key]
+        _drop(self.owned, (session.owner.realm, session.owner.username), session)
+        if session.parent:
+            _drop(self.children, session.parent, session)
+        for voucher in voucher_keys(session.vouched):
+            _drop(self.vouched, voucher, session)
 
     def ends(self, session: Session) -> float:
         """When ``session``, which is one of these, ends if it is not used any more (epoch seconds)."""
@@ -76,9 +114,13 @@ class SessionIndex:
         return min(session.expires, self.uses[session.id].at + session.idle)
 
     def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds); what has ended by idleness, after `FORGET_AFTER`."""
+        """Drop what had ended by ``now`` (epoch seconds); what has ended by idleness, after `FORGET_AFTER`.
+
+        A parent stays while it has a child.
+        """
         before = now - FORGET_AFTER
         for session in [one for one in self.by_id.values() if one.expires <= now or self.ends(one) <= before]:
-            self.remove(session)
+            if session.id not in self.children:
+                self.remove(session)
         for key in [key for key, user in self.ended.items() if user.until <= now]:
             del self.ended[key]

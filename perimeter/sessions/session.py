@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import secrets
 from hashlib import sha256
+from typing import Final
 
 import attrs
 
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
+from perimeter.sessions.sealing import seal
 from perimeter.state.changes import Change
 
 Proof = tuple[str, float]
 """How a user has shown who they are (``password``), and when (epoch seconds)."""
+
+
+@attrs.frozen(slots=True)
+class Vouched:
+    """Which sign-in at a provider a session comes from: the provider's configured name, its issuer, and its ids of the user
+    (``subject``) and of its own session (``sid``, or "")."""
+
+    provider: str
+    issuer: str
+    subject: str
+    sid: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -24,7 +37,13 @@ class Session(Change):
 
     ``id`` is what pages, the log and the audit log show: 16 hexadecimal digits. ``digest`` is the SHA-256 of the cookie's value.
     ``owner`` is the user as the authenticator knew them at the sign-in. ``expires`` is the end in any case. A session that was
-    not used for ``idle`` seconds ends too (0: it does not). ``address`` and ``agent`` (the User-Agent) are those of the sign-in.
+    not used for ``idle`` seconds ends too (0: it does not). ``proved`` has each method of the sign-in: ``password``,
+    ``provider:NAME``, ``webauthn``, ``totp`` or ``recovery``. ``address`` and ``agent`` (the User-Agent) are those of the
+    sign-in.
+
+    ``parent`` is the id of the session on the host of the sign-in page that this one, on another host, came from: it ends with
+    that. ``vouched`` is set after a sign-in at a provider. ``sealed`` is what the provider gave for the gateway alone, such as a
+    refresh token: only the cookie opens it (`perimeter.sessions.sealing`).
     """
 
     id: str
@@ -36,6 +55,9 @@ class Session(Change):
     proved: tuple[Proof, ...]
     address: str
     agent: str
+    parent: str = ""
+    vouched: Vouched | None = None
+    sealed: bytes = attrs.field(default=b"", repr=False)
 
     @property
     def adds(self) -> bool:
@@ -62,7 +84,7 @@ class Seen(Change):
 
 @attrs.frozen(slots=True)
 class EndedSession(Change):
-    """The session with this id ends."""
+    """The session with this id ends, and those that came from it (`Session.parent`)."""
 
     id: str
 
@@ -95,14 +117,35 @@ def digest_of(cookie: bytes) -> bytes:
     return sha256(cookie).digest()
 
 
+@attrs.frozen(slots=True)
+class Origin:
+    """Where a session came from besides the browser: see `Session`. ``secret`` is what is sealed under the cookie."""
+
+    parent: str = ""
+    vouched: Vouched | None = None
+    secret: bytes = attrs.field(default=b"", repr=False)
+
+
+HERE: Final = Origin()
+"""A sign-in at the gateway itself."""
+
+
 def mint(
-    owner: Principal, now: float, expires: float, idle: float, proved: tuple[Proof, ...], address: str, agent: str
+    owner: Principal,
+    now: float,
+    expires: float,
+    idle: float,
+    proved: tuple[Proof, ...],
+    address: str,
+    agent: str,
+    origin: Origin = HERE,
 ) -> tuple[str, Session]:
     """A new session: the value of its cookie, 43 characters of base64url, and what is kept."""
     cookie = secrets.token_urlsafe(32)
+    value = cookie.encode("ascii")
     kept = Session(
         secrets.token_hex(8),
-        digest_of(cookie.encode("ascii")),
+        digest_of(value),
         attrs.evolve(owner, grant=None),
         now,
         expires,
@@ -110,6 +153,9 @@ def mint(
         proved,
         address,
         agent,
+        origin.parent,
+        origin.vouched,
+        seal(value, origin.secret) if origin.secret else b"",
     )
     return cookie, kept
 

@@ -124,6 +124,16 @@ class StoredSessions:
             (one for one in index.owned.get((realm, username), ()) if index.ends(one) > now), key=lambda session: session.created
         )
 
+    def vouched_by(self, provider: str, *, subject: str = "", sid: str = "") -> list[Session]:
+        """The sessions that come from sign-ins at ``provider`` as ``subject``, or from its session ``sid``; with both, from that
+        session of that user. The order means nothing."""
+        found = self._index.vouched.get((provider, "sid", sid) if sid else (provider, "sub", subject), ())
+        return [one for one in found if not subject or (one.vouched is not None and one.vouched.subject == subject)]
+
+    def children(self, session: Session) -> list[Session]:
+        """The sessions on other hosts that came from ``session``, the oldest first."""
+        return list(self._index.children.get(session.id, ()))
+
     def realms(self) -> frozenset[str]:
         """The realms of the users of sessions, which may be ones that are no longer configured."""
         return frozenset(realm for realm, _ in self._index.owned)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from perimeter.model import Principal
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.owners import decode_owner, encode_owner
@@ -37,15 +37,30 @@ ALTER TABLE session ADD COLUMN gap REAL NOT NULL DEFAULT 0;
 UPDATE session SET gap = seen - created;
 """
 
-_ALL: Final = """
-SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen, gap FROM session
-ORDER BY realm, username, created
+_ORIGINS: Final = """
+ALTER TABLE session ADD COLUMN parent TEXT NOT NULL DEFAULT '';
+ALTER TABLE session ADD COLUMN vouched TEXT NOT NULL DEFAULT '';
+ALTER TABLE session ADD COLUMN sealed BLOB NOT NULL DEFAULT x'';
+CREATE INDEX session_from ON session (parent) WHERE parent <> '';
 """
-# Not a session that was begun before all of its user's were ended, and is written only now (attack 39).
+
+_ALL: Final = """
+SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, seen, gap
+FROM session ORDER BY realm, username, created, parent
+"""
+# Not a session that was begun before all of its user's were ended, and is written only now (attack 39), nor one whose parent has
+# ended meanwhile.
 _ADD: Final = """
-INSERT INTO session (id, digest, realm, username, owner, created, expires, idle, proved, address, agent, seen)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?6
+INSERT INTO session
+(id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, seen)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?6
 WHERE NOT EXISTS (SELECT 1 FROM session_user_ended WHERE realm = ?3 AND username = ?4 AND before >= ?6)
+AND (?12 = '' OR EXISTS (SELECT 1 FROM session WHERE id = ?12))
+"""
+# A parent stays while it has a child, which ends with it.
+_FORGET: Final = """
+DELETE FROM session WHERE (expires <= ?1 OR (idle > 0 AND seen + idle <= ?2))
+AND (parent <> '' OR NOT EXISTS (SELECT 1 FROM session AS child WHERE child.parent = session.id))
 """
 _SEEN: Final = "UPDATE session SET seen = max(seen, ?), gap = max(gap, ?) WHERE id = ?"
 _END_USER: Final = """
@@ -57,7 +72,7 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class SessionTable:
     """`perimeter.state.kinds.Table` of sessions."""
 
-    migrations: Sequence[str] = (_TABLES, _GAPS)
+    migrations: Sequence[str] = (_TABLES, _GAPS, _ORIGINS)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; ended users first, since they decide which sessions count, then users by name."""
@@ -81,7 +96,7 @@ class SessionTable:
             for id, at, gap in change.uses:
                 execute(_SEEN, (at, gap, id))
         elif isinstance(change, EndedSession):
-            execute("DELETE FROM session WHERE id = ?", (change.id,))
+            execute("DELETE FROM session WHERE id = ?1 OR parent = ?1", (change.id,))
         elif isinstance(change, EndedUser):
             gone = (change.realm, change.username, change.before)
             execute("DELETE FROM session WHERE realm = ? AND username = ? AND created <= ?", gone)
@@ -89,7 +104,7 @@ class SessionTable:
 
     def forget(self, execute: Execute, now: float) -> None:
         """Delete what ended by ``now``."""
-        execute("DELETE FROM session WHERE expires <= ? OR (idle > 0 AND seen + idle <= ?)", (now, now - FORGET_AFTER))
+        execute(_FORGET, (now, now - FORGET_AFTER))
         execute("DELETE FROM session_user_ended WHERE until <= ?", (now,))
 
 
@@ -98,6 +113,7 @@ def _row(session: Session) -> tuple[Any, ...]:
     return (
         *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
         *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
+        *(session.parent, "" if session.vouched is None else json.dumps(attrs.astuple(session.vouched)), session.sealed),
     )
 
 
@@ -111,7 +127,7 @@ class _Shared:
 
     def session(self, row: Sequence[Any]) -> Session:
         """The session of a row. Raises ValueError, TypeError or KeyError."""
-        id, digest, realm, username, owner, created, expires, idle, proved, address, agent = row
+        id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, voucher, sealed = row
         once = self._once
         if self._owner is None or self._row != (realm, username, owner):
             known = decode_owner(once(realm), username, owner)
@@ -119,7 +135,10 @@ class _Shared:
             self._owner = attrs.evolve(known, roles=roles, authenticator=once(known.authenticator))
             self._row = realm, username, owner
         proofs = tuple((once(method), created if at == created else at) for method, at in json.loads(proved))
-        return Session(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent))
+        vouched = Vouched(*map(once, json.loads(voucher))) if voucher else None
+        return Session(
+            *(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent)), parent, vouched, sealed
+        )
 
     def _once(self, value: T) -> T:
         """The first value that was equal to ``value``."""
@@ -127,14 +146,20 @@ class _Shared:
         return first
 
 
+_BEFORE: Final = 9
+"""Members of a session's text after id and digest, without its origin."""
+
+
 def _encode_session(session: Session) -> str:
-    id, digest, *rest = _row(session)
-    return json.dumps([id, digest.hex(), *rest])
+    id, digest, *rest, parent, vouched, sealed = _row(session)
+    origin = [parent, vouched, sealed.hex()] if parent or vouched or sealed else []  # earlier versions know none of them
+    return json.dumps([id, digest.hex(), *rest, *origin])
 
 
 def _decode_session(text: str) -> Session:
     id, digest, *rest = json.loads(text)
-    return _Shared().session([id, bytes.fromhex(digest), *rest])
+    rest, (parent, vouched, sealed) = rest[:_BEFORE], rest[_BEFORE:] or ("", "", "")
+    return _Shared().session([id, bytes.fromhex(digest), *rest, parent, vouched, bytes.fromhex(sealed)])
 
 
 def _decode_seen(text: str) -> Seen:

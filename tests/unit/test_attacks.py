@@ -15,6 +15,7 @@ PAGE = ROOT / "docs" / "explanation" / "attacks.md"
 _NEXT = r"(?:\s*#?\s*)"
 IN_TEXT = re.compile(rf"\battacks? (\d+(?:{_NEXT}(?:,|and|to|, and)\s+{_NEXT}\d+)*)", re.IGNORECASE)
 IN_NAME = re.compile(r"\battack_(\d+)_")
+_LETTERED = re.compile(r"\battacks? ([BO]\d+)|\battack_([bo]\d+)_")
 
 
 def listed(page: str) -> list[int]:
@@ -30,6 +31,16 @@ def cited(text: str) -> set[int]:
         for first, last in re.findall(r"(\d+)\s+to\s+(\d+)", numbers):
             found.update(range(int(first), int(last) + 1))
     return found
+
+
+def lettered(page: str) -> list[str]:
+    """The rows of sign-in at providers (``O1``) and of second factor and hand-over (``B3``), in the order of the page."""
+    return re.findall(r"^\| ([BO]\d+) \| ", page, re.MULTILINE)
+
+
+def cited_letters(text: str) -> set[str]:
+    """As `cited`, of `lettered` rows."""
+    return {(one or two).upper() for one, two in _LETTERED.findall(text.replace("test_attack", "attack"))}
 
 
 def sources() -> Iterator[Path]:
@@ -65,6 +76,18 @@ class AttackTests(TestCase):
             if path != Path(__file__) and (unknown := cited(path.read_text()) - known)
         }
         self.assertEqual(missing, set())
+
+    def test_rows_with_letters(self) -> None:
+        rows = lettered(PAGE.read_text())
+        self.assertEqual(len(rows), len(set(rows)))
+        cited_somewhere, tested = set[str](), set[str]()
+        for path in sources():
+            if path != Path(__file__):
+                cited_somewhere |= cited_letters(path.read_text())
+        for path in (ROOT / "tests").rglob("test_*.py"):
+            tested.update(one.upper() for one in re.findall(r"def test_attack_([bo]\d+)_", path.read_text()))
+        self.assertEqual(sorted(cited_somewhere - set(rows)), [])
+        self.assertEqual(sorted(set(rows) - tested), [])
 
     def test_every_attack_that_is_listed_has_a_test(self) -> None:
         tested = set[int]()

@@ -19,6 +19,7 @@ from perimeter.web.endpoints.account.account import Account
 from perimeter.web.endpoints.account.base import AccountParts
 from perimeter.web.endpoints.account.sessions import AccountSessions
 from perimeter.web.endpoints.account.tokens import AccountTokens
+from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.endpoints.cleared import ClearedPicture
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
@@ -71,10 +72,9 @@ class PageParts:
         sign_in = Login(
             pages,
             self.chain,
+            Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login),
             self._realms() if login.choose_realm else (),
-            login.stay,
             _https_port(config),
-            None if self.metrics is None else self.metrics.count_login,
         )
         return [
             sign_in,

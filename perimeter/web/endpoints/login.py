@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -31,10 +31,11 @@ from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
+from perimeter.web.endpoints.arrival import PASSWORD, Arrival, Arrivals
 from perimeter.web.endpoints.endpoint import reading
-from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields, text_fields
+from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
 from perimeter.web.form import form
-from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie, session_cookie
+from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
 from perimeter.web.html.words import in_words
 from perimeter.web.request import exchange_of, respond
@@ -47,7 +48,6 @@ SAME_USER: Final = "1"
 
 #: as browsers write it, with its ``#``
 _FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
-_PASSWORD: Final = "password"  # noqa: S105  # the method of the sign-in
 
 
 class PasswordVerifier(Protocol):
@@ -91,9 +91,8 @@ class SignInForm:
 class Login(PageEndpoint):
     """The sign-in page, and the processing of its form.
 
-    ``realms``: those that a user may choose among; none if the page has no choice. ``stay``: seconds of a session that stays
-    signed in, or 0. ``https_port`` is the port of a listener with TLS, for users of plain HTTP; 0 without one. ``count``
-    takes the method and the outcome of each sign-in.
+    ``realms``: those that a user may choose among; none if the page has no choice. ``https_port`` is the port of a listener with
+    TLS, for users of plain HTTP; 0 without one.
     """
 
     by_workers = True
@@ -102,17 +101,15 @@ class Login(PageEndpoint):
         self,
         pages: Pages,
         verifier: PasswordVerifier,
+        arrivals: Arrivals,
         realms: Sequence[str] = (),
-        stay: float = 0.0,
         https_port: int = 0,
-        count: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__("/login", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._verifier = verifier
         self._realms = tuple(realms)
-        self._stay = stay
+        self._arrivals = arrivals
         self._https_port = https_port
-        self._count = count
 
     # -- the page
 
@@ -142,7 +139,7 @@ class Login(PageEndpoint):
             token=form_token(self._before(request), "", EVENT),
             error=error,
             realms=self._realms,
-            stay=in_words(self._stay) if self._stay else "",
+            stay=in_words(self._arrivals.stay) if self._arrivals.stay else "",
             current=current,
         )
 
@@ -189,32 +186,15 @@ class Login(PageEndpoint):
         sent = SignInForm.of(text_fields(form(request)))
         if not _is_own(exchange, sent.token):
             if self.session_of(request) is not None:  # in another tab
-                return self._go(request, sent)
+                return self._arrivals.lead_on(self, request, sent.to, sent.fragment)
             return self._refused(request, sent, CrossSite("a form without the token of its page"))
         asking = authentication_request(exchange, sent.realm)
-        stays = sent.stay and self._stay > 0
         try:
             principal = await self._verifier.authenticate(password_credentials(sent.username, sent.password), asking)
-            cookie, session = await self.pages.sessions.begin(
-                principal,
-                address=asking.address,
-                agent=(request.getHeader(b"user-agent") or b"").decode("utf-8", "replace"),  # any bytes
-                method=_PASSWORD,
-                stay=stays,
-                old=exchange.head.headers.session,
-            )
+            return await self._arrivals.arrive(self, request, Arrival(principal, (PASSWORD,), sent.to, sent.fragment, sent.stay))
         except Refusal as refusal:
             refusal.attempted_user = sent.username
             return self._refused(request, sent, refusal)
-        self._note("success")
-        note_session(request, session)
-        kept = int(self._stay) if stays else 0
-        request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
-        return self._go(request, sent)
-
-    def _go(self, request: Any, sent: SignInForm) -> bytes:
-        """The page that leads on: Chromium refuses a redirect to another site that follows a form, so none does."""
-        return self.redirect(request, f"{self.pages.prefix}/go?to={quote(sent.to, safe='')}{sent.fragment}")
 
     def _refused(self, request: Any, sent: SignInForm, refusal: Refusal) -> bytes:
         """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""
@@ -226,8 +206,7 @@ class Login(PageEndpoint):
         return self._page(request, sent, status, sentence)
 
     def _note(self, outcome: str) -> None:
-        if self._count is not None:
-            self._count(_PASSWORD, outcome)
+        self._arrivals.note(PASSWORD, outcome)
 
 
 def _is_own(exchange: Exchange, token: str) -> bool:

@@ -15,7 +15,7 @@ from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, SessionCase
 
 class BeginTests(SessionCase):
     def test_a_session_begins(self) -> None:
-        cookie, begun = self.begin(agent="Firefox/1", address="2001:db8::1", method="passkey")
+        cookie, begun = self.begin(agent="Firefox/1", address="2001:db8::1", methods=("passkey",))
         self.assertEqual(begun.digest, digest_of(cookie))
         self.assertEqual((begun.owner, begun.created), (ALICE, START))
         self.assertEqual((begun.expires, begun.idle), (START + 43200, 3600.0))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.sessions.index import SessionIndex
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
 
 
@@ -28,6 +29,29 @@ class IndexTests(TestCase):
         self.assertIs(self.index.by_id[one.id], one)
         self.assertEqual(self.index.owned, {("local", "alice"): (one,), ("local", "bob"): (other,)})
         self.assertEqual((self.index.uses[one.id].at, self.index.uses[one.id].kept), (START, START))
+
+    def test_children_end_with_their_parent(self) -> None:
+        parent, other = session(idle=60.0), session()
+        child = attrs.evolve(session(created=START + 1), parent=parent.id)
+        orphan = attrs.evolve(session(), parent="of none")
+        self.apply(parent, other, child, orphan)
+        self.assertEqual(self.index.children, {parent.id: (child,)})
+        self.assertNotIn(orphan.id, self.index.by_id)
+        self.index.forget(START + 700)  # the parent was not used; its child has no end yet
+        self.assertIn(parent.id, self.index.by_id)
+        self.apply(EndedSession(parent.id))
+        self.assertEqual(list(self.index.by_id.values()), [other])
+        self.assertEqual(self.index.children, {})
+
+    def test_sessions_of_a_provider(self) -> None:
+        one, two = (attrs.evolve(session(), vouched=Vouched("corp", "https://sso", "sub-7", sid)) for sid in ("a", ""))
+        self.apply(one, two, session())
+        user, sid = ("corp", "sub", "sub-7"), ("corp", "sid", "a")
+        self.assertEqual(self.index.vouched, {user: (one, two), sid: (one,)})
+        self.apply(EndedSession(one.id))
+        self.assertEqual(self.index.vouched, {user: (two,)})
+        self.apply(EndedSession(two.id))
+        self.assertEqual(self.index.vouched, {})
 
     def test_an_ended_session_is_found_by_nothing(self) -> None:
         one, other = session(), session()

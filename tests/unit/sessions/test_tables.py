@@ -8,7 +8,7 @@ import sqlite3
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session
+from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
 from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
 from perimeter.state.changes import Change
 from perimeter.tokens.owners import encode_owner
@@ -72,12 +72,33 @@ class TableTests(TableCase):
     def test_a_session_of_an_earlier_version_may_have_been_unused_for_all_of_its_time(self) -> None:
         self.database = sqlite3.connect(":memory:")
         self.addCleanup(self.database.close)
-        first, second = self.table.migrations
+        first, second, third = self.table.migrations
         self.database.executescript(first)
         row = ("7", b"7", "local", "bob", encode_owner(BOB), START, START + 99, 9.0, "[]", "::1", "")
         self.database.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1800000007.5, ?, ?, ?)", row)
         self.database.executescript(second)
+        self.database.executescript(third)
         self.assertEqual(self.uses(), (("7", START + 7.5, 7.5),))
+
+    def test_where_a_session_came_from(self) -> None:
+        parent = session()
+        child = attrs.evolve(session(created=START + 1), parent=parent.id)
+        late = attrs.evolve(session(created=START + 2), parent="of none")
+        vouched = attrs.evolve(session(BOB), vouched=Vouched("corp", "https://sso", "sub-7", "sid"), sealed=b"\0\xff")
+        self.write(parent, child, late, vouched)
+        self.assertEqual(self.sessions(), [parent, child, vouched])
+        self.write(EndedSession(parent.id))
+        self.assertEqual(self.sessions(), [vouched])
+
+    def test_a_parent_stays_while_it_has_a_child(self) -> None:
+        parent = session(idle=60.0)
+        child = attrs.evolve(session(created=START + 1), parent=parent.id, idle=0.0, expires=START + 5000)
+        self.write(parent, child)
+        self.table.forget(self.database.execute, START + 4999)
+        self.assertEqual(self.sessions(), [parent, child])
+        self.table.forget(self.database.execute, START + 5000)
+        self.table.forget(self.database.execute, START + 5000)
+        self.assertEqual(self.sessions(), [])
 
     def test_attack_39_no_session_from_before_is_written_later(self) -> None:
         mine, namesake, others = session(), session(NAMESAKE), session(BOB)
@@ -132,6 +153,10 @@ class CodecTests(TestCase):
         known = '{"roles": ["dev"], "authenticator": "users", "attributes": {}, "scopes": {}}'
         row = ["7", "01" * 32, "local", "bob", known, 1.0, 2.0, 3.0, '[["password", 1.0]]', "192.0.2.7", "Firefox"]
         self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
+        child = attrs.evolve(kept, parent="8", vouched=Vouched("corp", "https://sso", "7", "9"), sealed=b"\1\2")
+        vouched = '["corp", "https://sso", "7", "9"]'
+        self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102"]))
+        self.assertEqual(CODECS["session"].decode(CODECS["session"].encode(child)), child)
         self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25, 0.5),))), '[["7",1.25,0.5]]')
         self.assertEqual(CODECS["session_seen"].decode('[["7",1.25]]'), Seen((("7", 1.25, 0.0),)), "of an earlier version")
         self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
