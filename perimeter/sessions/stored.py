@@ -16,8 +16,7 @@ from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, g
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
-from perimeter.state.state import unaffected
-from perimeter.state.writer import ChangeWriter
+from perimeter.state.writer import ChangeWriter, unaffected
 
 MOST_SESSIONS: Final = 200_000
 """Sessions that there may be, of all users together."""

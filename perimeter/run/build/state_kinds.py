@@ -8,6 +8,7 @@ from perimeter.providers.flows import FLOWS
 from perimeter.providers.pins import PINS
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
+from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FLOWS, PINS))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, ONCE, FLOWS, PINS))
