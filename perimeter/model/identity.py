@@ -127,7 +127,16 @@ class Recollection:
     username: str
 
 
-Credentials = BasicCredentials | BearerCredentials | NegotiateCredentials | ConnectionCredentials | Recollection
+@attrs.frozen(slots=True)
+class VouchedCredentials:
+    """A provider that signs people in elsewhere has vouched for ``principal`` (`perimeter.plugin.redirect`)."""
+
+    principal: Principal
+
+
+Credentials = (
+    BasicCredentials | BearerCredentials | NegotiateCredentials | ConnectionCredentials | Recollection | VouchedCredentials
+)
 
 
 def discard_explanation(step: str) -> None:

@@ -139,10 +139,16 @@ class SessionIndex:
             _drop(self.vouched, voucher, session)
 
     def ends(self, session: Session) -> float:
-        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds)."""
+        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds).
+
+        The use of a session that came from it counts, too.
+        """
         if not session.idle:
             return session.expires
-        return min(session.expires, self.uses[session.id].at + session.idle)
+        used = self.uses[session.id].at
+        if session.id in self.children:
+            used = max(used, *(self.uses[child.id].at for child in self.children[session.id]))
+        return min(session.expires, used + session.idle)
 
     def forget(self, now: float) -> None:
         """Drop what had ended by ``now`` (epoch seconds); what has ended by idleness, after `FORGET_AFTER`.

@@ -156,6 +156,11 @@ class StoredSessions:
         """The sessions on other hosts that came from ``session``, the oldest first."""
         return list(self._index.children.get(session.id, ()))
 
+    def ended_since(self, owner: Principal, since: float) -> bool:
+        """Whether all sessions of a user were ended at ``since`` (epoch seconds) or later."""
+        user = self._index.ended.get((owner.realm, owner.username))
+        return user is not None and user.before >= since
+
     def realms(self) -> frozenset[str]:
         """The realms of the users of sessions, which may be ones that are no longer configured."""
         return frozenset(realm for realm, _ in self._index.owned)
