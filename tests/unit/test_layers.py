@@ -35,6 +35,7 @@ FLOORS = (
     ("state",),
     ("tokens",),
     ("sessions",),
+    ("factors",),
     ("auth",),
     ("gate",),
     ("proxy",),
