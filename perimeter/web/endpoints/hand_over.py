@@ -34,6 +34,7 @@ EVENT: Final = "enter"
 
 _HAND_OVER: Final = "/hand-over"
 _ENTER: Final = "/enter"
+_LOGIN: Final = "/login"
 
 
 class AppHosts:
@@ -80,7 +81,7 @@ class HandOver(PageEndpoint):
         session = self.session_of(request)
         if session is None:
             back = hand_over_path(self.pages.prefix, host, commitment, to)
-            return self.redirect(request, f"{self.pages.prefix}/login?to={quote(back, safe='')}")
+            return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back, safe='')}")
         note_session(request, session)
         ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment))
         _, port = name_and_port(exchange_of(request).head.host)
@@ -108,6 +109,8 @@ class SendToLogin(PageEndpoint):
         if not self.pages.is_secure(exchange):
             return needs_https(self, request, to, self._https_port)
         again = fields.get("again", "")
+        if self._page == _LOGIN and not again and self.session_of(request) is not None:
+            return self.redirect(request, to)
         more = f"&again={again}" if again in set(Again) else ""
         commitment = commitment_to(self._secret(request))
         back = hand_over_path(self.pages.prefix, host, commitment, to)
