@@ -85,7 +85,9 @@ CREATE TABLE pending (
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything, the oldest first."""
-        for row in execute("SELECT digest, realm, username, owner, proved, created, address, sealed FROM pending ORDER BY created"):
+        for row in execute(
+            "SELECT digest, realm, username, owner, proved, created, address, sealed FROM pending ORDER BY created"
+        ):
             yield _pending(*row)
 
     def write(self, execute: Execute, change: Change) -> None:

@@ -113,9 +113,7 @@ def _encode_factor(factor: Factor) -> str:
 
 def _decode_factor(text: str) -> Factor:
     realm, username, kind, id, name, sealed, created, handle, used, count = json.loads(text)
-    return Factor(
-        realm, username, FactorKind(kind), id, name, bytes.fromhex(sealed), created, bytes.fromhex(handle), used, count
-    )
+    return Factor(realm, username, FactorKind(kind), id, name, bytes.fromhex(sealed), created, bytes.fromhex(handle), used, count)
 
 
 CODECS: Final[Mapping[str, Codec[Any]]] = {
