@@ -448,11 +448,11 @@ class SecondFactorNeeded(Refusal):
 
 
 class WrongFactor(Refusal):
-    """The code or key that was shown as a second factor is wrong, was used before, or is too old."""
+    """The second factor, or the passkey, is wrong: another code, an answer that does not fit, or one that was used before."""
 
     status = 403
     reason = "wrong_factor"
-    phrase = "The code is wrong, or was used already"
+    phrase = "The second factor is wrong"
 
 
 class CommandRefused(Refusal):

@@ -37,8 +37,8 @@ TRIES: Final = 5
 class PendingSignIn(Change):
     """A sign-in that waits. Times are seconds since the epoch.
 
-    ``digest`` is the SHA-256 of the cookie's value. ``owner`` has shown what ``proved`` says. ``sealed`` is what the page needs to
-    go on, under the cookie's value (`perimeter.sessions.sealing`).
+    ``digest`` is the SHA-256 of the cookie's value. ``owner`` has shown what ``proved`` says. ``sealed`` is what the page needs
+    to go on, under the cookie's value (`perimeter.sessions.sealing`).
     """
 
     digest: bytes = attrs.field(repr=False)
