@@ -564,6 +564,14 @@ class FlowGone(Refusal):
     phrase = "This sign-in has expired: begin again"
 
 
+class BadTicket(Refusal):
+    """The ticket of a hand-over between two hosts is unknown, too old, used, for another host or of another browser."""
+
+    status = 403
+    reason = "bad_ticket"
+    phrase = "This sign-in was not completed in time, or in another browser: begin again"
+
+
 class StateUnavailable(Unavailable):
     """The state store cannot be written, so nothing that must survive a restart is issued."""
 
