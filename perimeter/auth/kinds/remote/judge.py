@@ -84,16 +84,13 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
     claims = _verified(header.jwt, keys)
-    if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
+    if not meant_for(claims, expected):
         return None
-    if ANY not in expected.audiences and expected.audiences.isdisjoint(_audience(claims)):
-        return None
-    purpose = claims.get("typ")
-    if isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES:
+    if has_other_purpose(claims):
         raise InvalidToken("not an access token")
     expires = check_times(claims, now)
     try:
-        return Vouched(_principal(claims, expected), expires)
+        return Vouched(principal_of(claims, expected), expires)
     except names.Unfit as error:
         raise InvalidToken(str(error)) from None
 
@@ -113,6 +110,19 @@ def _verified(jwt: Jwt, keys: Sequence[Jwk]) -> dict[str, Any]:
     return jwt.claims(keys[-1].public, keys[-1].algorithm)
 
 
+def meant_for(claims: dict[str, Any], expected: Expectations) -> bool:
+    """Whether verified claims are of an expected issuer, and for an expected audience."""
+    if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
+        return False
+    return ANY in expected.audiences or not expected.audiences.isdisjoint(_audience(claims))
+
+
+def has_other_purpose(claims: dict[str, Any]) -> bool:
+    """Whether claims say that they are not an access token's, but an ID token's, for example, or a refresh token's."""
+    purpose = claims.get("typ")
+    return isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES
+
+
 def _audience(claims: dict[str, Any]) -> frozenset[str]:
     value = claims.get("aud")
     listed = value if isinstance(value, list) else [value]
@@ -122,7 +132,8 @@ def _audience(claims: dict[str, Any]) -> frozenset[str]:
 # -- from claims to a user
 
 
-def _principal(claims: dict[str, Any], expected: Expectations) -> Principal:
+def principal_of(claims: dict[str, Any], expected: Expectations) -> Principal:
+    """The user whom verified claims describe. Raises `names.Unfit`."""
     roles: dict[str, None] = {}
     for path in expected.roles_claims:
         for value in _at(claims, path):
