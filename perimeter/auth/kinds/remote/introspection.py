@@ -95,7 +95,7 @@ def introspected(members: dict[str, Any], expected: Expectations, now: float) ->
 
     if not judge.meant_for(members, expected):
         raise Unfit("the token is for another audience or issuer")
-    if not _is_access_token(members, judge.has_other_purpose(members), judge.ANY in expected.audiences):
+    if not _is_access_token(members, judge.ANY in expected.audiences):
         raise Unfit("the token is not an access token that its bearer may use")
     claims = {name: value for name, value in members.items() if name not in _ABOUT_THE_TOKEN}
     try:
@@ -106,11 +106,13 @@ def introspected(members: dict[str, Any], expected: Expectations, now: float) ->
         raise Unfit(f"the token is not valid now: {error.detail}") from None
 
 
-def _is_access_token(members: dict[str, Any], other_purpose: bool, any_audience: bool) -> bool:
+def _is_access_token(members: dict[str, Any], any_audience: bool) -> bool:
     """Whether a token is an access token, and is not bound to a key, of which the gateway would have to see a proof."""
+    from perimeter.auth.kinds.remote import judge
+
     kind, use = members.get("token_type"), members.get("token_use", "access_token")
     bearer = not any_audience if kind is None else isinstance(kind, str) and kind.lower() == "bearer"
-    return bearer and use in ("access_token", "access") and not other_purpose and "cnf" not in members
+    return bearer and use in ("access_token", "access") and not judge.has_other_purpose(members) and judge.BINDING not in members
 
 
 def _expiry(members: dict[str, Any], now: float) -> float | None:

@@ -6,7 +6,7 @@ may know it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,16 @@ ANY: Final = "*"
 _REFUSED: Final = ("crit", "b64")
 
 #: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
-_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+_ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+
+#: those of them that nothing but an access token has
+_STATED_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+
+#: hashes of what was issued together with an ID token (OpenID Connect Core 1.0, section 3.3.2.11)
+_HASHES: Final = frozenset({"at_hash", "c_hash"})
+
+BINDING: Final = "cnf"
+"""The claim with the key or certificate of which a client has to give a proof (RFC 7800; RFC 8705 and RFC 9449)."""
 
 #: purposes that Keycloak states in a claim: an ID token is for the client alone, the others are for Keycloak
 _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "registrationaccesstoken", "initialaccesstoken"})
@@ -83,11 +92,10 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
     ``keys``, at least one, are those that can have signed it. Each is tried.
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = _verified(header.jwt, keys)
+    claims = verified(header.jwt, keys, _ACCESS_TYPES)
     if not meant_for(claims, expected):
         return None
-    if has_other_purpose(claims):
-        raise InvalidToken("not an access token")
+    check_purpose(header.jwt, claims)
     expires = check_times(claims, now)
     try:
         return Vouched(principal_of(claims, expected), expires)
@@ -95,13 +103,18 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
         raise InvalidToken(str(error)) from None
 
 
-def _verified(jwt: Jwt, keys: Sequence[Jwk]) -> dict[str, Any]:
+def verified(jwt: Jwt, keys: Sequence[Jwk], types: Collection[str]) -> dict[str, Any]:
+    """The claims, after one of ``keys`` (at least one) has verified the signature. Nothing else of them is checked.
+
+    ``types`` are the accepted values of ``typ`` in the header, in lower case; "" stands for a header without it. Raises
+    `InvalidToken`.
+    """
     for name in _REFUSED:
         if name in jwt.header:
             raise InvalidToken(f"its header has {name}")
     typ = jwt.header.get("typ", "")
-    if not isinstance(typ, str) or typ.lower() not in _TYPES:
-        raise InvalidToken("its header names another type than an access token's")
+    if not isinstance(typ, str) or typ.lower() not in types:
+        raise InvalidToken("its header names the type of a token for another purpose")
     for key in keys[:-1]:
         try:
             return jwt.claims(key.public, key.algorithm)
@@ -114,16 +127,32 @@ def meant_for(claims: dict[str, Any], expected: Expectations) -> bool:
     """Whether verified claims are of an expected issuer, and for an expected audience."""
     if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
         return False
-    return ANY in expected.audiences or not expected.audiences.isdisjoint(_audience(claims))
+    return ANY in expected.audiences or not expected.audiences.isdisjoint(audience(claims))
+
+
+def check_purpose(jwt: Jwt, claims: dict[str, Any]) -> None:
+    """Raise `InvalidToken` if a verified JWT is not an access token that its bearer may use (attack O15).
+
+    An ID token is for the client alone, also if that client is the gateway. It has hashes of what came with it, and the nonce of
+    the sign-in, which Keycloak 22 and earlier wrote into access tokens, too.
+    """
+    purpose = claims.get("typ")
+    typ = jwt.header.get("typ", "")  # `verified` has found it to be a text
+    stated = typ.lower() in _STATED_TYPES or (isinstance(purpose, str) and purpose.lower() == "bearer")
+    if has_other_purpose(claims) or not _HASHES.isdisjoint(claims) or ("nonce" in claims and not stated):
+        raise InvalidToken("not an access token")
+    if BINDING in claims:
+        raise InvalidToken("it is bound to a key, and a Bearer token brings no proof of it")
 
 
 def has_other_purpose(claims: dict[str, Any]) -> bool:
-    """Whether claims say that they are not an access token's, but an ID token's, for example, or a refresh token's."""
+    """Whether claims say that they are not an access token's, but a refresh token's, for example, or a logout token's."""
     purpose = claims.get("typ")
-    return isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES
+    return "events" in claims or (isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES)
 
 
-def _audience(claims: dict[str, Any]) -> frozenset[str]:
+def audience(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The audience of a token: one text, or a list of them (RFC 7519, section 4.1.3)."""
     value = claims.get("aud")
     listed = value if isinstance(value, list) else [value]
     return frozenset(one for one in listed if isinstance(one, str))
@@ -136,7 +165,7 @@ def principal_of(claims: dict[str, Any], expected: Expectations) -> Principal:
     """The user whom verified claims describe. Raises `names.Unfit`."""
     roles: dict[str, None] = {}
     for path in expected.roles_claims:
-        for value in _at(claims, path):
+        for value in values_at(claims, path):
             roles.update(dict.fromkeys(names.roles(value, path)))
     return Principal(
         _username(claims, expected),
@@ -147,7 +176,7 @@ def principal_of(claims: dict[str, Any], expected: Expectations) -> Principal:
     )
 
 
-def _at(claims: dict[str, Any], path: str) -> Iterator[Any]:
+def values_at(claims: Mapping[str, Any], path: str) -> Iterator[Any]:
     """The values at a path. A claim whose own name contains dots (such as a URL) is found too."""
     if path in claims:
         yield claims[path]
@@ -161,7 +190,7 @@ def _at(claims: dict[str, Any], path: str) -> Iterator[Any]:
 
 def _username(claims: dict[str, Any], expected: Expectations) -> str:
     for path in expected.username_claims:
-        for value in _at(claims, path):
+        for value in values_at(claims, path):
             name = names.username(value, path)
             # A user can enter any address; only the issuer can confirm it.
             if path == "email" and claims.get("email_verified", True) is not True:

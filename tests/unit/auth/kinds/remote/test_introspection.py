@@ -199,6 +199,7 @@ class RefusedTests(IntrospectionCase):
             {"typ": "Refresh"},
             {"typ": "ID"},
             {"typ": "Offline"},
+            {"events": {}},
         ):
             self.body = about(**members)
             self.assertEqual(await self.said(), NOT_BEARER, members)
