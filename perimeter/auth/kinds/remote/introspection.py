@@ -93,7 +93,7 @@ def introspected(members: dict[str, Any], expected: Expectations, now: float) ->
     from perimeter.auth.kinds.remote import judge
     from perimeter.auth.kinds.remote.memory import Vouched
 
-    if not judge.meant_for(members, expected):
+    if not judge.meant_for(members, expected.issuers, expected.audiences):
         raise Unfit("the token is for another audience or issuer")
     if not _is_access_token(members, judge.ANY in expected.audiences):
         raise Unfit("the token is not an access token that its bearer may use")
