@@ -147,12 +147,8 @@ class BearerTests(RemoteCase):
             if path == "/jwks":
                 body: dict[str, Any] = {"keys": [self.key.members()]}
             else:
-                names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-                body = {
-                    "issuer": self.issuer,
-                    **{name: f"{self.issuer}/{name}" for name in names},
-                    "jwks_uri": f"{self.issuer}/jwks",
-                }
+                urls = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/jwks"}
+                body = {"issuer": self.named, **{name: self.issuer + path for name, path in urls.items()}}
             raw = json.dumps(body).encode()
             connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (self.status, len(raw), raw))
 
