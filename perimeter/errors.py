@@ -254,6 +254,14 @@ class TooManyFactors(Refusal):
     phrase = "This user has the maximum number of second factors: remove some of them first"
 
 
+class FactorDemanded(Refusal):
+    """The user wants to remove the last second factor, and has a role that demands one."""
+
+    status = 409
+    reason = "factor_demanded"
+    phrase = "Your role demands a second factor: add another one before you remove this one"
+
+
 class Unreadable(Refusal):
     """The gateway's system user has no permission to read the file."""
 

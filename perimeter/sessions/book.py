@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from twisted.python.failure import Failure
@@ -153,9 +153,10 @@ class SessionBook:
         grant = principal.grant
         return None if grant is None or grant.kind is not GrantKind.SESSION else self._stored.with_id(grant.id)
 
-    def fresh(self, session: Session) -> bool:
-        """Whether the user has shown who they are a short time ago (``[login] fresh``)."""
-        return self._clock.seconds() - max(at for _, at in session.proved) < self._settings.fresh
+    def fresh(self, session: Session, methods: Collection[str] = ()) -> bool:
+        """Whether the user has shown who they are a short time ago (``[login] fresh``): by one of ``methods``, or by any."""
+        proofs = [at for method, at in session.proved if not methods or method in methods]
+        return self._clock.seconds() - max(proofs, default=0.0) < self._settings.fresh
 
     async def end(self, principal: Principal, id: str) -> Session:
         """End a session of the user. Raises `NoSuchSession`, for one of another user too, and `Unavailable`."""

@@ -42,7 +42,12 @@ class PreparedAuthenticators:
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
     """Look for plug-ins, and build what may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
-    services = attrs.evolve(services, directory_realms=directory_realms(config, kinds), workers=config.perimeter.workers)
+    services = attrs.evolve(
+        services,
+        directory_realms=directory_realms(config, kinds),
+        workers=config.perimeter.workers,
+        token_issuer=config.token.issuer,
+    )
     threaded = IBuildsInThread.providedBy
     authenticators = {
         one.name: build_authenticator(one, kinds.authenticators, services)

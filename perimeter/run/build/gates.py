@@ -11,12 +11,14 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import every_host, forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.hand_over import page_routes
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 from perimeter.web.bridge import SiteTarget
+from perimeter.web.endpoints.hand_over import HandOvers
 
 GateOf = Callable[[Iterable[Route]], Gate]
 """Makes a gate with these routes."""
@@ -29,6 +31,7 @@ def listener_gates(
     routes: Sequence[Route],
     endpoints: EndpointParts,
     pages: PageParts,
+    hand_overs: HandOvers | None,
     sink: IAuditSink,
 ) -> dict[str, Gate]:
     """The gates by the name of their listener; ``routes`` are the configured ones."""
@@ -42,7 +45,7 @@ def listener_gates(
             case Serve.GATEWAY:
                 own = [
                     *endpoint_routes(endpoints.gateway(), sink, target_of),
-                    *endpoint_routes(pages.endpoints(), sink, target_of, every_host(config)),
+                    *page_routes(pages, hand_overs, sink, target_of),
                 ]
                 return gate([*routes, authenticate, *own])
             case Serve.TOKENS:
