@@ -50,6 +50,12 @@ class SessionUse:
         self.kept = at
         self.gap = 0.0
 
+    def copy(self) -> SessionUse:
+        """The same values in another object."""
+        other = SessionUse(self.at)
+        other.kept, other.gap = self.kept, self.gap
+        return other
+
 
 @attrs.frozen(slots=True)
 class Grant:

@@ -1,8 +1,8 @@
 """Sign-ins at providers that are under way, as one kind of state: another worker may get the browser's next request.
 
-The browser stores 256 random bits in a cookie, and the state stores their SHA-256 with where the user wanted to go. Whether a flow
-was used is not known here (`perimeter.state.once`): a flow stays until it is too old, so that a browser that comes back a second
-time is led on.
+The browser stores 256 random bits in a cookie, and the state stores their SHA-256 with where the user wanted to go. Whether a
+flow was used is not known here (`perimeter.state.once`): a flow stays until it is too old, so that a browser that comes back a
+second time is led on.
 """
 
 from __future__ import annotations
@@ -181,6 +181,8 @@ CREATE TABLE provider_flow (
 CREATE INDEX provider_flow_by_age ON provider_flow (created);
 """
 
+_ALL: Final = "SELECT digest, provider, target, client, created, again FROM provider_flow ORDER BY created"
+
 
 class FlowTable:
     """`perimeter.state.kinds.Table` of flows."""
@@ -189,8 +191,8 @@ class FlowTable:
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """All flows, the oldest first."""
-        for *row, again in execute("SELECT digest, provider, target, client, created, again FROM provider_flow ORDER BY created"):
-            yield BegunFlow(*row, bool(again))
+        for digest, provider, to, client, created, again in execute(_ALL):
+            yield BegunFlow(digest, provider, to, client, created, bool(again))
 
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""

@@ -117,8 +117,8 @@ class StoredPins:
     async def bind(self, claims: Claims, realm: str, username: str, issuer: str, subject: str) -> Pin:
         """Let the name belong to this identity, as it may already.
 
-        Raises `NameConflict` if it belongs to another one, `Overloaded` if there are too many names, and `Unavailable` if it cannot
-        be bound now, also because another worker is binding it.
+        Raises `NameConflict` if it belongs to another one, `Overloaded` if there are too many names, and `Unavailable` if it
+        cannot be bound now, also because another worker is binding it.
         """
         pin = self.of(realm, username)
         if pin is None:

@@ -32,7 +32,7 @@ def list_identities(
     }
 
 
-def _described(pin: Pin) -> dict[str, str]:
+def _described(pin: Pin) -> dict[str, Any]:
     return {
         "username": pin.username,
         "realm": pin.realm,

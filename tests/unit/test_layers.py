@@ -35,6 +35,7 @@ FLOORS = (
     ("state",),
     ("tokens",),
     ("sessions", "providers"),
+    ("factors",),
     ("auth",),
     ("gate",),
     ("proxy",),

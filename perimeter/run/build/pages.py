@@ -45,8 +45,9 @@ def site_look(config: SiteConfig) -> Look:
 class PageParts:
     """What the pages are made of.
 
-    ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose
-    roles compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
+    ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the
+    operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there are no API tokens;
+    ``routes`` are those that one can be restricted to.
     """
 
     config: SiteConfig

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from perimeter.factors.pending import PENDING
+from perimeter.factors.stored import FACTORS
 from perimeter.providers.flows import FLOWS
 from perimeter.providers.pins import PINS
 from perimeter.sessions.stored import SESSIONS
@@ -11,4 +13,4 @@ from perimeter.state.kinds import Kinds
 from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, ONCE, FLOWS, PINS))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE, FLOWS, PINS))

@@ -11,7 +11,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
 import attrs
 
@@ -32,6 +31,7 @@ from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.web.endpoints.arrival import PASSWORD, Arrival, Arrivals
+from perimeter.web.endpoints.encrypted import needs_https
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
 from perimeter.web.endpoints.providers.parts import Provider, is_manual
@@ -126,7 +126,7 @@ class Login(PageEndpoint):
         fields = query_fields(request)
         to, again = safe_path(fields.get("to", "")), fields.get("again", "")
         if not self.pages.is_secure(exchange_of(request)):
-            return self._needs_https(request, to)
+            return needs_https(self, request, to, self._https_port)
         current = self.session_of(request)
         if current is None:
             if self._automatic is not None and not again and not is_manual(exchange_of(request)):
@@ -170,25 +170,6 @@ class Login(PageEndpoint):
             before = secrets.token_urlsafe(16).encode("ascii")
             request.responseHeaders.addRawHeader(b"Set-Cookie", before_login_cookie(before))
         return before
-
-    def _needs_https(self, request: Any, to: str) -> bytes:
-        """A page that says why people cannot sign in here, and where they can."""
-        head = exchange_of(request).head
-        link = ""
-        if self._https_port:
-            host = head.host.decode("ascii", "replace")
-            name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-            port = "" if self._https_port == 443 else f":{self._https_port}"
-            link = f"https://{name}{port}{self.path}?to={quote(to, safe='')}"
-        return self.render_page(
-            request,
-            "message.html",
-            403,
-            heading="Sign in over https",
-            text="This connection is not encrypted: others could read your password. Use the address that begins with https.",
-            link=link,
-            label="Go to the encrypted site",
-        )
 
     # -- the form
 

@@ -16,6 +16,12 @@ BEFORE_LOGIN: Final = b"__Host-perimeter-pre"
 BEFORE_LOGIN_LENGTH: Final = 22
 """The characters of its value: 128 bits, base64url without padding."""
 
+HAND_OVER: Final = b"__Host-perimeter-enter"
+"""The name of the cookie with the secret of a browser that is sent to the host of the sign-in page. All its tabs share it."""
+
+HAND_OVER_LENGTH: Final = 43
+"""The characters of its value: 256 bits, base64url without padding."""
+
 FLOWS: Final = tuple(b"__Host-perimeter-flow-%d" % number for number in range(5))
 """The names of the cookies of sign-ins at providers, so that a browser can have some under way in several tabs."""
 
@@ -35,6 +41,11 @@ def session_cookie(value: bytes, stay: int = 0) -> bytes:
 def before_login_cookie(value: bytes) -> bytes:
     """A Set-Cookie with the cookie that a browser has before the sign-in: for an hour."""
     return BEFORE_LOGIN + b"=" + value + _ATTRIBUTES + _HOUR
+
+
+def hand_over_cookie(value: bytes) -> bytes:
+    """A Set-Cookie with the secret of a browser that is sent to the host of the sign-in page: for an hour."""
+    return HAND_OVER + b"=" + value + _ATTRIBUTES + _HOUR
 
 
 def flow_cookie(name: bytes, value: bytes) -> bytes:

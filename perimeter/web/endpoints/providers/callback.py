@@ -1,7 +1,7 @@
 """``/callback/NAME`` below the prefix of the pages: a browser comes back from a provider.
 
-What it brings counts only together with the cookie that this browser got at the start: a code of an attacker, or a code in another
-browser, gives no session (attacks O1, O2).
+What it brings counts only together with the cookie that this browser got at the start: a code of an attacker, or a code in
+another browser, gives no session (attacks O1, O2).
 """
 
 from __future__ import annotations

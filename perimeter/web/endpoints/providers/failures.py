@@ -46,9 +46,7 @@ class _Explained:
     step: _Step
 
 
-def refused(
-    page: PageEndpoint, request: Any, arrivals: Arrivals, provider: Provider, to: str, refusal: Refusal
-) -> bytes:
+def refused(page: PageEndpoint, request: Any, arrivals: Arrivals, provider: Provider, to: str, refusal: Refusal) -> bytes:
     """The page for ``refusal`` in a sign-in at ``provider`` that was to lead to ``to``. It is counted."""
     explained = _explained(page.pages.prefix, provider, to, refusal)
     exchange_of(request).explain(refusal, explained.status)

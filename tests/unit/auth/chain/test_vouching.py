@@ -20,7 +20,6 @@ from perimeter.model import (
     BasicCredentials,
     BearerCredentials,
     ConnectionCredentials,
-    Credentials,
     Principal,
     Recollection,
 )
@@ -72,7 +71,12 @@ class VouchingTests(TestCase):
     def test_no_credential_of_a_request_reaches_a_provider(self) -> None:
         verifyObject(IAuthenticator, ProviderUsers("corp", "corp"))
         chain = self.chain()
-        for credentials in (BasicCredentials("Carol", "x"), BearerCredentials("x"), ConnectionCredentials(), Recollection("Carol")):
+        for credentials in (
+            BasicCredentials("Carol", "x"),
+            BearerCredentials("x"),
+            ConnectionCredentials(),
+            Recollection("Carol"),
+        ):
             self.assertEqual(chain.concerned(credentials, REQUEST), [])
             self.assertIsNone(
                 self.successResultOf(ensureDeferred(ProviderUsers("corp", "corp").authenticate(credentials, REQUEST)))

@@ -162,7 +162,10 @@ class SignInTests(ProviderCase):
         location = b"https://login.example:8443/.perimeter/start/corp?to=%2Fx&moved=1"
         self.assertEqual((response.status, response.get(b"location")), (303, location))
         self.assert_refused(
-            self.browser.open(f"{START_AT}?to=/x&moved=1"), 502, "provider_misconfigured", b"Company login does not accept this site"
+            self.browser.open(f"{START_AT}?to=/x&moved=1"),
+            502,
+            "provider_misconfigured",
+            b"Company login does not accept this site",
         )
 
     def test_plain_http(self) -> None:
@@ -186,7 +189,13 @@ class RefusalTests(ProviderCase):
         for refusal, status, reason, sentence, outcome in (
             (ProviderDenied("access_denied"), 403, "provider_denied", b"Company login has not signed you in.", "denied"),
             (ProviderUnavailable("refused"), 503, "provider_unavailable", b"Company login does not answer", "unavailable"),
-            (ProviderMisconfigured("invalid_client"), 502, "provider_misconfigured", b"does not accept this site", "misconfigured"),
+            (
+                ProviderMisconfigured("invalid_client"),
+                502,
+                "provider_misconfigured",
+                b"does not accept this site",
+                "misconfigured",
+            ),
             (rejected, 403, "not_allowed_here", b"as carol &lt;b&gt;, and carol &lt;b&gt; may not use", "refused"),
             (NotAllowedHere("no group"), 403, "not_allowed_here", b"with an account that may not use", "refused"),
             (Rejected("wrong nonce"), 403, "wrong_credentials", b"is not valid, so you are not signed in", "wrong"),
@@ -211,7 +220,11 @@ class RefusalTests(ProviderCase):
         self.assertEqual(str(self.failureResultOf(asking, ProviderUnavailable).value), "provider corp took longer than 30 s")
 
     def test_a_provider_of_another_realm_or_without_identity(self) -> None:
-        for answer in (signed_in(attrs.evolve(CAROL, realm="other")), signed_in(subject=""), attrs.evolve(signed_in(), issuer="")):
+        for answer in (
+            signed_in(attrs.evolve(CAROL, realm="other")),
+            signed_in(subject=""),
+            attrs.evolve(signed_in(), issuer=""),
+        ):
             self.corp.answer = answer
             response = self.sign_in()
             self.assertEqual((response.status, len(self.stored)), (500, 0))
