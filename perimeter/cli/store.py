@@ -51,7 +51,7 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
     Raises `StartupError`.
     """
     tokens, sessions, pins = state.view(TOKENS), state.view(SESSIONS), state.view(PINS)
-    realms = [] if config is None else [one.realm for one in config.authenticators]
+    realms = () if config is None else config.realms
     user, realm = question["user"], question["realm"]
     owner = (realm, user) if user else None
     command = question["command"]

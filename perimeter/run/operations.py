@@ -77,7 +77,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
 def status(gateway: RunningGateway) -> dict[str, Any]:
     """How the gateway is. Seconds are whole and rounded up."""
     config, chain = gateway.assembly.config, gateway.assembly.chain
-    kinds = {one.name: one.kind for one in config.authenticators}
+    kinds = {one.name: one.kind for one in (*config.authenticators, *config.providers)}
     return {
         "version": perimeter.__version__,
         "pid": os.getpid(),
@@ -220,8 +220,8 @@ _OF_STATE: Final[Mapping[str, OfState]] = {
 }
 
 
-def _realms(assembly: Assembly) -> list[str]:
-    return [one.realm for one in assembly.config.authenticators]
+def _realms(assembly: Assembly) -> Sequence[str]:
+    return assembly.config.realms
 
 
 def _first(question: Mapping[str, Any]) -> int:

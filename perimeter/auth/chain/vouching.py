@@ -6,21 +6,22 @@ authenticators. They are asked only by `vouched`: no credential of a request rea
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.errors import InternalError
 from perimeter.model import AuthenticationRequest, Credentials, Principal, VouchedCredentials
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes
+from perimeter.plugin.redirect import IRedirectAuthenticator
 
 _ASKED: Final[tuple[str, ...]] = ()
 
 
 @implementer(IAuthenticator, ISchemes)
 class ProviderUsers:
-    """The users in ``realm`` for whom the provider ``name`` vouches. It wants to see no credentials of a request.
+    """The users for whom ``provider`` vouches. It wants to see no credentials of a request. It is an `IProbe` if ``provider`` is.
 
     A session or an API token of such a user keeps the roles that the user had at the sign-in, since a provider cannot be asked
     about a user by name.
@@ -28,13 +29,20 @@ class ProviderUsers:
 
     schemes: tuple[str, ...] = _ASKED
 
-    def __init__(self, name: str, realm: str) -> None:
-        self.name = name
-        self.realm = realm
+    def __init__(self, provider: IRedirectAuthenticator) -> None:
+        self.name: str = provider.name
+        self.realm: str = provider.realm
+        self._provider: Any = provider
+        if IProbe.providedBy(provider):
+            alsoProvides(self, IProbe)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user for whom the provider has vouched."""
         return credentials.principal if isinstance(credentials, VouchedCredentials) else None
+
+    async def probe(self) -> None:
+        """See `IProbe`."""
+        await self._provider.probe()
 
 
 async def vouched(chain: AuthenticatorChain, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:

@@ -26,6 +26,7 @@ from perimeter.model import (
 from perimeter.plugin.augmenter import IAugmenter
 from perimeter.plugin.authenticator import IAuthenticator
 from tests.unit.doubles.auth import REQUEST
+from tests.unit.doubles.provider import FakeProvider
 
 CAROL = Principal("Carol", "corp", ("dev",))
 
@@ -46,17 +47,17 @@ class Adds:
 
 class VouchingTests(TestCase):
     def chain(self, *authenticators: Any) -> AuthenticatorChain:
-        return AuthenticatorChain([ProviderUsers("corp", "corp"), *authenticators], 5.0, 60.0, Clock())
+        return AuthenticatorChain([ProviderUsers(FakeProvider()), *authenticators], 5.0, 60.0, Clock())
 
     def vouch(self, chain: AuthenticatorChain, principal: Principal = CAROL) -> Any:
         return ensureDeferred(vouched(chain, "corp", principal, REQUEST))
 
     def test_a_user_of_the_provider(self) -> None:
-        found = self.successResultOf(self.vouch(self.chain(ProviderUsers("corp2", "corp"))))
+        found = self.successResultOf(self.vouch(self.chain(ProviderUsers(FakeProvider("corp2")))))
         self.assertEqual((found, found.authenticator), (attrs.evolve(CAROL, authenticator="corp"), "corp"))
 
     def test_augmenters_add_roles(self) -> None:
-        augmented = augment(ProviderUsers("corp", "corp"), [Adds()])
+        augmented = augment(ProviderUsers(FakeProvider()), [Adds()])
         chain = AuthenticatorChain([augmented], 5.0, 60.0, Clock())
         self.assertEqual(self.successResultOf(self.vouch(chain)).roles, ("dev", "admin"))
 
@@ -69,7 +70,7 @@ class VouchingTests(TestCase):
         self.failureResultOf(self.vouch(self.chain(), attrs.evolve(CAROL, realm="local")), InternalError)
 
     def test_no_credential_of_a_request_reaches_a_provider(self) -> None:
-        verifyObject(IAuthenticator, ProviderUsers("corp", "corp"))
+        verifyObject(IAuthenticator, ProviderUsers(FakeProvider()))
         chain = self.chain()
         for credentials in (
             BasicCredentials("Carol", "x"),
@@ -79,7 +80,7 @@ class VouchingTests(TestCase):
         ):
             self.assertEqual(chain.concerned(credentials, REQUEST), [])
             self.assertIsNone(
-                self.successResultOf(ensureDeferred(ProviderUsers("corp", "corp").authenticate(credentials, REQUEST)))
+                self.successResultOf(ensureDeferred(ProviderUsers(FakeProvider()).authenticate(credentials, REQUEST)))
             )
 
     def test_the_owner_of_a_session_stays_as_they_were(self) -> None:

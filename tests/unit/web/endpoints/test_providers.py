@@ -44,9 +44,7 @@ class ProviderCase(PageCase):
         super().setUp()
 
     def endpoints(self, login: LoginSettings) -> list[Endpoint]:
-        self.users = AuthenticatorChain(
-            [ProviderUsers("corp", "corp"), ProviderUsers("other", "other"), *self.more_authenticators()], 5.0, 0.0, self.clock
-        )
+        self.users = AuthenticatorChain([ProviderUsers(self.corp), ProviderUsers(self.other)], 5.0, 0.0, self.clock)
         self.pins = self.state.view(PINS)
         parts = ProviderParts(
             [Provider(one, f"{self.host}/.perimeter/callback/{one.name}") for one in (self.corp, self.other)],
@@ -58,9 +56,6 @@ class ProviderCase(PageCase):
         )
         config = PageConfig(login, self.trusted_proxies)
         return PageParts(config, self.look, self.book, self.chain, self, providers=parts).endpoints()  # type: ignore[arg-type]
-
-    def more_authenticators(self) -> list[object]:
-        return []
 
     async def vouched(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
         return await vouched(self.users, provider, principal, request)
