@@ -1,4 +1,5 @@
-"""Builds one configured authenticator, augmenter or provider by the factory of its kind, and verifies what the factory has made."""
+"""Builds one configured authenticator, augmenter or provider by the factory of its kind, and verifies what the factory has
+made."""
 
 from __future__ import annotations
 

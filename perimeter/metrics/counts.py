@@ -115,7 +115,7 @@ class AuthCounts:
 
     def configured(self, config: SiteConfig) -> None:
         """``config`` is in force, or about to be. Each count starts at 0, so that Prometheus sees the first increase."""
-        several = (*config.authenticators, *config.providers)
+        several = config.user_sources
         self._authenticators.update({one.name: (one.name, one.kind, one.realm) for one in several})
         self._augmenters.update({one.name: (one.name, one.kind, one.realm) for one in config.augmenters})
         for one in several:

@@ -77,7 +77,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
 def status(gateway: RunningGateway) -> dict[str, Any]:
     """How the gateway is. Seconds are whole and rounded up."""
     config, chain = gateway.assembly.config, gateway.assembly.chain
-    kinds = {one.name: one.kind for one in (*config.authenticators, *config.providers)}
+    kinds = {one.name: one.kind for one in config.user_sources}
     return {
         "version": perimeter.__version__,
         "pid": os.getpid(),

@@ -73,7 +73,7 @@ class EndpointParts:
             Health("/status"),
             Health("/health"),
             WhoAmI(),
-            Sources("/providers", _sources((*config.authenticators, *config.providers)), sources_access),
+            Sources("/providers", _sources(config.user_sources), sources_access),
             Sources("/augmenters", _sources(config.augmenters), sources_access),
         ]
 

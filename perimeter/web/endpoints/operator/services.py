@@ -69,7 +69,7 @@ def _fault(found: list[Any], name: str, url: str) -> str:
 async def _authenticators(asked: Asked) -> Mapping[str, Any]:
     assembly = asked.gateway.assembly
     config = assembly.config
-    kinds = {one.name: one for one in (*config.authenticators, *config.providers)}
+    kinds = {one.name: one for one in config.user_sources}
     troubles = {one.name: one.message for one in await asked.gateway.troubles() if one.subject == "authenticator"}
     figures, counts = await asked.gateway.figures(), await asked.gateway.attempts()
     next_try = {one.name: one.next_try for one in figures.now.authenticators if one.down}
