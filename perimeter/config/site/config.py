@@ -63,9 +63,14 @@ class SiteConfig:
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
 
     @property
+    def user_sources(self) -> tuple[AuthenticatorSettings | ProviderSettings, ...]:
+        """Where users are known, in the order of the file: authenticators, then providers."""
+        return (*self.authenticators, *self.providers)
+
+    @property
     def realms(self) -> tuple[str, ...]:
         """The realms of all users, in the order of the file; some may be there twice."""
-        return (*(one.realm for one in self.authenticators), *(one.realm for one in self.providers))
+        return tuple(one.realm for one in self.user_sources)
 
     @property
     def orders_certificates(self) -> bool:

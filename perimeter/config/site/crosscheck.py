@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners, login_hosts
+from perimeter.config.site import acme_listeners, login_hosts, provider_pages
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -44,6 +44,7 @@ class Sections:
     routes: Sequence[Section]
     authentication: Section
     errors: Section
+    login: Section
     augmenters: Sequence[Section] = ()
     providers: Sequence[Section] = ()
 
@@ -55,6 +56,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _augmenters(config, sections)
     login_hosts.check(config, sections.routes)
     _providers(config, sections)
+    provider_pages.check(config, sections.providers, sections.login)
     seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
@@ -256,6 +258,7 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _metrics(config)
     found += _sign_in(config)
+    found += provider_pages.warnings(config)
     found += acme_listeners.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.url if server.path else server.authority} is [listener {listener.name}] of this "

@@ -74,6 +74,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         routes=document.many("route"),
         authentication=document.one("authentication"),
         errors=document.one("errors"),
+        login=document.one("login"),
         augmenters=document.many("augmenter"),
         providers=document.many("provider"),
     )
@@ -104,7 +105,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),
         traces=_whole(document.one("traces"), TraceSettings),
-        login=_whole(document.one("login"), LoginSettings),
+        login=_whole(sections.login, LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
         acme=_whole(document.one("acme"), AcmeSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,

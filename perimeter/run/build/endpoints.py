@@ -12,6 +12,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.routes import Route
@@ -72,7 +73,7 @@ class EndpointParts:
             Health("/status"),
             Health("/health"),
             WhoAmI(),
-            Sources("/providers", _sources(config.authenticators), sources_access),
+            Sources("/providers", _sources(config.user_sources), sources_access),
             Sources("/augmenters", _sources(config.augmenters), sources_access),
         ]
 
@@ -107,5 +108,5 @@ def endpoint_routes(
     ]
 
 
-def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings]) -> tuple[Source, ...]:
+def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings | ProviderSettings]) -> tuple[Source, ...]:
     return tuple(Source(one.name, one.kind, one.realm) for one in settings)
