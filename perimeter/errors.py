@@ -231,12 +231,27 @@ class NoSuchSession(NoRoute):
     phrase = "This session does not exist"
 
 
+class NoSuchFactor(NoRoute):
+    """The user has no such second factor. The answer does not reveal whether another user has it."""
+
+    reason = "no_such_factor"
+    phrase = "This second factor does not exist"
+
+
 class TooManyTokens(Refusal):
     """The user has reached the maximum number of API tokens."""
 
     status = 409
     reason = "too_many_tokens"
     phrase = "This user has the maximum number of API tokens: revoke some of them first"
+
+
+class TooManyFactors(Refusal):
+    """The user has reached the maximum number of second factors."""
+
+    status = 409
+    reason = "too_many_factors"
+    phrase = "This user has the maximum number of second factors: remove some of them first"
 
 
 class Unreadable(Refusal):
@@ -416,6 +431,22 @@ class InsufficientScope(Refusal):
     phrase = "You are not allowed to do this"
 
 
+class SecondFactorNeeded(Refusal):
+    """The user is known, and has to show a second factor for this: a session with one factor, or a password, is not enough."""
+
+    status = 403
+    reason = "second_factor_needed"
+    phrase = "A second factor is needed for this"
+
+
+class WrongFactor(Refusal):
+    """The second factor, or the passkey, is wrong: another code, an answer that does not fit, or one that was used before."""
+
+    status = 403
+    reason = "wrong_factor"
+    phrase = "The second factor is wrong"
+
+
 class CommandRefused(Refusal):
     """The user may only read on this route (``read_only``), and the request's command is not known to do no more than that."""
 
@@ -523,6 +554,14 @@ class FlowGone(Refusal):
     status = 403
     reason = "flow_expired"
     phrase = "This sign-in has expired: begin again"
+
+
+class BadTicket(Refusal):
+    """The ticket of a hand-over between two hosts is unknown, too old, used, for another host or of another browser."""
+
+    status = 403
+    reason = "bad_ticket"
+    phrase = "This sign-in was not completed in time, or in another browser: begin again"
 
 
 class StateUnavailable(Unavailable):

@@ -115,7 +115,9 @@ def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
         for value in values_at(claims, path):
             groups.update(dict.fromkeys(names.roles(value, path)))
     _check_allowed(claims, rules, username, groups)
-    return Principal(username, rules.realm, _roles(groups, rules), authenticator=rules.service, attributes=_attributes(claims, rules))
+    return Principal(
+        username, rules.realm, _roles(groups, rules), authenticator=rules.service, attributes=_attributes(claims, rules)
+    )
 
 
 def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:

@@ -95,7 +95,9 @@ def judge_id_token(header: JwtHeader, keys: Sequence[Jwk], expected: Expected, s
     return IdToken(claims["iss"], claims["sub"], issued if authenticated is None else authenticated, claims)
 
 
-def judge_renewed(header: JwtHeader, keys: Sequence[Jwk], expected: Expected, before: IdToken, access_token: str, now: float) -> IdToken:
+def judge_renewed(
+    header: JwtHeader, keys: Sequence[Jwk], expected: Expected, before: IdToken, access_token: str, now: float
+) -> IdToken:
     """The ID token that came with a refresh, for the sign-in of which ``before`` is the ID token. Raises `InvalidToken`.
 
     It needs no nonce, but must not have another (section 12.2). The time of the authentication is that of ``before``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from perimeter.errors import Unavailable
 from perimeter.state.changes import Change
@@ -39,6 +39,14 @@ class DirectState:
         """As `add`: nothing is in force before it is written, as no request is being served."""
         return self._write(change)
 
+    def claim(self, digest: bytes, until: float) -> Deferred[bool]:
+        """Make a claim. The Deferred has fired."""
+        try:
+            (first,) = self._store.claim([(digest, until)])
+        except Unavailable as error:
+            return fail(error)
+        return succeed(first)
+
     def catch_up(self) -> None:
         """Do nothing: the whole store was read a moment ago."""
 
@@ -46,8 +54,6 @@ class DirectState:
         try:
             self._store.write([change])
         except Unavailable as error:
-            failed: Deferred[None] = Deferred()
-            failed.errback(error)
-            return failed
+            return fail(error)
         self._views[self._kinds.of(change).name].apply(change)
         return succeed(None)

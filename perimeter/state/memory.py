@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from zope.interface import implementer
 
+from perimeter.errors import Overloaded
 from perimeter.state.changes import Change, Cursor, Held
-from perimeter.state.store import IStateStore
+from perimeter.state.store import MOST_CLAIMS, Claim, IStateStore
 
 
 @implementer(IStateStore)
 class MemoryStore:
-    """Counts changes and keeps none: `perimeter.state.state.State` holds everything in memory anyway."""
+    """Counts changes and keeps none: `perimeter.state.state.State` holds everything in memory anyway. It keeps claims alone.
 
-    def __init__(self) -> None:
+    ``clock`` gives epoch seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._written = 0
+        self._clock = clock
+        #: by digest: until when a claim is remembered
+        self._claimed: dict[bytes, float] = {}
 
     def load(self) -> tuple[Held, Cursor]:
         """Nothing."""
@@ -30,8 +38,23 @@ class MemoryStore:
         self._written += len(changes)
         return self._written
 
+    def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """Which of ``claims`` are the first ones of their digest. Raises `Overloaded`."""
+        if len(self._claimed) + len(claims) > MOST_CLAIMS:
+            self.forget(self._clock())
+            if len(self._claimed) + len(claims) > MOST_CLAIMS:
+                raise Overloaded("too many claims are remembered")
+        return [self._first(digest, until) for digest, until in claims]
+
+    def _first(self, digest: bytes, until: float) -> bool:
+        if digest in self._claimed:
+            return False
+        self._claimed[digest] = until
+        return True
+
     def forget(self, now: float) -> None:
-        """Nothing to drop."""
+        """Drop the claims that are remembered until ``now``."""
+        self._claimed = {digest: until for digest, until in self._claimed.items() if until > now}
 
     def close(self) -> None:
         """Nothing to release."""

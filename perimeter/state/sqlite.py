@@ -21,8 +21,9 @@ from perimeter.errors import StartupError, StateUnavailable
 from perimeter.state.changes import Change, Cursor, Gap, Held
 from perimeter.state.database_file import open_database_file
 from perimeter.state.kinds import Kinds
+from perimeter.state.once import claimed
 from perimeter.state.schema import migrate
-from perimeter.state.store import IStateStore
+from perimeter.state.store import Claim, IStateStore
 
 NAME: Final = "state.db"
 _BUSY: Final = 5.0
@@ -153,6 +154,13 @@ class SqliteStore:
                     self._kinds.of(change).table.write(execute, change)
                     execute(_LOG, (at, *self._kinds.encode(change)))
                 return self._last()
+
+    def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        """Which of ``claims`` are the first ones of their digest. Raises `StateUnavailable` and `Overloaded`."""
+        with self._available():
+            self._db.execute("PRAGMA synchronous = FULL")
+            with self._transaction():
+                return claimed(self._db.execute, claims, self._clock())
 
     def forget(self, now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds), and old entries of the log. Raises `StateUnavailable`."""

@@ -20,16 +20,18 @@ from perimeter.offload import Offload
 from perimeter.state.changes import Change, Cursor, Gap
 from perimeter.state.kinds import Kind, Kinds, View
 from perimeter.state.peers import ALONE, Peers
-from perimeter.state.store import IStateStore
-from perimeter.state.write_queue import Batch, WriteQueue, settle
+from perimeter.state.store import Claim, IStateStore
+from perimeter.state.write_queue import Batch, WriteQueue, fire
+from perimeter.state.writer import unaffected
 
 _log = Logger()
 
-T = TypeVar("T")
 V = TypeVar("V", bound=View)
 
 _LAST: Final = 10.0
 """Seconds that `State.stop` takes at most: another process may be writing."""
+_CLAIM: Final = 10.0
+"""Seconds that a claim takes at most."""
 _FORGET: Final = 600.0
 """Seconds between two rounds in which what has ended is dropped."""
 
@@ -59,7 +61,8 @@ class State:
         self._thread = thread or Offload(reactor, threads=1, queue=4)
         self._cursor: Cursor = 0
         self._peers: Peers = ALONE
-        self._queue = WriteQueue(self._thread, self._commit, self._written)
+        self._queue: WriteQueue[Change, Cursor, None] = WriteQueue(self._thread, self._commit, self._written)
+        self._claims: WriteQueue[Claim, Sequence[bool], bool] = WriteQueue(self._thread, store.claim, fire)
         self._reading = DeferredLock()
         #: callers that wait for a read of the log that has not begun
         self._asking: list[Deferred[None]] = []
@@ -101,7 +104,7 @@ class State:
         owed, self._owed = self._owed, []
         for change in owed:
             self._write_removal(change).addErrback(lambda _: None)  # logged
-        quiet = self._queue.finish()
+        quiet = self._queue.finish().addCallback(lambda _: self._claims.finish())
         # Only the store's thread closes the store: not if it hangs, then, and without a disk's delay for the reactor.
         quiet.addCallback(lambda _: self._thread.proceed(self._store.close))
         quiet.addTimeout(_LAST, self._reactor).addErrback(lambda _: None)
@@ -129,6 +132,14 @@ class State:
         if not change.passing:
             self._notify()
         return self._write_removal(change)
+
+    def claim(self, digest: bytes, until: float) -> Deferred[bool]:
+        """Whether this is the first claim of ``digest``. Fails with `Unavailable` if the store does not answer in time, too."""
+
+        def late(_: object, seconds: float) -> bool:
+            raise StateUnavailable(f"the state store has not answered for {seconds:.0f} seconds")
+
+        return unaffected(self._claims.add((digest, until))).addTimeout(_CLAIM, self._reactor, late)
 
     def _view(self, change: Change) -> View:
         return self._views[self._kinds.of(change).name]
@@ -159,7 +170,7 @@ class State:
         self._peers.wrote(cursor)
         return cursor
 
-    def _written(self, batch: Batch, cursor: Cursor) -> None:
+    def _written(self, batch: Batch[Change, None], cursor: Cursor) -> None:
         # If another process has written in between, the next `follow` reads its changes, and these once more.
         if cursor == self._cursor + len(batch):
             self._cursor = cursor
@@ -167,7 +178,7 @@ class State:
             if change.adds:
                 self._view(change).apply(change)
         self._peers.applied(self._cursor)
-        self._peers.everywhere(cursor).addCallback(lambda _: settle(batch))
+        self._peers.everywhere(cursor).addCallback(lambda _: fire(batch, [None] * len(batch)))
 
     # -- from time to time
 
@@ -278,15 +289,3 @@ class State:
 
 async def _nothing() -> None:
     pass
-
-
-def unaffected(work: Deferred[T]) -> Deferred[T]:
-    """The result of ``work``, for a caller who may cancel: the work goes on, and all that follows from it happens."""
-    result: Deferred[T] = Deferred()
-
-    def over(value: Any) -> None:
-        if not result.called:
-            result.callback(value)
-
-    work.addBoth(over)
-    return result

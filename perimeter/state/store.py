@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, TypeAlias
 
 from zope.interface import Interface
 
 from perimeter.state.changes import Change, Cursor, Gap, Held
+
+Claim: TypeAlias = tuple[bytes, float]
+"""A digest of 32 bytes that stands for what may be used once, and until when (epoch seconds) the store remembers it."""
+
+MOST_CLAIMS: Final = 100_000
+"""Claims that a store remembers at most."""
 
 # zope interfaces describe what a caller sees, so their methods name no self.
 
@@ -33,6 +40,12 @@ class IStateStore(Interface):
 
     def write(changes: Sequence[Change]) -> Cursor:
         """Make all of these changes, in this order, or none. They are safe when it returns: the number of the last one."""
+
+    def claim(claims: Sequence[Claim]) -> Sequence[bool]:
+        """Which of ``claims`` are the first ones of their digest, in all processes that use the store. They are safe then.
+
+        This is not in the log. Raises `perimeter.errors.Overloaded`, and makes none of the claims, if there are too many.
+        """
 
     def forget(now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds), and the part of the log that is too old to be of use."""

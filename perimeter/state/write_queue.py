@@ -1,10 +1,10 @@
-"""Changes on their way to the store: changes that come during a write are written together after it."""
+"""What is on its way to the store: what comes during a write is written together after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -12,41 +12,45 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded, StateUnavailable, Unavailable
 from perimeter.offload import Offload
-from perimeter.state.changes import Change, Cursor
 
 _log = Logger()
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+
 MOST_WAITING: Final = 1000
-"""The most changes that wait to be written."""
+"""The most items that wait to be written."""
 
-Batch = Sequence[tuple[Change, Deferred[None]]]
-"""Changes that are written together, and the Deferred of each."""
+Batch = Sequence[tuple[Item, Deferred[Value]]]
+"""Items that are written together, and the Deferred of each."""
 
 
-class WriteQueue:
-    """``commit`` writes changes in ``thread``. Then ``written`` gets the batch and what ``commit`` returned, and settles it."""
+class WriteQueue(Generic[Item, Result, Value]):
+    """``commit`` writes items in ``thread``. Then ``written`` gets the batch and what ``commit`` returned, and fires its
+    Deferreds."""
 
     def __init__(
-        self, thread: Offload, commit: Callable[[Sequence[Change]], Cursor], written: Callable[[Batch, Cursor], None]
+        self, thread: Offload, commit: Callable[[Sequence[Item]], Result], written: Callable[[Batch[Item, Value], Result], None]
     ) -> None:
         self._thread = thread
         self._commit = commit
         self._written = written
-        self._waiting: list[tuple[Change, Deferred[None]]] = []
-        self._under_way: Batch = ()
+        self._waiting: list[tuple[Item, Deferred[Value]]] = []
+        self._under_way: Batch[Item, Value] = ()
         self._quiet: Deferred[None] | None = None
 
-    def pending(self) -> Iterator[Change]:
-        """The changes that are not written yet, in their order."""
-        return (change for change, _ in chain(self._under_way, self._waiting))
+    def pending(self) -> Iterator[Item]:
+        """The items that are not written yet, in their order."""
+        return (item for item, _ in chain(self._under_way, self._waiting))
 
-    def add(self, change: Change, *, bounded: bool = True) -> Deferred[None]:
-        """Write ``change``. Fails with `Unavailable`; ``bounded`` also with `Overloaded`, if `MOST_WAITING` changes wait."""
-        done: Deferred[None] = Deferred()
+    def add(self, item: Item, *, bounded: bool = True) -> Deferred[Value]:
+        """Write ``item``. Fails with `Unavailable`; ``bounded`` also with `Overloaded`, if `MOST_WAITING` items wait."""
+        done: Deferred[Value] = Deferred()
         if bounded and len(self._waiting) >= MOST_WAITING:
             done.errback(Overloaded("too many changes wait to be written"))
             return done
-        self._waiting.append((change, done))
+        self._waiting.append((item, done))
         self._flush()
         return done
 
@@ -66,24 +70,30 @@ class WriteQueue:
         batch = self._under_way = self._waiting
         self._waiting = []
 
-        def over(result: Cursor | Failure) -> None:
+        def over(result: Result | Failure) -> None:
             self._under_way = ()
             try:
                 if isinstance(result, Failure):
-                    settle(batch, result)
+                    fail(batch, result)
                 else:
                     self._written(batch, result)
             finally:
                 self._flush()
 
         # `proceed`, not `run`: at most one write is queued, so the queue limit need not apply.
-        self._thread.proceed(self._commit, [change for change, _ in batch]).addErrback(_as_unavailable).addBoth(over)
+        self._thread.proceed(self._commit, [item for item, _ in batch]).addErrback(_as_unavailable).addBoth(over)
 
 
-def settle(batch: Batch, failure: Failure | None = None) -> None:
-    """Fire the Deferreds of the changes of ``batch``."""
+def fire(batch: Batch[Item, Value], results: Iterable[Value]) -> None:
+    """Fire the Deferreds of the items of ``batch``, each with its own of ``results``."""
+    for (_, done), result in zip(batch, results, strict=True):
+        done.callback(result)
+
+
+def fail(batch: Batch[Item, Value], failure: Failure) -> None:
+    """Let all items of ``batch`` fail."""
     for _, done in batch:
-        done.callback(failure)
+        done.errback(failure)
 
 
 def _as_unavailable(failure: Failure) -> Failure:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from perimeter.state.changes import Change
 
+T = TypeVar("T")
+
 
 class ChangeWriter(Protocol):
-    """Writes changes (`perimeter.state.state.State`). Both methods return Deferreds whose cancellation stops no write."""
+    """Writes changes (`perimeter.state.state.State`). All methods return Deferreds whose cancellation stops no write."""
 
     def add(self, change: Change) -> Deferred[None]:
         """Write a change that gives something; it is in force when the Deferred fires.
@@ -23,6 +25,12 @@ class ChangeWriter(Protocol):
         """Put a change in force that takes something away, and write it. Fires when it is written.
 
         Fails with `perimeter.errors.Unavailable` if it cannot be written now: it is in force, and is written as soon as possible.
+        """
+
+    def claim(self, digest: bytes, until: float) -> Deferred[bool]:
+        """Whether this is the first claim of ``digest``: see `perimeter.state.store.IStateStore.claim`.
+
+        Fails with `perimeter.errors.Unavailable` if the store does not say so.
         """
 
     def catch_up(self) -> Deferred[None] | None:
@@ -56,3 +64,15 @@ async def finish(*changes: Deferred[Any]) -> Sequence[Any]:
         if not success:
             result.raiseException()
     return [result for _, result in results]
+
+
+def unaffected(work: Deferred[T]) -> Deferred[T]:
+    """The result of ``work``, for a caller who may cancel: the work goes on, and all that follows from it happens."""
+    result: Deferred[T] = Deferred()
+
+    def over(value: Any) -> None:
+        if not result.called:
+            result.callback(value)
+
+    work.addBoth(over)
+    return result

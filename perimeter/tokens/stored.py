@@ -12,8 +12,7 @@ from twisted.python.failure import Failure
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
-from perimeter.state.state import unaffected
-from perimeter.state.writer import ChangeWriter
+from perimeter.state.writer import ChangeWriter, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser

@@ -18,7 +18,7 @@ from perimeter.sessions.stored import SESSIONS
 from perimeter.state.changes import Change, Cursor
 from perimeter.state.memory import MemoryStore
 from perimeter.state.state import State
-from perimeter.state.store import IStateStore
+from perimeter.state.store import Claim, IStateStore
 from tests.unit.doubles.auth import ImmediateThreads, ManualThreads, ThreadClock, offload_with
 
 START = 1_800_000_000.0
@@ -53,6 +53,11 @@ class RecordingStore(MemoryStore):
         self.written.append(changes)
         self._log += changes
         return super().write(changes)
+
+    def claim(self, claims: Sequence[Claim]) -> Sequence[bool]:
+        if self.fails:
+            raise Unavailable("disk full")
+        return super().claim(claims)
 
     def others_write(self, *changes: Change) -> None:
         """Another process has written these."""

@@ -93,7 +93,7 @@ class LogTests(StoreCase):
         with self.assertRaises(Unavailable):
             store.write([*grants(1, 1), kept])  # the second is there already
         self.assertEqual(store.since(1), ([], 1))
-        self.assertEqual(store.load(), ({"tokens": [kept], "sessions": []}, 1))
+        self.assertEqual(store.load(), ({**{kind.name: [] for kind in STATE_KINDS.all}, "tokens": [kept]}, 1))
         self.assertEqual(store.write(grants(2, 2)), 2, "a transaction that failed uses up no number")
 
     def test_a_bounded_number_of_changes(self) -> None:

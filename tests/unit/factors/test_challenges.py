@@ -1,0 +1,92 @@
+"""Challenges of passkeys: for one browser, page and time, and good once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import TestCase
+
+from perimeter.errors import StateUnavailable, WrongFactor
+from perimeter.factors.challenges import Bound, Challenges
+
+KEY = b"k" * 32
+HERE = Bound(b"cookie", "session", "factor_use")
+
+
+@attrs.define
+class Claimed:
+    """`perimeter.state.once.Claims`, of one process. ``fails``: it cannot be written."""
+
+    names: dict[bytes, float] = attrs.field(factory=dict)
+    fails: bool = False
+
+    async def claim(self, name: bytes, until: float) -> bool:
+        if self.fails:
+            raise StateUnavailable("disk full")
+        first = name not in self.names
+        self.names.setdefault(name, until)
+        return first
+
+
+class ChallengeTests(TestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000.5)
+        self.claims = Claimed()
+        self.challenges = Challenges(KEY, self.claims, self.clock)
+
+    def redeem(self, text: str, bound: Bound = HERE, challenges: Challenges | None = None) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine((challenges or self.challenges).redeem(text, bound)))
+
+    def refused(self, text: str, bound: Bound = HERE, kind: type[Exception] = WrongFactor) -> None:
+        self.failureResultOf(Deferred.fromCoroutine(self.challenges.redeem(text, bound)), kind)
+
+    def test_it_comes_back(self) -> None:
+        made = self.challenges.issue(HERE)
+        self.assertEqual(len(made.value), 32)
+        other = Challenges(KEY, self.claims, self.clock)  # another worker
+        self.assertEqual(self.redeem(made.text, challenges=other), made.value)
+        self.assertEqual(self.claims.names, {b"webauthn\0" + made.value: 1_800_000_300.0})
+        self.assertNotEqual(self.challenges.issue(HERE).value, made.value)
+
+    def test_attack_b4_a_challenge_is_good_once(self) -> None:
+        made = self.challenges.issue(HERE)
+        self.redeem(made.text)
+        self.refused(made.text)
+
+    def test_attack_b4_a_challenge_of_another_page(self) -> None:
+        made = self.challenges.issue(HERE)
+        for other in (
+            attrs.evolve(HERE, cookie=b"another"),
+            attrs.evolve(HERE, session="another"),
+            attrs.evolve(HERE, purpose="login"),
+        ):
+            self.assertNotEqual(self.redeem(made.text, other), made.value)
+        another_key = Challenges(b"j" * 32, self.claims, self.clock)
+        self.assertNotEqual(self.redeem(made.text, challenges=another_key), made.value)
+
+    def test_attack_b4_an_old_challenge(self) -> None:
+        made, other = self.challenges.issue(HERE), self.challenges.issue(HERE)
+        self.clock.advance(299.4)
+        self.assertEqual(self.redeem(other.text), other.value)
+        self.clock.advance(0.1)
+        self.refused(made.text)
+
+    def test_attack_b4_a_challenge_for_later(self) -> None:
+        number = "A" * 22
+        self.refused(f"{number}.1800000301")
+        self.assertEqual(len(self.redeem(f"{number}.1800000300")), 32)
+
+    def test_what_is_no_challenge(self) -> None:
+        number = "A" * 22
+        for text in ("", ".", f"{number}", f"{number}.", f"{number}A.1800000100", f"{number}.1800000100\n", f"{number}.-1", "é"):
+            self.refused(text)
+        self.assertEqual(self.claims.names, {})
+
+    def test_the_state_is_down(self) -> None:
+        made = self.challenges.issue(HERE)
+        self.claims.fails = True
+        self.refused(made.text, kind=StateUnavailable)
