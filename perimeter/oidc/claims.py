@@ -1,4 +1,5 @@
-"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4, O5)."""
+"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4,
+O5)."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def _identity_part(claims: Mapping[str, Any], name: str) -> str:
 def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
     """The user of these claims.
 
-    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot have.
+    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot
+    have.
     """
     _check_complete(claims, rules)
     username = _username(claims, rules)

@@ -28,6 +28,7 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.provider import read_provider
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
@@ -74,12 +75,14 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         authentication=document.one("authentication"),
         errors=document.one("errors"),
         augmenters=document.many("augmenter"),
+        providers=document.many("provider"),
     )
     authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))
-    realms = frozenset(one.realm for one in authenticators)
+    providers = tuple(read_provider(section, kinds.providers) for section in sections.providers)
+    realms = frozenset([*(one.realm for one in authenticators), *(one.realm for one in providers)])
     listeners = tuple(read_listener(section) for section in sections.listeners)
     for section in sections.listeners:
         section.finish()
@@ -93,6 +96,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         authenticators=authenticators,
         authentication=authentication,
         augmenters=tuple(read_augmenter(section, kinds.augmenters) for section in sections.augmenters),
+        providers=providers,
         token=_whole(document.one("token"), TokenSettings),
         upstreams=tuple(_whole(section, UpstreamSettings) for section in document.many("upstream")),
         routes=tuple(_whole(section, RouteSettings).with_realms(realms) for section in sections.routes),

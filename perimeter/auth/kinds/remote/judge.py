@@ -28,7 +28,7 @@ ANY: Final = "*"
 _REFUSED: Final = ("crit", "b64")
 
 #: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
-_ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 
 #: purposes that Keycloak states in a claim: an ID token is for the client alone, the others are for Keycloak
 _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "registrationaccesstoken", "initialaccesstoken"})
@@ -83,7 +83,7 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
     ``keys``, at least one, are those that can have signed it. Each is tried.
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = verified(header.jwt, keys, _ACCESS_TYPES)
+    claims = verified(header.jwt, keys, ACCESS_TYPES)
     if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
         return None
     if ANY not in expected.audiences and expected.audiences.isdisjoint(audience(claims)):
