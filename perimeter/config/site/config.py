@@ -21,6 +21,7 @@ from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.traces import TraceSettings
 from perimeter.config.site.upstream import UpstreamSettings
@@ -52,6 +53,7 @@ class SiteConfig:
     login: LoginSettings = attrs.field(factory=LoginSettings)
     acme: AcmeSettings = attrs.field(factory=AcmeSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
+    second_factor: SecondFactorSettings = attrs.field(factory=SecondFactorSettings)
     warnings: tuple[str, ...] = ()
     sections: tuple[SectionInForce, ...] = attrs.field(default=(), repr=False)
 
@@ -59,6 +61,11 @@ class SiteConfig:
     def signs_people_in(self) -> bool:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
+
+    @property
+    def checks_second_factors(self) -> bool:
+        """Whether a user can show a second factor."""
+        return bool(self.second_factor.methods)
 
     @property
     def orders_certificates(self) -> bool:
