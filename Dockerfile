@@ -7,8 +7,8 @@ FROM debian:bookworm-slim AS build
 ENV DEBIAN_FRONTEND=noninteractive PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN apt-get update --quiet=2 && apt-get install --yes --quiet=2 --no-install-recommends python3 python3-venv ca-certificates tzdata >/dev/null
 WORKDIR /src
-COPY requirements/run.txt requirements/run.txt
-RUN python3 -m venv /opt/perimeter && /opt/perimeter/bin/pip install --quiet --require-hashes --requirement requirements/run.txt
+COPY requirements/full.txt requirements/full.txt
+RUN python3 -m venv /opt/perimeter && /opt/perimeter/bin/pip install --quiet --require-hashes --requirement requirements/full.txt
 COPY . .
 RUN /opt/perimeter/bin/pip install --quiet --no-deps --no-build-isolation .
 RUN /opt/perimeter/bin/python scripts/lib/image_root.py /image

@@ -256,6 +256,14 @@ class TooManyFactors(Refusal):
     phrase = "This user has the maximum number of second factors: remove some of them first"
 
 
+class FactorDemanded(Refusal):
+    """The user wants to remove the last second factor, and has a role that demands one."""
+
+    status = 409
+    reason = "factor_demanded"
+    phrase = "Your role demands a second factor: add another one before you remove this one"
+
+
 class Unreadable(Refusal):
     """The gateway's system user has no permission to read the file."""
 
@@ -556,6 +564,14 @@ class FlowGone(Refusal):
     status = 403
     reason = "flow_expired"
     phrase = "This sign-in has expired: begin again"
+
+
+class BadTicket(Refusal):
+    """The ticket of a hand-over between two hosts is unknown, too old, used, for another host or of another browser."""
+
+    status = 403
+    reason = "bad_ticket"
+    phrase = "This sign-in was not completed in time, or in another browser: begin again"
 
 
 class StateUnavailable(Unavailable):

@@ -18,6 +18,7 @@ from perimeter.model.identity import (
     Recollection,
     Restriction,
     SessionUse,
+    VouchedCredentials,
     discard_explanation,
 )
 from perimeter.model.reasons import EarlyEnd
@@ -57,6 +58,7 @@ __all__ = [
     "Restriction",
     "SessionUse",
     "Version",
+    "VouchedCredentials",
     "canonical_address",
     "discard_explanation",
     "network_of",

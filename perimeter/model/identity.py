@@ -50,6 +50,12 @@ class SessionUse:
         self.kept = at
         self.gap = 0.0
 
+    def copy(self) -> SessionUse:
+        """The same values in another object."""
+        other = SessionUse(self.at)
+        other.kept, other.gap = self.kept, self.gap
+        return other
+
 
 @attrs.frozen(slots=True)
 class Grant:
@@ -123,7 +129,16 @@ class Recollection:
     username: str
 
 
-Credentials = BasicCredentials | BearerCredentials | NegotiateCredentials | ConnectionCredentials | Recollection
+@attrs.frozen(slots=True)
+class VouchedCredentials:
+    """A provider that signs people in elsewhere has vouched for ``principal`` (`perimeter.plugin.redirect`)."""
+
+    principal: Principal
+
+
+Credentials = (
+    BasicCredentials | BearerCredentials | NegotiateCredentials | ConnectionCredentials | Recollection | VouchedCredentials
+)
 
 
 def discard_explanation(step: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from twisted.python.failure import Failure
@@ -16,6 +16,9 @@ from perimeter.tokens.format import EpochClock
 
 LONGEST_AGENT = 200
 """Characters of a User-Agent that are kept."""
+
+MOST_CHILDREN = 100
+"""Sessions on other hosts that one session can have."""
 
 
 class SessionSettings(Protocol):
@@ -75,13 +78,56 @@ class SessionBook:
         proved = tuple((method, now) for method in methods)
         cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
         await self._stored.add(session)
-        before = None if old is None else self._stored.find(digest_of(old))
-        if before is not None:
-            await self._stored.end(before).addErrback(_logged)
-        others = [one for one in self._stored.owned(owner.realm, owner.username) if one.id != session.id]
+        await self._end_old(old)
+        others = [one for one in self.owned(owner) if one.id != session.id]
         for one in others[: max(0, len(others) + 1 - settings.max_sessions)]:
             self._stored.end(one).addErrback(_logged)
         return cookie, session
+
+    async def begin_child(
+        self, parent_id: str, *, address: str, agent: str, old: bytes | None, key: bytes
+    ) -> tuple[str, Session]:
+        """A session on another host, which came from the one with ``parent_id``: the value of its cookie, and the session.
+
+        It has the owner, the proofs and the end of its parent, and ends with it. ``old`` as for `begin`. ``key`` is sealed under
+        the cookie. A parent with more than `MOST_CHILDREN` loses the oldest. Raises `NoSuchSession` if the parent has ended, and
+        as `begin`.
+        """
+        parent = self._open(parent_id)
+        if parent is None:
+            await look(self._stored)
+            parent = self._open(parent_id)
+        if parent is None:
+            raise NoSuchSession("the session on the host of the sign-in page has ended")
+        cookie, session = mint(
+            parent.owner,
+            self._clock.seconds(),
+            parent.expires,
+            parent.idle,
+            parent.proved,
+            address,
+            agent[:LONGEST_AGENT],
+            Origin(parent.id, parent.vouched, key),
+        )
+        await self._stored.add(session)
+        if self._stored.with_id(session.id) is None:
+            raise NoSuchSession("the session on the host of the sign-in page has ended meanwhile")
+        await self._end_old(old)
+        others = [one for one in self._stored.children(parent) if one.id != session.id]
+        for one in others[: max(0, len(others) + 1 - MOST_CHILDREN)]:
+            self._stored.end(one).addErrback(_logged)
+        return cookie, session
+
+    def _open(self, id: str) -> Session | None:
+        """The session with this id, unless it is over or came from another one."""
+        session = self._stored.with_id(id)
+        open = session is not None and not session.parent and self._stored.ends(session) > self._clock.seconds()
+        return session if open else None
+
+    async def _end_old(self, cookie: bytes | None) -> None:
+        before = None if cookie is None else self._stored.find(digest_of(cookie))
+        if before is not None:
+            await self._stored.end(before).addErrback(_logged)
 
     def current(self, cookie: bytes) -> Session | None:
         """The session of a cookie's value; None if there is none, or it is over."""
@@ -89,21 +135,26 @@ class SessionBook:
         return None if session is None or self._stored.ends(session) <= self._clock.seconds() else session
 
     def owned(self, principal: Principal) -> list[Session]:
-        """The sessions of a user, the oldest first."""
-        return self._stored.owned(principal.realm, principal.username)
+        """The sessions of a user, the oldest first, without those on other hosts, which end with them."""
+        return [one for one in self._stored.owned(principal.realm, principal.username) if not one.parent]
 
     def seen_at(self, session: Session) -> float:
-        """When a session that is not over was used last (epoch seconds)."""
-        return self._stored.seen_at(session.id)
+        """When a session that is not over was used last on any host (epoch seconds)."""
+        return max(self._stored.seen_at(one.id) for one in (session, *self._stored.children(session)))
+
+    def root(self, session: Session) -> Session:
+        """The session on the host of the sign-in page that ``session`` came from; by default itself."""
+        return self._stored.with_id(session.parent) or session
 
     def session_of(self, principal: Principal) -> Session | None:
         """The session of the request that ``principal`` was established by; None if it came with something else."""
         grant = principal.grant
         return None if grant is None or grant.kind is not GrantKind.SESSION else self._stored.with_id(grant.id)
 
-    def fresh(self, session: Session) -> bool:
-        """Whether the user has shown who they are a short time ago (``[login] fresh``)."""
-        return self._clock.seconds() - max(at for _, at in session.proved) < self._settings.fresh
+    def fresh(self, session: Session, methods: Collection[str] = ()) -> bool:
+        """Whether the user has shown who they are a short time ago (``[login] fresh``): by one of ``methods``, or by any."""
+        proofs = [at for method, at in session.proved if not methods or method in methods]
+        return self._clock.seconds() - max(proofs, default=0.0) < self._settings.fresh
 
     async def end(self, principal: Principal, id: str) -> Session:
         """End a session of the user. Raises `NoSuchSession`, for one of another user too, and `Unavailable`."""
@@ -130,14 +181,17 @@ class SessionBook:
         return len(await self._stored.end_user(principal.realm, principal.username))
 
     async def end_cookie(self, cookie: bytes) -> Session | None:
-        """End the session of a cookie's value, over or not. Returns it, or None if there is none. Raises `Unavailable`."""
+        """End the session of a cookie's value, over or not, on all hosts. Returns it, or None if there is none.
+
+        Raises `Unavailable`.
+        """
         digest = digest_of(cookie)
         session = self._stored.find(digest)
         if session is None:
             await look(self._stored)
             session = self._stored.find(digest)
         if session is not None:
-            await self._stored.end(session)
+            await self._stored.end(self.root(session))
         return session
 
 

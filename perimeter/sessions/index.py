@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from perimeter.model import SessionUse
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, Vouched
 from perimeter.sessions.tables import FORGET_AFTER
 from perimeter.state.changes import Change
 
@@ -39,6 +39,16 @@ def _drop(sessions: dict[K, tuple[Session, ...]], key: K, session: Session) -> N
         del sessions[key]
 
 
+def same_owner(one: Session, other: Session) -> bool:
+    """Whether both sessions give the same rights and the same identity to services."""
+    first, second = one.owner, other.owner
+    return first == second and first.attributes == second.attributes and first.scopes == second.scopes
+
+
+def _exchanged(sessions: tuple[Session, ...], before: Session, after: Session) -> tuple[Session, ...]:
+    return tuple(after if one is before else one for one in sessions)
+
+
 class SessionIndex:
     """Empty at first; `apply` changes it."""
 
@@ -62,6 +72,8 @@ class SessionIndex:
         elif isinstance(change, Seen):
             for id, at, gap in change.uses:
                 self._seen(id, at, gap)
+        elif isinstance(change, Renewed):
+            self._renew(change)
         elif isinstance(change, EndedSession):
             session = self.by_id.get(change.id)
             if session is not None:
@@ -89,6 +101,25 @@ class SessionIndex:
             for voucher in voucher_keys(session.vouched):
                 _put(self.vouched, voucher, session)
 
+    def _renew(self, change: Renewed) -> None:
+        session = self.by_id.get(change.id)
+        if session is not None:
+            for one in (session, *self.children.get(session.id, ())):
+                self._exchange(one, change.applied(one))
+
+    def _exchange(self, before: Session, after: Session) -> None:
+        """Put one session in place of the other; the same user and the same provider."""
+        self.by_id[after.id] = after
+        self.by_digest[after.digest] = after
+        owner = (after.owner.realm, after.owner.username)
+        self.owned[owner] = _exchanged(self.owned[owner], before, after)
+        if after.parent:
+            self.children[after.parent] = _exchanged(self.children[after.parent], before, after)
+        for voucher in voucher_keys(after.vouched):
+            self.vouched[voucher] = _exchanged(self.vouched[voucher], before, after)
+        if not same_owner(before, after):
+            self.uses[after.id] = self.uses[after.id].copy()  # a remembered verdict has the other one, and counts no more
+
     def _seen(self, id: str, at: float, gap: float) -> None:
         use = self.uses.get(id)
         if use is not None:
@@ -108,10 +139,16 @@ class SessionIndex:
             _drop(self.vouched, voucher, session)
 
     def ends(self, session: Session) -> float:
-        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds)."""
+        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds).
+
+        The use of a session that came from it counts, too.
+        """
         if not session.idle:
             return session.expires
-        return min(session.expires, self.uses[session.id].at + session.idle)
+        used = self.uses[session.id].at
+        if session.id in self.children:
+            used = max(used, *(self.uses[child.id].at for child in self.children[session.id]))
+        return min(session.expires, used + session.idle)
 
     def forget(self, now: float) -> None:
         """Drop what had ended by ``now`` (epoch seconds); what has ended by idleness, after `FORGET_AFTER`.

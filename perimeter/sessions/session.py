@@ -45,6 +45,17 @@ class Vouched:
 
 
 @attrs.frozen(slots=True)
+class Renewal:
+    """When the provider of a session is asked about its user again: ``due``, in epoch seconds.
+
+    ``unsure``: an earlier question got no answer, so the provider may have replaced the secret that the gateway has.
+    """
+
+    due: float
+    unsure: bool = False
+
+
+@attrs.frozen(slots=True)
 class Session(Change):
     """What is kept of a session. Times are seconds since the epoch.
 
@@ -56,7 +67,8 @@ class Session(Change):
 
     ``parent`` is the id of the session on the host of the sign-in page that this one, on another host, came from: it ends with
     that. ``vouched`` is set after a sign-in at a provider. ``sealed`` is what the provider gave for the gateway alone, such as a
-    refresh token: only the cookie opens it (`perimeter.sessions.sealing`).
+    refresh token: only the cookie opens it (`perimeter.sessions.sealing`). A session with a parent keeps the key of its parent's
+    in its place. ``renewal`` says when the provider is asked about the user again.
     """
 
     id: str
@@ -71,6 +83,7 @@ class Session(Change):
     parent: str = ""
     vouched: Vouched | None = None
     sealed: bytes = attrs.field(default=b"", repr=False)
+    renewal: Renewal | None = None
 
     @property
     def adds(self) -> bool:
@@ -81,6 +94,32 @@ class Session(Change):
     def second(self) -> float:
         """When a second factor was shown last (epoch seconds); 0 if none was."""
         return second_of(self.proved)
+
+
+@attrs.frozen(slots=True)
+class Renewed(Change):
+    """The provider was asked about the user of a session again.
+
+    ``owner`` and ``sealed`` are the new ones, and ``renewal`` says when the next question is due. The sessions that came from
+    this one get the same owner.
+    """
+
+    id: str
+    owner: Principal
+    sealed: bytes = attrs.field(repr=False)
+    renewal: Renewal
+
+    @property
+    def adds(self) -> bool:
+        """True: it counts once it is written, so that no restart leads back to a secret that was used."""
+        return True
+
+    def applied(self, session: Session) -> Session:
+        """``session``, the one with this id or one that came from it, as it is now."""
+        owner = attrs.evolve(self.owner, grant=None)
+        if session.id != self.id:
+            return attrs.evolve(session, owner=owner)
+        return attrs.evolve(session, owner=owner, sealed=self.sealed, renewal=self.renewal)
 
 
 @attrs.frozen(slots=True)
@@ -142,6 +181,7 @@ class Origin:
     parent: str = ""
     vouched: Vouched | None = None
     secret: bytes = attrs.field(default=b"", repr=False)
+    renewal: Renewal | None = None
 
 
 HERE: Final = Origin()
@@ -174,6 +214,7 @@ def mint(
         origin.parent,
         origin.vouched,
         seal(value, origin.secret) if origin.secret else b"",
+        origin.renewal,
     )
     return cookie, kept
 

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded
-from perimeter.model import Grant, GrantKind, Principal
-from perimeter.sessions.index import SessionIndex
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, grant_of
+from perimeter.model import Grant, GrantKind, Principal, SessionUse
+from perimeter.sessions.index import SessionIndex, same_owner
+from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, grant_of
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
@@ -51,6 +51,8 @@ class StoredSessions:
         self._told: dict[str, float] | None = None
         #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
         self.epoch = 0
+        #: by id of a session: those who wait until it is renewed or ends
+        self._awaited: dict[str, list[Deferred[None]]] = {}
 
     # -- View
 
@@ -62,17 +64,30 @@ class StoredSessions:
         return index
 
     def replace(self, index: SessionIndex) -> None:
-        """Use ``index`` from now on. A session keeps what is known of its last use."""
+        """Use ``index`` from now on. A session keeps what is known of its last use.
+
+        What was remembered of a session whose owner has changed does not count any more.
+        """
         for id, use in self._index.uses.items():
             loaded = index.uses.get(id)
             if loaded is not None:
                 use.at, use.kept, use.gap = max(use.at, loaded.at), loaded.kept, max(use.gap, loaded.gap)
-                index.uses[id] = use
+                index.uses[id] = use if same_owner(self._index.by_id[id], index.by_id[id]) else use.copy()
         self._index = index
+        for id in list(self._awaited):
+            self._changed(id)
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
         self._index.apply(change)
+        if isinstance(change, Renewed):
+            self.epoch += 1
+        if isinstance(change, Renewed | EndedSession):
+            self._changed(change.id)
+
+    def _changed(self, id: str) -> None:
+        for awaiting in self._awaited.pop(id, ()):
+            awaiting.callback(None)
 
     def removed(self) -> None:
         """Something was taken away."""
@@ -95,6 +110,14 @@ class StoredSessions:
     def with_id(self, id: str) -> Session | None:
         """The session with this id, perhaps over."""
         return self._index.by_id.get(id)
+
+    def root(self, session: Session) -> Session | None:
+        """The session of the sign-in: ``session``, or the one that it came from; None if that has ended."""
+        return self._index.by_id.get(session.parent or session.id)
+
+    def use(self, id: str) -> SessionUse | None:
+        """When the session with this id was used last: another object after its owner has changed. None if it has ended."""
+        return self._index.uses.get(id)
 
     def ends(self, session: Session) -> float:
         """When ``session`` ends if it is not used any more (epoch seconds): 0 if it was ended."""
@@ -158,6 +181,19 @@ class StoredSessions:
         """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
         return self._writer.catch_up()
 
+    def change_of(self, id: str) -> Deferred[None]:
+        """Fires when the session with this id is renewed or ended, by any process. To be cancelled by a caller who leaves."""
+
+        def leave(waiting: Deferred[None]) -> None:
+            others = self._awaited.get(id, [])
+            others.remove(waiting)
+            if not others:
+                self._awaited.pop(id, None)
+
+        waiting: Deferred[None] = Deferred(leave)
+        self._awaited.setdefault(id, []).append(waiting)
+        return waiting
+
     # -- changing them
 
     def add(self, session: Session) -> Deferred[None]:
@@ -176,6 +212,10 @@ class StoredSessions:
             return result
 
         return unaffected(self._writer.add(session).addBoth(written))
+
+    def renew(self, change: Renewed) -> Deferred[None]:
+        """Put a renewal in force; fires when every process has it. Fails with `Unavailable` if it cannot be written."""
+        return unaffected(self._writer.add(change))
 
     def end(self, session: Session) -> Deferred[None]:
         """End a session, at once; fires when that is written. Fails with `Unavailable` if it cannot be written yet."""

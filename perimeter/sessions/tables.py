@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from perimeter.model import Principal
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.owners import decode_owner, encode_owner
@@ -44,16 +44,22 @@ ALTER TABLE session ADD COLUMN sealed BLOB NOT NULL DEFAULT x'';
 CREATE INDEX session_from ON session (parent) WHERE parent <> '';
 """
 
+# 0: the provider is never asked again
+_RENEWALS: Final = """
+ALTER TABLE session ADD COLUMN due REAL NOT NULL DEFAULT 0;
+ALTER TABLE session ADD COLUMN unsure INTEGER NOT NULL DEFAULT 0;
+"""
+
 _ALL: Final = """
-SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, seen, gap
-FROM session ORDER BY realm, username, created, parent
+SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure,
+seen, gap FROM session ORDER BY realm, username, created, parent
 """
 # Not a session that was begun before all of its user's were ended, and is written only now (attack 39), nor one whose parent has
 # ended meanwhile.
 _ADD: Final = """
 INSERT INTO session
-(id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, seen)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?6
+(id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure, seen)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?6
 WHERE NOT EXISTS (SELECT 1 FROM session_user_ended WHERE realm = ?3 AND username = ?4 AND before >= ?6)
 AND (?12 = '' OR EXISTS (SELECT 1 FROM session WHERE id = ?12))
 """
@@ -63,6 +69,8 @@ DELETE FROM session WHERE (expires <= ?1 OR (idle > 0 AND seen + idle <= ?2))
 AND (parent <> '' OR NOT EXISTS (SELECT 1 FROM session AS child WHERE child.parent = session.id))
 """
 _SEEN: Final = "UPDATE session SET seen = max(seen, ?), gap = max(gap, ?) WHERE id = ?"
+_RENEW: Final = "UPDATE session SET owner = ?, sealed = ?, due = ?, unsure = ? WHERE id = ?"
+_RENEW_CHILDREN: Final = "UPDATE session SET owner = ? WHERE parent = ? AND parent <> ''"
 _END_USER: Final = """
 INSERT INTO session_user_ended (realm, username, before, until) VALUES (?, ?, ?, ?)
 ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
@@ -72,7 +80,7 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class SessionTable:
     """`perimeter.state.kinds.Table` of sessions."""
 
-    migrations: Sequence[str] = (_TABLES, _GAPS, _ORIGINS)
+    migrations: Sequence[str] = (_TABLES, _GAPS, _ORIGINS, _RENEWALS)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; ended users first, since they decide which sessions count, then users by name."""
@@ -95,6 +103,10 @@ class SessionTable:
         elif isinstance(change, Seen):
             for id, at, gap in change.uses:
                 execute(_SEEN, (at, gap, id))
+        elif isinstance(change, Renewed):
+            owner, renewal = encode_owner(change.owner), change.renewal
+            execute(_RENEW, (owner, change.sealed, renewal.due, renewal.unsure, change.id))
+            execute(_RENEW_CHILDREN, (owner, change.id))
         elif isinstance(change, EndedSession):
             execute("DELETE FROM session WHERE id = ?1 OR parent = ?1", (change.id,))
         elif isinstance(change, EndedUser):
@@ -114,6 +126,7 @@ def _row(session: Session) -> tuple[Any, ...]:
         *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
         *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
         *(session.parent, "" if session.vouched is None else json.dumps(attrs.astuple(session.vouched)), session.sealed),
+        *((0.0, False) if session.renewal is None else attrs.astuple(session.renewal)),
     )
 
 
@@ -127,7 +140,8 @@ class _Shared:
 
     def session(self, row: Sequence[Any]) -> Session:
         """The session of a row. Raises ValueError, TypeError or KeyError."""
-        id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, voucher, sealed = row
+        id, digest, realm, username, owner, created, expires, idle, proved, address, agent, *origin = row
+        parent, voucher, sealed, due, unsure = origin
         once = self._once
         if self._owner is None or self._row != (realm, username, owner):
             known = decode_owner(once(realm), username, owner)
@@ -137,7 +151,8 @@ class _Shared:
         proofs = tuple((once(method), created if at == created else at) for method, at in json.loads(proved))
         vouched = Vouched(*map(once, json.loads(voucher))) if voucher else None
         return Session(
-            *(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent)), parent, vouched, sealed
+            *(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent)),
+            *(parent, vouched, sealed, Renewal(due, bool(unsure)) if due else None),
         )
 
     def _once(self, value: T) -> T:
@@ -151,15 +166,27 @@ _BEFORE: Final = 9
 
 
 def _encode_session(session: Session) -> str:
-    id, digest, *rest, parent, vouched, sealed = _row(session)
-    origin = [parent, vouched, sealed.hex()] if parent or vouched or sealed else []  # earlier versions know none of them
+    id, digest, *rest, parent, vouched, sealed, due, unsure = _row(session)
+    origin = [parent, vouched, sealed.hex(), due, unsure] if parent or vouched or sealed else []  # unknown to earlier versions
     return json.dumps([id, digest.hex(), *rest, *origin])
 
 
 def _decode_session(text: str) -> Session:
     id, digest, *rest = json.loads(text)
-    rest, (parent, vouched, sealed) = rest[:_BEFORE], rest[_BEFORE:] or ("", "", "")
-    return _Shared().session([id, bytes.fromhex(digest), *rest, parent, vouched, bytes.fromhex(sealed)])
+    rest, (parent, vouched, sealed, *renewal) = rest[:_BEFORE], rest[_BEFORE:] or ("", "", "", 0.0, False)
+    return _Shared().session([id, bytes.fromhex(digest), *rest, parent, vouched, bytes.fromhex(sealed), *renewal])
+
+
+def _encode_renewed(change: Renewed) -> str:
+    owner, renewal = change.owner, change.renewal
+    return json.dumps(
+        [change.id, owner.realm, owner.username, encode_owner(owner), change.sealed.hex(), renewal.due, renewal.unsure]
+    )
+
+
+def _decode_renewed(text: str) -> Renewed:
+    id, realm, username, owner, sealed, due, unsure = json.loads(text)
+    return Renewed(id, decode_owner(realm, username, owner), bytes.fromhex(sealed), Renewal(due, unsure))
 
 
 def _decode_seen(text: str) -> Seen:
@@ -172,6 +199,7 @@ def _decode_seen(text: str) -> Seen:
 CODECS: Final[Mapping[str, Codec[Any]]] = {
     "session": Codec(Session, _encode_session, _decode_session),
     "session_seen": Codec(Seen, lambda seen: json.dumps(seen.uses, separators=(",", ":")), _decode_seen),
+    "session_renewed": Codec(Renewed, _encode_renewed, _decode_renewed),
     "session_ended": Codec(EndedSession, lambda ended: json.dumps([ended.id]), lambda text: EndedSession(*json.loads(text))),
     "session_user_ended": Codec(
         EndedUser,

@@ -5,6 +5,7 @@ Each kind of authenticator decides what an answer means. No message contains a U
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 from perimeter.connection_faults import Options, connect_fault, handshake_fault, reason_of
 from perimeter.errors import Unavailable
 from perimeter.fair_queue import FairSemaphore
-from perimeter.strict_json import decode_object
+from perimeter.strict_json import decode, decode_object
 from perimeter.web_client.pooled import MAX_BODY, PooledClient
 
 if TYPE_CHECKING:
@@ -41,20 +42,29 @@ _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
 @attrs.frozen
 class RemoteAnswer:
-    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`."""
+    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`. ``link`` is the header Link (RFC 8288)."""
 
     service: str
     status: int
     body: bytes | None = attrs.field(repr=False)
+    link: str = attrs.field(default="", repr=False)
 
     def members(self) -> dict[str, Any]:
         """The body as a JSON object. Raises `Unavailable`."""
+        found: dict[str, Any] = self._decoded("a JSON object", decode_object)
+        return found
+
+    def value(self) -> Any:
+        """The body as any JSON value. Raises `Unavailable`."""
+        return self._decoded("JSON", decode)
+
+    def _decoded(self, what: str, decoder: Callable[[bytes], Any]) -> Any:
         if self.body is None:
             raise Unavailable(f"{self.service} answered with more than {MAX_BODY} bytes")
         try:
-            return decode_object(self.body)
+            return decoder(self.body)
         except ValueError as error:
-            raise Unavailable(f"{self.service} answered with a body that is not a JSON object: {error}") from None
+            raise Unavailable(f"{self.service} answered with a body that is not {what}: {error}") from None
 
     def unexpected(self) -> Unavailable:
         """Return the exception to raise for a status that the caller does not expect."""
@@ -112,9 +122,9 @@ class RemoteClient:
         self._clock = clock
         self._slots = FairSemaphore(MAX_UNDER_WAY, MAX_WAITING, f"answers of {service}")
 
-    async def get(self, url: str) -> RemoteAnswer:
-        """GET. Raises `Unavailable`, like `post`."""
-        return await self._within("GET", url, {})
+    async def get(self, url: str, *, authorization: str = "") -> RemoteAnswer:
+        """GET; ``authorization`` is that header. Raises `Unavailable`, like `post`."""
+        return await self._within("GET", url, {"Authorization": authorization} if authorization else {})
 
     async def post(self, url: str, *, authorization: str = "", content_type: str = "", **body: Any) -> RemoteAnswer:
         """POST with ``data=`` (a form, or bytes of ``content_type``) or ``json=``; ``authorization`` is that header."""
@@ -148,7 +158,8 @@ class RemoteClient:
         collected = _Body(None if length is UNKNOWN_LENGTH else length)
         done = collected.done
         response.deliverBody(collected)
-        return RemoteAnswer(self.service, response.code, await done)
+        link = ", ".join(response.headers.getRawHeaders("Link", ()))
+        return RemoteAnswer(self.service, response.code, await done, link)
 
 
 _OPTIONS = Options("use an http:// URL", timeout="timeout")

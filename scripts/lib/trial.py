@@ -1,7 +1,9 @@
 """Runs trial and ends with one line that counts: ``N passed, N failed``, taken from the summaries that trial prints.
 
 Called by ``scripts/test``. Exits with 1 unless trial succeeded and ran something; with ``CI=true`` a skipped test is a failure
-too. ``--measured TEST`` runs that test first, under coverage, and requires the floor of `coverage_floor`.
+too. ``--measured TEST`` runs that test first, under coverage, and requires the floor of `coverage_floor`. ``--apart PACKAGE``
+runs each test module of a package in a process of its own, several at a time: what the tests of a module share, such as a
+gateway, begins once and ends with the module. What such a process prints is printed when it ends.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +28,9 @@ SUMMARY = re.compile(r"^(PASSED|FAILED)(?: \((.*)\))?$")
 BAD = ("failures", "errors", "unexpectedSuccesses", "expectedFailures")
 """What counts as failed: this project has no expected failures."""
 
+# python -m puts the checkout first on the path: other distributions install a package that is called "tests" as well
+TRIAL = ["-m", "twisted.trial", "--rterrors"]
+
 
 def parse(lines: list[str]) -> Counter[str] | None:
     """The counts of the last summary line in ``lines``, or None if there is no such line."""
@@ -33,8 +41,20 @@ def parse(lines: list[str]) -> Counter[str] | None:
     return None
 
 
+def counted(lines: list[str], status: int) -> Counter[str]:
+    """The counts of a run that printed ``lines`` and ended with ``status``; an error is added if they do not say what failed."""
+    counts = parse(lines)
+    if counts is None:
+        print("trial gave no result", file=sys.stderr)
+        return Counter(errors=1)
+    if status and not any(counts[name] for name in BAD):
+        print(f"trial ended with status {status}")
+        counts["errors"] += 1
+    return counts
+
+
 def run(prefix: list[str], tests: list[str], environment: dict[str, str]) -> Counter[str]:
-    """Run trial on ``tests``. Return its counts, with an error added if it printed no summary."""
+    """Run trial on ``tests``, and print what it prints. Returns its counts."""
     tail: list[str] = []
     with subprocess.Popen(
         [sys.executable, *prefix, *tests], stdout=subprocess.PIPE, text=True, errors="replace", env=environment
@@ -44,14 +64,7 @@ def run(prefix: list[str], tests: list[str], environment: dict[str, str]) -> Cou
             sys.stdout.write(line)
             sys.stdout.flush()
             tail = [*tail[-20:], line.rstrip("\n")]
-    counts = parse(tail)
-    if counts is None:
-        print("trial gave no result", file=sys.stderr)
-        return Counter(errors=1)
-    if trial.returncode and not any(counts[name] for name in BAD):
-        print(f"trial ended with status {trial.returncode}")
-        counts["errors"] += 1
-    return counts
+    return counted(tail, trial.returncode)
 
 
 def measure(trial: list[str], tests: list[str]) -> tuple[Counter[str], list[str]]:
@@ -65,23 +78,54 @@ def measure(trial: list[str], tests: list[str]) -> tuple[Counter[str], list[str]
         return counts, shortfalls(report)
 
 
+def modules(package: str) -> Iterator[str]:
+    """The test modules below a package of the checkout, the longest first: the last to end shall not begin last."""
+    files = Path(*package.split(".")).rglob("test_*.py")
+    for file in sorted(files, key=lambda file: -file.stat().st_size):
+        yield ".".join(file.with_suffix("").parts)
+
+
+def alone(module: str, directory: Path) -> tuple[str, list[str], int, float]:
+    """Run one module. Returns its name, the lines that it printed, its status, and how many seconds it took."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, *TRIAL, f"--temp-directory={directory / module}", module],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    return module, done.stdout.splitlines(), done.returncode, time.monotonic() - began
+
+
+def run_apart(package: str, jobs: int) -> Counter[str]:
+    """Run the modules of ``package``, ``jobs`` at a time. Returns their counts."""
+    counts: Counter[str] = Counter()
+    with TemporaryDirectory() as directory, ThreadPoolExecutor(jobs) as threads:
+        for ended in as_completed([threads.submit(alone, module, Path(directory)) for module in modules(package)]):
+            module, lines, status, seconds = ended.result()
+            print("\n".join(lines), f"-- {module}: {seconds:.1f} s", sep="\n", flush=True)
+            counts += counted(lines[-20:], status)
+    return counts
+
+
 def main() -> int:
     """Run, count, judge."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--measured", action="append", default=[], metavar="TEST")
+    parser.add_argument("--apart", action="append", default=[], metavar="PACKAGE")
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
-    # python -m puts the checkout first on the path: other distributions install a package that is called "tests" as well
-    trial = ["-m", "twisted.trial", "--rterrors"]
-    if arguments.jobs > 1:
-        trial.append(f"--jobs={arguments.jobs}")
+    trial = [*TRIAL, f"--jobs={arguments.jobs}"] if arguments.jobs > 1 else TRIAL
     counts: Counter[str] = Counter()
     short: list[str] = []
     if arguments.measured:
         counts, short = measure(trial, arguments.measured)
     if arguments.tests:
         counts += run(trial, arguments.tests, dict(os.environ))
+    for package in arguments.apart:
+        counts += run_apart(package, 2 * arguments.jobs)  # these tests mostly wait
     passed, skipped = counts["successes"], counts["skips"]
     failed = sum(counts[name] for name in BAD)
     strict = os.environ.get("CI") == "true"

@@ -34,7 +34,7 @@ FLOORS = (
     ("http",),
     ("state",),
     ("tokens",),
-    ("sessions",),
+    ("sessions", "providers"),
     ("factors",),
     ("auth",),
     ("gate",),

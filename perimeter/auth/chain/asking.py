@@ -34,6 +34,7 @@ from perimeter.model import (
     NegotiateCredentials,
     Principal,
     Recollection,
+    VouchedCredentials,
 )
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, ISchemes, Scheme
 
@@ -87,8 +88,8 @@ class GuardedAuthenticator:
             return Scheme.BEARER in self.schemes
         if isinstance(credentials, NegotiateCredentials):
             return Scheme.NEGOTIATE in self.schemes
-        if isinstance(credentials, Recollection):
-            return False  # only the user's authenticator is asked (`AuthenticatorChain.recall`)
+        if isinstance(credentials, Recollection | VouchedCredentials):
+            return False  # only one authenticator is asked (`AuthenticatorChain.recall`, `perimeter.auth.chain.vouching`)
         return (Scheme.CERTIFICATE in self.schemes and request.certificate is not None) or Scheme.HEADER in self.schemes
 
     def canonical_name(self, username: str) -> str:

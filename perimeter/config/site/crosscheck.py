@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners, factor_checks
+from perimeter.config.site import acme_listeners, factor_checks, login_hosts
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -52,6 +52,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _listeners(config, sections)
     _order(config, sections)
     _augmenters(config, sections)
+    login_hosts.check(config, sections.routes)
     seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
@@ -350,7 +351,7 @@ def _sign_in(config: SiteConfig) -> list[str]:
     ]
     if config.perimeter.state is StateKind.MEMORY:
         found.append("[perimeter] state = memory: all users are signed out when the gateway stops")
-    return found
+    return found + login_hosts.warnings(config)
 
 
 def _metrics(config: SiteConfig) -> list[str]:

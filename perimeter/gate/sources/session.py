@@ -22,7 +22,7 @@ from perimeter.model import AuthenticationRequest, ClientConnection, HeaderBlock
 from perimeter.recent import Memo
 from perimeter.sessions.session import Session, digest_of
 from perimeter.sessions.stored import StoredSessions
-from perimeter.tokens.verdict import Verdict, VerdictCache, still_good
+from perimeter.tokens.verdict import Verdict, VerdictCache
 
 _MOST_PEERS = 4096
 
@@ -34,11 +34,19 @@ class OwnerLookup(Protocol):
         """The current principal of a session's owner. Raises `InvalidToken` if there is none any more."""
 
 
+class RenewedOwners(Protocol):
+    """What this source needs of `perimeter.sessions.renewal.Renewals`."""
+
+    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
+        """The current user of a session that came from a sign-in at a provider. Raises `InvalidToken` if there is none."""
+
+
 class SessionSource:
     """The source that reads the cookie of a session (`perimeter.gate.sources.source.CredentialSource`).
 
     ``clock`` gives seconds since the epoch. At most ``remembered`` sessions are found without looking them up. A cookie counts
-    only if it came over https: over TLS, or so says one of ``trusted_proxies`` (attack 80).
+    only if it came over https: over TLS, or so says one of ``trusted_proxies`` (attack 80). ``renewals`` knows the users of
+    sessions that came from sign-ins at providers; without providers it is None.
     """
 
     by_connection = False
@@ -52,11 +60,13 @@ class SessionSource:
         clock: Callable[[], float],
         remembered: int,
         trusted_proxies: tuple[PeerNetwork, ...] = (),
+        renewals: RenewedOwners | None = None,
     ) -> None:
         self._chain = chain
         self._stored = stored
         self._clock = clock
         self._trusted_proxies = trusted_proxies
+        self._renewals = renewals
         self._verdicts = VerdictCache(remembered)
         #: addresses of peers -> whether they are trusted: reading an address takes 20 µs
         self._peers: Memo[str, bool] = Memo(_MOST_PEERS)
@@ -80,12 +90,20 @@ class SessionSource:
         if (
             verdict is not None
             and verdict.expires > self._clock()
-            and (verdict.epoch == self._stored.epoch or still_good(verdict, self._stored))
+            and (verdict.epoch == self._stored.epoch or self._still_good(verdict))
         ):
             if headers.narrowed:
                 check_realm(verdict.principal, parse_realms(headers.get_all(b"x-auth-realm")))
             return verdict.principal
         return self._look_up(cookie, headers, address, connection)
+
+    def _still_good(self, verdict: Verdict) -> bool:
+        """Whether the session has not ended, and its owner has not changed, since ``verdict`` was last looked at."""
+        grant = verdict.principal.grant
+        good = grant is not None and self._stored.use(grant.id) is grant.use
+        if good:
+            verdict.epoch = self._stored.epoch
+        return good
 
     def by_browser(self, headers: HeaderBlock) -> bool | None:
         """See `CredentialSource.by_browser`. A browser adds a cookie to each request."""
@@ -118,12 +136,20 @@ class SessionSource:
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
         check_realm(session.owner, realms)
         try:
-            owner = self._chain.recall(session.owner, AuthenticationRequest(address, realms, connection.address))
+            owner = self._owner(session, cookie, AuthenticationRequest(address, realms, connection.address))
         except InvalidToken as error:
             raise self._without_owner(session, error) from None
         if isinstance(owner, Principal):
             return self._granted(session, owner, cookie)
         return self._granted_later(session, owner, cookie)
+
+    def _owner(self, session: Session, cookie: bytes, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        root = self._stored.root(session)
+        if root is None or root.vouched is None:
+            return self._chain.recall(session.owner, request)
+        if self._renewals is None:
+            raise InvalidToken("no sign-in provider is in the configuration any more")
+        return self._renewals.owner_of(session, cookie)
 
     async def _look_up_later(
         self, news: Awaitable[None], cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection

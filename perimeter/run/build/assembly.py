@@ -31,6 +31,7 @@ from perimeter.run.build.challenges import ChallengeGate, challenge_gate
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
+from perimeter.run.build.hand_over import hand_overs_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.route import RouteParts
@@ -121,10 +122,11 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
     pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, tokens=grants.book, routes=routes)
+    hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)
     gate = _gate_of(config, identifier, identity)
     return Assembly(
         config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink, shared.demand()),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, hand_overs, default_sink, shared.demand()),
         answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
         next_id_line=next_line if config.perimeter.request_ids else no_line,
         audit=prepared.audit,

@@ -12,12 +12,14 @@ from perimeter.config.site.listener import ListenerSettings, Serve
 from perimeter.gate.factors import FactorDemand
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import every_host, forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.hand_over import page_routes
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 from perimeter.web.bridge import SiteTarget
+from perimeter.web.endpoints.hand_over import HandOvers
 
 GateOf = Callable[[Iterable[Route]], Gate]
 """Makes a gate with these routes."""
@@ -30,6 +32,7 @@ def listener_gates(
     routes: Sequence[Route],
     endpoints: EndpointParts,
     pages: PageParts,
+    hand_overs: HandOvers | None,
     sink: IAuditSink,
     demand: FactorDemand | None,
 ) -> dict[str, Gate]:
@@ -45,7 +48,7 @@ def listener_gates(
             case Serve.GATEWAY:
                 own = [
                     *endpoint_routes(endpoints.gateway(), sink, target_of, demand=demand),
-                    *endpoint_routes(pages.endpoints(), sink, target_of, every_host(config), demand),
+                    *page_routes(pages, hand_overs, sink, target_of, demand),
                 ]
                 return gate([*routes, authenticate, *own])
             case Serve.TOKENS:

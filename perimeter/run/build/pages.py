@@ -61,20 +61,13 @@ class PageParts:
         config, login = self.config, self.config.login
         if not config.signs_people_in:
             return []
-        pages = Pages(
-            login.path,
-            self.look,
-            self.book,
-            {listener.name: listener.hsts_age for listener in config.listeners},
-            config.perimeter.trusted_proxies,
-            self._operators(),
-        )
+        pages = self.pages()
         sign_in = Login(
             pages,
             self.chain,
             Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login),
             self._realms() if login.choose_realm else (),
-            _https_port(config),
+            https_port(config),
         )
         return [
             sign_in,
@@ -87,6 +80,18 @@ class PageParts:
             *self._operator(pages),
             Nothing(login.path, "pages", beneath=True, why=_no_page(config)),
         ]
+
+    def pages(self) -> Pages:
+        """What all of them share."""
+        config = self.config
+        return Pages(
+            config.login.path,
+            self.look,
+            self.book,
+            {listener.name: listener.hsts_age for listener in config.listeners},
+            config.perimeter.trusted_proxies,
+            self._operators(),
+        )
 
     def _account(self, pages: Pages) -> list[Endpoint]:
         parts = AccountParts(pages, self.tokens, self.routes)
@@ -117,6 +122,6 @@ def _no_page(config: SiteConfig) -> str:
     return found if config.operator.role else f"{found}; for the operator's page, set [operator] role"
 
 
-def _https_port(config: SiteConfig) -> int:
+def https_port(config: SiteConfig) -> int:
     """The port of a listener on which people can sign in; 0 if there is none."""
     return next((one.port for one in config.listeners if one.serve is Serve.GATEWAY and one.tls and not one.socket_path), 0)

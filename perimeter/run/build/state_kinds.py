@@ -6,9 +6,11 @@ from typing import Final
 
 from perimeter.factors.pending import PENDING
 from perimeter.factors.stored import FACTORS
+from perimeter.providers.flows import FLOWS
+from perimeter.providers.pins import PINS
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
 from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE, FLOWS, PINS))

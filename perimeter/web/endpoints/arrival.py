@@ -10,7 +10,7 @@ import attrs
 
 from perimeter.model import Principal
 from perimeter.plugin.redirect import SignedIn
-from perimeter.sessions.session import HERE, Origin, Vouched
+from perimeter.sessions.session import HERE, Origin, Renewal, Vouched
 from perimeter.web.endpoints.page import PageEndpoint, note_session
 from perimeter.web.html.cookies import session_cookie
 from perimeter.web.request import exchange_of
@@ -41,7 +41,8 @@ class Arrival:
         found = self.signed_in
         if found is None:
             return HERE
-        return Origin(vouched=Vouched(self.provider, found.issuer, found.subject, found.sid), secret=found.secret)
+        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid)
+        return Origin(vouched=vouched, secret=found.secret, renewal=Renewal(found.renew_after) if found.renew_after else None)
 
 
 class Arrivals:

@@ -11,7 +11,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
 import attrs
 
@@ -32,8 +31,10 @@ from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
 from perimeter.web.endpoints.arrival import PASSWORD, Arrival, Arrivals
+from perimeter.web.endpoints.encrypted import needs_https
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
+from perimeter.web.endpoints.providers.parts import Provider, is_manual
 from perimeter.web.form import form
 from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
@@ -92,7 +93,8 @@ class Login(PageEndpoint):
     """The sign-in page, and the processing of its form.
 
     ``realms``: those that a user may choose among; none if the page has no choice. ``https_port`` is the port of a listener with
-    TLS, for users of plain HTTP; 0 without one.
+    TLS, for users of plain HTTP; 0 without one. ``providers`` have a button each; the sign-in at the one called ``automatic``
+    begins by itself. ``passwords``: whether an authenticator takes passwords.
     """
 
     by_workers = True
@@ -104,12 +106,18 @@ class Login(PageEndpoint):
         arrivals: Arrivals,
         realms: Sequence[str] = (),
         https_port: int = 0,
+        providers: Sequence[Provider] = (),
+        automatic: str = "",
+        passwords: bool = True,
     ) -> None:
         super().__init__("/login", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._verifier = verifier
         self._realms = tuple(realms)
         self._arrivals = arrivals
         self._https_port = https_port
+        self._providers = tuple(providers)
+        self._automatic = next((one for one in providers if one.name == automatic), None)
+        self._passwords = passwords
 
     # -- the page
 
@@ -118,9 +126,11 @@ class Login(PageEndpoint):
         fields = query_fields(request)
         to, again = safe_path(fields.get("to", "")), fields.get("again", "")
         if not self.pages.is_secure(exchange_of(request)):
-            return self._needs_https(request, to)
+            return needs_https(self, request, to, self._https_port)
         current = self.session_of(request)
         if current is None:
+            if self._automatic is not None and not again and not is_manual(exchange_of(request)):
+                return self._begin(request, self._automatic, to)
             return self._page(request, SignInForm(to))
         if not again:
             return self.redirect(request, to)
@@ -141,7 +151,16 @@ class Login(PageEndpoint):
             realms=self._realms,
             stay=in_words(self._arrivals.stay) if self._arrivals.stay else "",
             current=current,
+            passwords=self._passwords,
+            providers=[(one.title, one.start_path(self.pages.prefix, filled.to, bool(current))) for one in self._providers],
         )
+
+    def _begin(self, request: Any, provider: Provider, to: str) -> bytes:
+        """Begin the sign-in at ``provider``. A browser gets a page, whose script keeps the fragment of the URL on this host."""
+        link = provider.start_path(self.pages.prefix, to)
+        if exchange_of(request).head.headers.get(b"sec-fetch-mode") is None:
+            return self.redirect(request, link)
+        return self.render_page(request, "leaving.html", provider=provider.title, link=link)
 
     @staticmethod
     def _before(request: Any) -> bytes:
@@ -151,25 +170,6 @@ class Login(PageEndpoint):
             before = secrets.token_urlsafe(16).encode("ascii")
             request.responseHeaders.addRawHeader(b"Set-Cookie", before_login_cookie(before))
         return before
-
-    def _needs_https(self, request: Any, to: str) -> bytes:
-        """A page that says why people cannot sign in here, and where they can."""
-        head = exchange_of(request).head
-        link = ""
-        if self._https_port:
-            host = head.host.decode("ascii", "replace")
-            name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-            port = "" if self._https_port == 443 else f":{self._https_port}"
-            link = f"https://{name}{port}{self.path}?to={quote(to, safe='')}"
-        return self.render_page(
-            request,
-            "message.html",
-            403,
-            heading="Sign in over https",
-            text="This connection is not encrypted: others could read your password. Use the address that begins with https.",
-            link=link,
-            label="Go to the encrypted site",
-        )
 
     # -- the form
 

@@ -168,10 +168,10 @@ class PageEndpoint(Endpoint):
             request.setHeader(name, value)
         return body
 
-    def redirect(self, request: Any, path: str) -> bytes:
-        """A 303 to a ``path`` on this host (RFC 9110, section 15.4.4), which is encoded already."""
+    def redirect(self, request: Any, location: str) -> bytes:
+        """A 303 to a path on this host, or a URL (RFC 9110, section 15.4.4), which is encoded already."""
         request.setResponseCode(303)
-        request.setHeader(b"Location", path.encode("ascii"))
+        request.setHeader(b"Location", location.encode("ascii"))
         request.setHeader(b"Cache-Control", b"no-store")
         return b""
 

@@ -16,6 +16,18 @@ BEFORE_LOGIN: Final = b"__Host-perimeter-pre"
 BEFORE_LOGIN_LENGTH: Final = 22
 """The characters of its value: 128 bits, base64url without padding."""
 
+HAND_OVER: Final = b"__Host-perimeter-enter"
+"""The name of the cookie with the secret of a browser that is sent to the host of the sign-in page. All its tabs share it."""
+
+HAND_OVER_LENGTH: Final = 43
+"""The characters of its value: 256 bits, base64url without padding."""
+
+FLOWS: Final = tuple(b"__Host-perimeter-flow-%d" % number for number in range(5))
+"""The names of the cookies of sign-ins at providers, so that a browser can have some under way in several tabs."""
+
+MANUAL: Final = b"__Host-perimeter-manual"
+"""The name of the cookie of a browser whose next sign-in the user begins: the gateway begins none by itself."""
+
 _ATTRIBUTES: Final = b"; Path=/; Secure; HttpOnly; SameSite=Lax"
 _HOUR: Final = b"; Max-Age=3600"
 
@@ -31,6 +43,30 @@ def before_login_cookie(value: bytes) -> bytes:
     return BEFORE_LOGIN + b"=" + value + _ATTRIBUTES + _HOUR
 
 
+def hand_over_cookie(value: bytes) -> bytes:
+    """A Set-Cookie with the secret of a browser that is sent to the host of the sign-in page: for an hour."""
+    return HAND_OVER + b"=" + value + _ATTRIBUTES + _HOUR
+
+
+def flow_cookie(name: bytes, value: bytes) -> bytes:
+    """A Set-Cookie with the cookie ``name`` of a sign-in at a provider: for as long as its flow."""
+    return name + b"=" + value + _ATTRIBUTES + b"; Max-Age=600"
+
+
+def manual_cookie() -> bytes:
+    """A Set-Cookie of `MANUAL`: for some minutes."""
+    return MANUAL + b"=1" + _ATTRIBUTES + b"; Max-Age=600"
+
+
 def no_session_cookie() -> bytes:
     """A Set-Cookie that deletes a session's cookie."""
-    return SESSION + b"=" + _ATTRIBUTES + b"; Max-Age=0"
+    return _without(SESSION)
+
+
+def no_manual_cookie() -> bytes:
+    """A Set-Cookie that deletes `MANUAL`."""
+    return _without(MANUAL)
+
+
+def _without(name: bytes) -> bytes:
+    return name + b"=" + _ATTRIBUTES + b"; Max-Age=0"

@@ -6,7 +6,7 @@ import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.sessions.index import SessionIndex
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, Renewal, Renewed, Seen, Session, Vouched
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, session
 
 
@@ -42,6 +42,43 @@ class IndexTests(TestCase):
         self.apply(EndedSession(parent.id))
         self.assertEqual(list(self.index.by_id.values()), [other])
         self.assertEqual(self.index.children, {})
+
+    def test_a_renewal_is_in_force_everywhere(self) -> None:
+        parent = attrs.evolve(
+            session(), vouched=Vouched("corp", "https://sso", "sub-7", "a"), sealed=b"old", renewal=Renewal(1.0)
+        )
+        child = attrs.evolve(session(created=START + 1), parent=parent.id, sealed=b"key")
+        other = session(created=START + 2)
+        self.apply(parent, child, other)
+        uses = dict(self.index.uses)
+        self.apply(Seen(((parent.id, START + 5, 4.0),)))
+        owner = attrs.evolve(ALICE, roles=("dev",))
+        self.apply(Renewed("of none", owner, b"", Renewal(2.0)), Renewed(parent.id, owner, b"new", Renewal(2.0, True)))
+        after = attrs.evolve(parent, owner=owner, sealed=b"new", renewal=Renewal(2.0, True))
+        after_child = attrs.evolve(child, owner=owner)
+        self.assertEqual(self.index.by_id, {parent.id: after, child.id: after_child, other.id: other})
+        self.assertEqual(set(self.index.by_digest.values()), {after, after_child, other})
+        self.assertEqual(self.index.owned, {("local", "alice"): (after, after_child, other)})
+        self.assertEqual(self.index.children, {parent.id: (after_child,)})
+        self.assertEqual(self.index.vouched, {("corp", "sub", "sub-7"): (after,), ("corp", "sid", "a"): (after,)})
+        for id, changed in ((parent.id, True), (child.id, True), (other.id, False)):
+            self.assertEqual(self.index.uses[id] is not uses[id], changed)
+        use = self.index.uses[parent.id]
+        self.assertEqual((use.at, use.kept, use.gap), (START + 5, START + 5, 4.0))
+        self.apply(EndedSession(parent.id))
+        self.assertEqual((list(self.index.by_id.values()), self.index.children, self.index.vouched), ([other], {}, {}))
+
+    def test_a_renewal_without_a_change_of_the_owner(self) -> None:
+        kept = attrs.evolve(session(), sealed=b"old")
+        self.apply(kept)
+        use = self.index.uses[kept.id]
+        self.apply(Renewed(kept.id, ALICE, b"new", Renewal(2.0)))
+        self.assertIs(self.index.uses[kept.id], use)
+        self.assertEqual(self.index.by_id[kept.id].sealed, b"new")
+        for change in ({"attributes": {"mail": "x"}}, {"scopes": {}}, {"roles": ()}):
+            use = self.index.uses[kept.id]
+            self.apply(Renewed(kept.id, attrs.evolve(ALICE, **change), b"new", Renewal(2.0)))
+            self.assertIsNot(self.index.uses[kept.id], use)
 
     def test_sessions_of_a_provider(self) -> None:
         one, two = (attrs.evolve(session(), vouched=Vouched("corp", "https://sso", "sub-7", sid)) for sid in ("a", ""))

@@ -8,7 +8,7 @@ import sqlite3
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.sessions.session import EndedSession, EndedUser, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
 from perimeter.state.changes import Change
 from perimeter.tokens.owners import encode_owner
@@ -72,23 +72,47 @@ class TableTests(TableCase):
     def test_a_session_of_an_earlier_version_may_have_been_unused_for_all_of_its_time(self) -> None:
         self.database = sqlite3.connect(":memory:")
         self.addCleanup(self.database.close)
-        first, second, third = self.table.migrations
+        first, *later = self.table.migrations
         self.database.executescript(first)
         row = ("7", b"7", "local", "bob", encode_owner(BOB), START, START + 99, 9.0, "[]", "::1", "")
         self.database.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1800000007.5, ?, ?, ?)", row)
-        self.database.executescript(second)
-        self.database.executescript(third)
+        for migration in later:
+            self.database.executescript(migration)
+        (found,) = self.sessions()
+        assert isinstance(found, Session)
+        self.assertIsNone(found.renewal)
         self.assertEqual(self.uses(), (("7", START + 7.5, 7.5),))
 
     def test_where_a_session_came_from(self) -> None:
         parent = session()
         child = attrs.evolve(session(created=START + 1), parent=parent.id)
         late = attrs.evolve(session(created=START + 2), parent="of none")
-        vouched = attrs.evolve(session(BOB), vouched=Vouched("corp", "https://sso", "sub-7", "sid"), sealed=b"\0\xff")
+        vouched = attrs.evolve(
+            session(BOB),
+            vouched=Vouched("corp", "https://sso", "sub-7", "sid"),
+            sealed=b"\0\xff",
+            renewal=Renewal(START + 60.5, True),
+        )
         self.write(parent, child, late, vouched)
         self.assertEqual(self.sessions(), [parent, child, vouched])
         self.write(EndedSession(parent.id))
         self.assertEqual(self.sessions(), [vouched])
+
+    def test_a_renewal_changes_the_session_and_the_owner_of_its_children(self) -> None:
+        parent = attrs.evolve(session(), sealed=b"old", renewal=Renewal(START + 1))
+        child = attrs.evolve(session(created=START + 1), parent=parent.id, sealed=b"key")
+        other = session(created=START + 2)
+        owner = attrs.evolve(ALICE, roles=("dev",), attributes={"mail": "new"})
+        renewed = Renewed(parent.id, owner, b"new", Renewal(START + 2.5, True))
+        self.write(
+            parent, child, other, renewed, Renewed("of none", owner, b"", Renewal(1.0)), Renewed("", owner, b"", Renewal(1.0))
+        )
+        found = self.sessions()
+        expected = attrs.evolve(parent, owner=owner, sealed=b"new", renewal=Renewal(START + 2.5, True))
+        self.assertEqual(found, [expected, attrs.evolve(child, owner=owner), other])
+        self.assertEqual(
+            [one.owner.attributes for one in found if isinstance(one, Session)], [owner.attributes] * 2 + [ALICE.attributes]
+        )
 
     def test_a_parent_stays_while_it_has_a_child(self) -> None:
         parent = session(idle=60.0)
@@ -139,6 +163,7 @@ class CodecTests(TestCase):
         changes = {
             "session": session(),
             "session_seen": Seen((("7", 1.25, 0.5), ("8", 2.0, 0.0))),
+            "session_renewed": Renewed("7", BOB, b"\0\1", Renewal(1.5, True)),
             "session_ended": EndedSession("7"),
             "session_user_ended": EndedUser("local", "alice", 1.0, 2.0),
         }
@@ -155,10 +180,15 @@ class CodecTests(TestCase):
         self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
         child = attrs.evolve(kept, parent="8", vouched=Vouched("corp", "https://sso", "7", "9"), sealed=b"\1\2")
         vouched = '["corp", "https://sso", "7", "9"]'
-        self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102"]))
+        self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102", 0.0, False]))
+        self.assertEqual(CODECS["session"].decode(json.dumps([*row, "8", vouched, "0102", 0.0, False])), child)
+        child = attrs.evolve(child, renewal=Renewal(9.5, True))
+        self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102", 9.5, True]))
         self.assertEqual(CODECS["session"].decode(CODECS["session"].encode(child)), child)
         self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25, 0.5),))), '[["7",1.25,0.5]]')
         self.assertEqual(CODECS["session_seen"].decode('[["7",1.25]]'), Seen((("7", 1.25, 0.0),)), "of an earlier version")
+        renewed = Renewed("7", BOB, b"\1\2", Renewal(9.5, True))
+        self.assertEqual(CODECS["session_renewed"].encode(renewed), json.dumps(["7", "local", "bob", known, "0102", 9.5, True]))
         self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
         self.assertEqual(CODECS["session_user_ended"].encode(EndedUser("r", "u", 1.0, 2.0)), '["r", "u", 1.0, 2.0]')
 
@@ -168,6 +198,7 @@ class CodecTests(TestCase):
             ("session", '["7"]'),
             ("session_seen", "7"),
             ("session_seen", '["7"]'),
+            ("session_renewed", '["7"]'),
             ("session_ended", "[]"),
         ):
             with self.assertRaises((ValueError, TypeError, KeyError), msg=text):

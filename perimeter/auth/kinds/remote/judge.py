@@ -6,7 +6,7 @@ may know it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,7 @@ ANY: Final = "*"
 _REFUSED: Final = ("crit", "b64")
 
 #: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
-_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+_ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 
 #: purposes that Keycloak states in a claim: an ID token is for the client alone, the others are for Keycloak
 _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "registrationaccesstoken", "initialaccesstoken"})
@@ -83,10 +83,10 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
     ``keys``, at least one, are those that can have signed it. Each is tried.
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = _verified(header.jwt, keys)
+    claims = verified(header.jwt, keys, _ACCESS_TYPES)
     if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
         return None
-    if ANY not in expected.audiences and expected.audiences.isdisjoint(_audience(claims)):
+    if ANY not in expected.audiences and expected.audiences.isdisjoint(audience(claims)):
         return None
     purpose = claims.get("typ")
     if isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES:
@@ -98,13 +98,18 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
         raise InvalidToken(str(error)) from None
 
 
-def _verified(jwt: Jwt, keys: Sequence[Jwk]) -> dict[str, Any]:
+def verified(jwt: Jwt, keys: Sequence[Jwk], types: Collection[str]) -> dict[str, Any]:
+    """The claims, after one of ``keys`` (at least one) has verified the signature. Nothing else of them is checked.
+
+    ``types`` are the accepted values of ``typ`` in the header, in lower case; "" stands for a header without it. Raises
+    `InvalidToken`.
+    """
     for name in _REFUSED:
         if name in jwt.header:
             raise InvalidToken(f"its header has {name}")
     typ = jwt.header.get("typ", "")
-    if not isinstance(typ, str) or typ.lower() not in _TYPES:
-        raise InvalidToken("its header names another type than an access token's")
+    if not isinstance(typ, str) or typ.lower() not in types:
+        raise InvalidToken("its header names the type of a token for another purpose")
     for key in keys[:-1]:
         try:
             return jwt.claims(key.public, key.algorithm)
@@ -113,7 +118,8 @@ def _verified(jwt: Jwt, keys: Sequence[Jwk]) -> dict[str, Any]:
     return jwt.claims(keys[-1].public, keys[-1].algorithm)
 
 
-def _audience(claims: dict[str, Any]) -> frozenset[str]:
+def audience(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The audience of a token: one text, or a list of them (RFC 7519, section 4.1.3)."""
     value = claims.get("aud")
     listed = value if isinstance(value, list) else [value]
     return frozenset(one for one in listed if isinstance(one, str))
@@ -125,7 +131,7 @@ def _audience(claims: dict[str, Any]) -> frozenset[str]:
 def _principal(claims: dict[str, Any], expected: Expectations) -> Principal:
     roles: dict[str, None] = {}
     for path in expected.roles_claims:
-        for value in _at(claims, path):
+        for value in values_at(claims, path):
             roles.update(dict.fromkeys(names.roles(value, path)))
     return Principal(
         _username(claims, expected),
@@ -136,7 +142,7 @@ def _principal(claims: dict[str, Any], expected: Expectations) -> Principal:
     )
 
 
-def _at(claims: dict[str, Any], path: str) -> Iterator[Any]:
+def values_at(claims: Mapping[str, Any], path: str) -> Iterator[Any]:
     """The values at a path. A claim whose own name contains dots (such as a URL) is found too."""
     if path in claims:
         yield claims[path]
@@ -150,7 +156,7 @@ def _at(claims: dict[str, Any], path: str) -> Iterator[Any]:
 
 def _username(claims: dict[str, Any], expected: Expectations) -> str:
     for path in expected.username_claims:
-        for value in _at(claims, path):
+        for value in values_at(claims, path):
             name = names.username(value, path)
             # A user can enter any address; only the issuer can confirm it.
             if path == "email" and claims.get("email_verified", True) is not True:

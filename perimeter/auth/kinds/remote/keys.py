@@ -35,7 +35,7 @@ class RemoteKeys:
     def __init__(self, client: RemoteClient, url: str, cache: float, cooldown: float, clock: IReactorTime) -> None:
         self.changed: Callable[[], None] = lambda: None
         self._client = client
-        self._url = url
+        self.url = url
         self._cache = cache
         self._cooldown = cooldown
         self._seconds = clock.seconds
@@ -107,7 +107,7 @@ class RemoteKeys:
             self.changed()
 
     async def _load(self) -> JwkSet:
-        answer = await self._client.get(self._url)
+        answer = await self._client.get(self.url)
         if answer.status != 200:
             raise answer.unexpected()
         try:

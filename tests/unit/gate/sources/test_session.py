@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from perimeter.errors import InvalidToken, SessionExpired, Unavailable
+from perimeter.errors import InvalidToken, ProviderUnavailable, SessionExpired, Unavailable
 from perimeter.gate.sources.session import SessionSource
 from perimeter.http.grammar import parse_block
 from perimeter.model import AuthenticationRequest, ClientConnection, Grant, GrantKind, HeaderBlock, Principal
-from perimeter.sessions.session import mint
+from perimeter.sessions.session import Origin, Renewal, Renewed, Session, Vouched, mint
 from tests.unit.doubles.sessions import ALICE, BOB, START, SessionCase, Settings
 
 TLS = ClientConnection("192.0.2.7", 40000, "https", 443, "TLSv1.3")
@@ -302,3 +302,79 @@ class SchemeTests(SourceCase):
         self.assertEqual(dict(self.source._peers), {"198.51.100.1": True})
         self.source._peers["198.51.100.1"] = False
         self.nobody("X-Forwarded-Proto: https", connection=PROXY)
+
+
+class Owners:
+    """`perimeter.sessions.renewal.Renewals` that answers with ``answer``, or with the owner as kept."""
+
+    def __init__(self) -> None:
+        self.answer: Principal | Exception | Deferred[Principal] | None = None
+        self.asked: list[tuple[Session, bytes]] = []
+
+    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
+        self.asked.append((session, cookie))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return session.owner if self.answer is None else self.answer
+
+
+class ProviderTests(SourceCase):
+    """Sessions that came from sign-ins at a provider."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owners = Owners()
+        self.source = SessionSource(self.chain, self.stored, self.clock.seconds, 30, renewals=self.owners)
+        self.plain = self.cookie
+        self.cookie, self.session = self.begin(
+            BOB, origin=Origin(vouched=Vouched("corp", "https://sso", "7"), secret=b"first", renewal=Renewal(START + 30))
+        )
+
+    def test_the_provider_is_asked_and_no_authenticator(self) -> None:
+        for _ in range(2):
+            self.assertEqual(self.find(), BOB)
+        self.assertEqual((self.owners.asked, self.chain.asked), ([(self.session, self.cookie)], []))
+        self.assertEqual(self.find(cookie=self.plain), ALICE)
+        self.assertEqual((len(self.owners.asked), len(self.chain.asked)), (1, 1))
+
+    def test_a_session_on_another_host_belongs_to_that_of_the_sign_in(self) -> None:
+        cookie, child = self.begin(BOB, origin=Origin(parent=self.session.id, secret=b"key"))
+        self.assertEqual(self.find(cookie=cookie), BOB)
+        self.assertEqual(self.owners.asked, [(child, cookie)])
+
+    def test_new_roles_are_those_of_the_next_request(self) -> None:
+        self.assertEqual(self.find().roles, ("dev",))
+        self.done(self.stored.renew(Renewed(self.session.id, attrs.evolve(BOB, roles=("ops",)), b"", Renewal(START + 90))))
+        self.assertEqual(self.find().roles, ("ops",))
+        self.assertEqual(self.find(cookie=self.plain), ALICE)
+
+    def test_what_has_not_changed_is_not_looked_up_again(self) -> None:
+        self.find()
+        self.done(self.stored.renew(Renewed(self.session.id, BOB, b"", Renewal(START + 90))))
+        self.assertEqual(self.find(), BOB)
+        self.assertEqual(len(self.owners.asked), 1)
+
+    def test_a_provider_that_is_gone_ends_the_session(self) -> None:
+        self.owners.answer = InvalidToken("not configured")
+        with self.assertRaises(SessionExpired):
+            self.find()
+        self.assertIsNone(self.stored.with_id(self.session.id))
+
+    def test_without_any_provider_the_session_ends(self) -> None:
+        self.source = self.made()
+        with self.assertRaises(SessionExpired):
+            self.find()
+        self.assertIsNone(self.stored.with_id(self.session.id))
+
+    def test_a_question_that_is_overdue(self) -> None:
+        self.owners.answer = later = Deferred()
+        found = ensureDeferred(self.find())
+        self.assertNoResult(found)
+        later.callback(attrs.evolve(BOB, roles=("ops",)))
+        self.assertEqual(self.done(found).roles, ("ops",))
+        self.owners.answer = failing = Deferred()
+        self.clock.advance(60)
+        found = ensureDeferred(self.find())
+        failing.errback(ProviderUnavailable("down"))
+        self.fails(ProviderUnavailable, found)
+        self.assertIsNotNone(self.stored.with_id(self.session.id))

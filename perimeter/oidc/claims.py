@@ -1,0 +1,192 @@
+"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4, O5)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from perimeter.auth.kinds.remote import names
+from perimeter.auth.kinds.remote.judge import values_at
+from perimeter.auth.text import local_part
+from perimeter.errors import PerimeterError
+from perimeter.model import Principal
+
+EMAIL: Final = "email"
+MAX_IDENTITY: Final = 255
+
+_VERIFIED: Final = "email_verified"
+_HOSTED_DOMAIN: Final = "hd"
+_LEFT_OUT: Final = "_claim_names"
+
+
+class NotAllowed(PerimeterError):
+    """The user is known, and may not come in; ``username`` is their name, or "" if no claim has one."""
+
+    def __init__(self, reason: str, username: str = "") -> None:
+        super().__init__(reason)
+        self.username = username
+
+
+class ClaimsElsewhere(PerimeterError):
+    """The provider has left out claims that decide, and says where they are (OpenID Connect Core, section 5.6.2).
+
+    That is not the same as having none of them. ``claims`` are the names of those that are left out.
+    """
+
+    def __init__(self, claims: frozenset[str]) -> None:
+        super().__init__(f"the provider has left out {', '.join(sorted(claims))}")
+        self.claims = claims
+
+
+@attrs.frozen
+class ClaimRules:
+    """How claims become a user, and which users are allowed in. A claim is a path with dots, in which ``*`` is every member.
+
+    ``role_map`` are pairs of a provider's role and one here; if there is one, roles that it does not have are left out. Each pair
+    of ``require`` is a claim and the value that it has, or has among others. A user needs one of ``allow_groups``, a verified
+    address in one of ``email_domains``, a ``hd`` (Google) among ``hosted_domains``, if these are set. ``identity_claims``, joined
+    by ``/``, are the subject to which the user name is bound.
+    """
+
+    realm: str
+    service: str
+    username_claim: str = "preferred_username"
+    roles_claims: tuple[str, ...] = ()
+    role_map: tuple[tuple[str, str], ...] = ()
+    require: tuple[tuple[str, str], ...] = ()
+    allow_groups: frozenset[str] = frozenset()
+    email_domains: tuple[str, ...] = ()
+    hosted_domains: frozenset[str] = frozenset()
+    attribute_claims: tuple[str, ...] = ()
+    identity_claims: tuple[str, ...] = ("sub",)
+
+    @property
+    def decisive(self) -> tuple[str, ...]:
+        """The claims that decide who the user is, what roles they have, and whether they may come in."""
+        email = (EMAIL, _VERIFIED) if self.email_domains or self.username_claim == EMAIL else ()
+        hosted = (_HOSTED_DOMAIN,) if self.hosted_domains else ()
+        required = (claim for claim, _ in self.require)
+        return tuple(dict.fromkeys((*self.identity_claims, self.username_claim, *self.roles_claims, *required, *email, *hosted)))
+
+
+def missing(claims: Mapping[str, Any], rules: ClaimRules) -> tuple[str, ...]:
+    """The claims of `ClaimRules.decisive` that are not there. Another source of claims may have them."""
+    return tuple(path for path in rules.decisive if not any(True for _ in values_at(claims, path)))
+
+
+def combined(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """The claims of all ``sources``, which are about the same subject. Those of an earlier one are preferred."""
+    found: dict[str, Any] = {}
+    for source in sources:
+        for name, value in source.items():
+            found.setdefault(name, value)
+    return found
+
+
+def subject_of(claims: Mapping[str, Any], rules: ClaimRules) -> str:
+    """What the user name is bound to. Raises `perimeter.auth.kinds.remote.names.Unfit`."""
+    parts = [_identity_part(claims, name) for name in rules.identity_claims]
+    if len(parts) > 1 and any("/" in part for part in parts):
+        raise names.Unfit("a part of the user's identity contains /, which joins the parts")
+    return "/".join(parts)
+
+
+def _identity_part(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    # GitHub's ids are numbers; true is a number to Python
+    text = str(value) if type(value) is int else value
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_IDENTITY or not (text.isascii() and text.isprintable()):
+        raise names.Unfit(f"{name} is no identity of a user")
+    return text
+
+
+def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
+    """The user of these claims.
+
+    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot have.
+    """
+    _check_complete(claims, rules)
+    username = _username(claims, rules)
+    groups: dict[str, None] = {}
+    for path in rules.roles_claims:
+        for value in values_at(claims, path):
+            groups.update(dict.fromkeys(names.roles(value, path)))
+    _check_allowed(claims, rules, username, groups)
+    return Principal(
+        username, rules.realm, _roles(groups, rules), authenticator=rules.service, attributes=_attributes(claims, rules)
+    )
+
+
+def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
+    """Entra leaves out the groups of users who have many of them. "Too many to list" must never mean "none"."""
+    elsewhere = claims.get(_LEFT_OUT)
+    if elsewhere is None:
+        return
+    if not isinstance(elsewhere, dict):
+        raise names.Unfit(f"{_LEFT_OUT} is not an object")
+    left_out = frozenset(elsewhere) & {path.partition(".")[0] for path in rules.decisive} - frozenset(claims)
+    if left_out:
+        raise ClaimsElsewhere(left_out)
+
+
+def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:
+    path = rules.username_claim
+    for value in values_at(claims, path):
+        name = names.username(value, path)
+        # A user can enter any address; only the provider can confirm it.
+        if path == EMAIL and claims.get(_VERIFIED) is not True:
+            raise NotAllowed("the provider has not verified the address that is to be the user name")
+        return name
+    raise NotAllowed(f"no claim {path} names the user")
+
+
+def _check_allowed(claims: Mapping[str, Any], rules: ClaimRules, username: str, groups: Iterable[str]) -> None:
+    for path, wanted in rules.require:
+        if not any(_says(value, wanted) for value in values_at(claims, path)):
+            raise NotAllowed(f"the claim {path} does not have the value that `require` demands", username)
+    if rules.allow_groups and rules.allow_groups.isdisjoint(groups):
+        raise NotAllowed("the user is in none of `allow_groups`", username)
+    hosted = claims.get(_HOSTED_DOMAIN)
+    if rules.hosted_domains and not (isinstance(hosted, str) and hosted in rules.hosted_domains):
+        raise NotAllowed("the account belongs to none of `domains`", username)
+    if rules.email_domains and not _has_address(claims, rules.email_domains):
+        raise NotAllowed("the user has no verified address in one of `email_domains`", username)
+
+
+def _says(value: object, wanted: str) -> bool:
+    """Whether a claim has the value ``wanted``: a text, a number or truth value as JSON writes it, or a list that has it."""
+    if isinstance(value, list):
+        return any(_says(one, wanted) for one in value if not isinstance(one, list))
+    if isinstance(value, str):
+        return value == wanted
+    return isinstance(value, bool | int | float) and json.dumps(value) == wanted
+
+
+def _has_address(claims: Mapping[str, Any], domains: Iterable[str]) -> bool:
+    """Whether the verified address has one ``@``, and what follows it is one of ``domains`` as a whole."""
+    address = claims.get(EMAIL)
+    if not isinstance(address, str) or claims.get(_VERIFIED) is not True:
+        return False
+    return any(local_part(address, domain) is not None for domain in domains)
+
+
+def _roles(groups: Iterable[str], rules: ClaimRules) -> tuple[str, ...]:
+    if not rules.role_map:
+        return tuple(groups)
+    known = frozenset(groups)
+    return tuple(dict.fromkeys(role for group, role in rules.role_map if group in known))
+
+
+def _attributes(claims: Mapping[str, Any], rules: ClaimRules) -> dict[str, str]:
+    found = {name: names.attribute(claims[name]) for name in rules.attribute_claims if name in claims}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def factors_of(claims: Mapping[str, Any], two_factors: frozenset[str]) -> int:
+    """How many factors the provider has checked: 2 if ``acr`` or one of ``amr`` is among ``two_factors``, otherwise 1."""
+    methods = claims.get("amr")
+    said = [claims.get("acr"), *(methods if isinstance(methods, list) else ())]
+    return 2 if any(isinstance(one, str) and one in two_factors for one in said) else 1

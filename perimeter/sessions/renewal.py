@@ -1,0 +1,270 @@
+"""Asks the provider of a session about its user again, beside the requests of the session.
+
+A provider gives the gateway a secret at the sign-in, such as a refresh token (RFC 6749, section 6). Only the cookie of the
+session opens it, so the question can be asked only while the browser sends requests. The first request after it is due goes
+through, and begins it; the roles that the answer brings are those of the next request. If the provider does not answer, the
+session goes on for a grace time. After that, requests wait for the answer, and are refused without one.
+
+A question is asked once, also if many requests come to several processes at the same time: most providers accept a refresh token
+once, and take a second use for a theft. So a process claims the time for the question, which is longer than the question takes.
+The new secret is written before it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, auto
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from perimeter.errors import (
+    InvalidToken,
+    NotAllowedHere,
+    ProviderDenied,
+    ProviderUnavailable,
+    Refusal,
+    Rejected,
+    SessionExpired,
+    Unavailable,
+)
+from perimeter.model import Principal
+from perimeter.plugin.redirect import IRedirectAuthenticator, IRenews, SignedIn
+from perimeter.recent import Expiring
+from perimeter.sessions.sealing import Unsealable, key_of, seal_under, unseal, unseal_under
+from perimeter.sessions.session import Renewal, Renewed, Session
+from perimeter.sessions.stored import StoredSessions
+from perimeter.state.once import Claims
+
+_log = Logger()
+
+INTERVAL: Final = 60.0
+"""Seconds between two questions about one session, at least."""
+
+LONGEST: Final = 30.0
+"""Seconds that a question takes at most. Less than `INTERVAL`: no second one can begin meanwhile."""
+
+_ELSEWHERE: Final = 10.0
+"""Seconds that a request waits for a question of another process."""
+
+_MOST_QUIET: Final = 10_000
+
+
+@attrs.frozen
+class Vouching:
+    """A configured provider, and the seconds for which its sessions go on while it does not answer (``refresh_grace``)."""
+
+    authenticator: IRedirectAuthenticator
+    grace: float
+
+
+class _Asked(Enum):
+    """Who has asked: this process, or perhaps another one."""
+
+    HERE = auto()
+    ELSEWHERE = auto()
+
+
+class Renewals:
+    """Renews sessions of ``providers``, which are by their configured names. ``count`` takes the provider and the outcome of
+    each question: ``renewed``, ``ended`` or ``unavailable``."""
+
+    def __init__(
+        self,
+        stored: StoredSessions,
+        claims: Claims,
+        providers: Mapping[str, Vouching],
+        clock: IReactorTime,
+        count: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._stored = stored
+        self._claims = claims
+        self._providers = providers
+        self._clock = clock
+        self._count = count
+        #: by id of a session: those who wait for the question that this process asks
+        self._under_way: dict[str, list[Deferred[_Asked]]] = {}
+        #: by id of a session: a question has just failed, so none is asked for a while
+        self._quiet: Expiring[str, bool] = Expiring(_MOST_QUIET, INTERVAL, clock.seconds)
+
+    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
+        """The user of ``session``, which came from a sign-in at a provider; ``cookie`` is its value.
+
+        Raises `InvalidToken` if the provider is not configured any more. An awaitable also raises `SessionExpired` if the
+        provider has ended the session, and `ProviderUnavailable` if it has not answered for too long.
+        """
+        root = self._stored.root(session)
+        if root is None or root.vouched is None:
+            raise InvalidToken("the session of the sign-in has ended")
+        provider = self._providers.get(root.vouched.provider)
+        if provider is None or provider.authenticator.realm != session.owner.realm:
+            raise InvalidToken("the provider of this session is not in the configuration any more")
+        now, renewal = self._clock.seconds(), root.renewal
+        if renewal is None or now < renewal.due or not IRenews.providedBy(provider.authenticator):
+            return session.owner
+        if now < renewal.due + provider.grace:
+            self._ask(root, session, cookie, provider)
+            return session.owner
+        return self._renewed(root, session, cookie, provider)
+
+    async def _renewed(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> Principal:
+        """The user after the question, which is overdue."""
+        if self._quiet.get(root.id) is None:
+            asked = await self._join(root, session, cookie, provider)
+            if asked is _Asked.ELSEWHERE and self._stored.with_id(root.id) is root:
+                waiting = self._stored.change_of(root.id).addTimeout(_ELSEWHERE, self._clock)
+                await waiting.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+        found, now = self._stored.root(session), self._clock.seconds()
+        current = self._stored.with_id(session.id)
+        if found is None or current is None:
+            raise SessionExpired("the provider has ended the session")
+        if found.renewal is not None and now >= found.renewal.due + provider.grace:
+            self._quiet.keep(root.id, True)
+            raise ProviderUnavailable(f"the provider {provider.authenticator.name} has not confirmed the user for too long")
+        return current.owner
+
+    # -- asking once
+
+    def _ask(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> None:
+        """Begin the question, unless it is under way or has just failed."""
+        if root.id not in self._under_way and self._quiet.get(root.id) is None:
+            self._join(root, session, cookie, provider)
+
+    def _join(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> Deferred[_Asked]:
+        """Wait for the question, which begins if it is not under way. It goes on if all who wait leave. Never fails."""
+        waiting: Deferred[_Asked] = Deferred()
+        if root.id in self._under_way:
+            self._under_way[root.id].append(waiting)
+            return waiting
+        self._under_way[root.id] = [waiting]
+
+        def over(asked: _Asked) -> None:
+            for one in self._under_way.pop(root.id):
+                if not one.called:
+                    one.callback(asked)
+
+        def failed(failure: Any) -> _Asked:
+            _log.failure("a session cannot be renewed", failure=failure)
+            return _Asked.HERE
+
+        asking = Deferred.fromCoroutine(self._question(root, session, cookie, provider))
+        asking.addErrback(failed).addCallback(over)
+        return waiting
+
+    async def _question(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> _Asked:
+        try:
+            if not await self._claim(root):
+                return _Asked.ELSEWHERE
+            current = self._stored.with_id(root.id)
+            if current is None or current.renewal != root.renewal:  # another process has just renewed or ended it
+                return _Asked.HERE
+            key = key_of(cookie) if session.id == root.id else unseal(cookie, session.sealed)
+            await self._answered(current, key, provider, unseal_under(key, current.sealed))
+        except Unavailable as error:
+            self._failed(root, provider, error.detail)
+        except Unsealable as error:
+            self._failed(root, provider, str(error))
+        return _Asked.HERE
+
+    async def _claim(self, root: Session) -> bool:
+        """Whether this process may ask now. Two claims of times that follow each other: at the end of one, the question may
+        still be under way in the next."""
+        assert root.renewal is not None
+        now = self._clock.seconds()
+        turn = int(now // INTERVAL)
+        for one in (turn, turn + 1):
+            name = f"renewal {root.id} {root.renewal.due!r} {one}"
+            if not await self._claims.claim(name.encode("ascii"), now + 3 * INTERVAL):
+                return False
+        return True
+
+    async def _answered(self, root: Session, key: bytes, provider: Vouching, secret: bytes) -> None:
+        """Ask, and keep the answer. Raises `Unavailable`."""
+        assert root.vouched is not None
+        try:
+            found = await self._asked(provider.authenticator, secret, root.vouched.subject)
+        except (Rejected, NotAllowedHere, ProviderDenied) as error:
+            if isinstance(error, Rejected) and self._doubts(root, provider):
+                raise ProviderUnavailable(
+                    "it refuses the refresh token, which may have been replaced by an answer that was lost"
+                ) from None
+            await self._end(root, provider, error.detail)
+            return
+        except Unavailable:
+            if root.renewal is not None and not root.renewal.unsure:
+                doubt = Renewed(root.id, root.owner, root.sealed, attrs.evolve(root.renewal, unsure=True))
+                await self._stored.renew(doubt)
+            raise
+        if not _is_same(found, root):
+            await self._end(root, provider, "it names another user now")
+            return
+        due = found.renew_after or root.expires
+        await self._stored.renew(Renewed(root.id, found.principal, seal_under(key, found.secret), Renewal(due)))
+        self._note(provider, "renewed")
+
+    async def _asked(self, authenticator: Any, secret: bytes, subject: str) -> SignedIn:
+        """The answer. Raises what `IRenews.renew` does, and `Unavailable` for all else that goes wrong."""
+
+        async def ask() -> SignedIn:
+            found: SignedIn = await authenticator.renew(secret, subject)
+            return found
+
+        try:
+            return await Deferred.fromCoroutine(ask()).addTimeout(LONGEST, self._clock)
+        except TimeoutError:
+            raise ProviderUnavailable(f"no answer in {LONGEST:g} s") from None
+        except Refusal as error:
+            if isinstance(error, Unavailable | Rejected | NotAllowedHere | ProviderDenied):
+                raise
+            raise ProviderUnavailable(error.detail) from None  # the gateway is at fault, and not the user
+        except Exception as error:
+            _log.failure("the provider {name} cannot be asked", name=authenticator.name)
+            raise ProviderUnavailable(type(error).__name__) from None
+
+    def _doubts(self, root: Session, provider: Vouching) -> bool:
+        """Whether a refused secret says nothing yet about the user: it may have been replaced, and the grace time is not over."""
+        renewal = root.renewal
+        return renewal is not None and renewal.unsure and self._clock.seconds() < renewal.due + provider.grace
+
+    async def _end(self, root: Session, provider: Vouching, why: str) -> None:
+        name, owner = provider.authenticator.name, root.owner
+        _log.info(
+            "session {id} of {user} ends: the provider {name} does not confirm it: {why}",
+            id=root.id,
+            user=owner.username,
+            name=name,
+            why=why,
+        )
+        self._note(provider, "ended")
+        await self._stored.end(root)
+
+    def _failed(self, root: Session, provider: Vouching, why: str) -> None:
+        name = provider.authenticator.name
+        _log.warn("sessions of the provider {name} cannot be renewed: {why}", name=name, why=why)
+        self._quiet.keep(root.id, True)
+        self._note(provider, "unavailable")
+
+    def _note(self, provider: Vouching, outcome: str) -> None:
+        if self._count is not None:
+            self._count(provider.authenticator.name, outcome)
+
+
+def secret_of(stored: StoredSessions, session: Session, cookie: bytes) -> bytes:
+    """What the provider of ``session`` gave for the gateway; ``cookie`` is the value of the session's. Raises `Unsealable`."""
+    root = stored.root(session)
+    if root is None or not root.sealed:
+        raise Unsealable("nothing is kept")
+    return unseal(cookie, root.sealed) if root is session else unseal_under(unseal(cookie, session.sealed), root.sealed)
+
+
+def _is_same(found: SignedIn, root: Session) -> bool:
+    """Whether the answer is about the user of the session, under the same name."""
+    vouched, owner = root.vouched, root.owner
+    assert vouched is not None
+    return (found.issuer, found.subject, found.principal.realm, found.principal.username) == (
+        *(vouched.issuer, vouched.subject),
+        *(owner.realm, owner.username),
+    )
