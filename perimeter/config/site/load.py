@@ -77,6 +77,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         login=document.one("login"),
         augmenters=document.many("augmenter"),
         providers=document.many("provider"),
+        second_factor=document.one("second_factor"),
     )
     authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
     authentication = _whole(sections.authentication, AuthenticationSettings)
@@ -108,9 +109,9 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         login=_whole(sections.login, LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
         acme=_whole(document.one("acme"), AcmeSettings),
+        second_factor=_whole(sections.second_factor, SecondFactorSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,
     )
-    _whole(document.one("second_factor"), SecondFactorSettings)  # nothing of it is available yet
     crosscheck.check(config, sections)
     return config
 

@@ -117,7 +117,9 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     passwords = any(scheme in ("basic", "negotiate") for scheme, _ in challenges)
     login = f"{config.login.path}/login".encode("ascii")
     hsts = {one.name: int(one.hsts) for one in config.listeners if one.hsts is not None}
-    shared = RouteParts(directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts)
+    shared = RouteParts(
+        directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts, config.second_factor.roles
+    )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
@@ -127,7 +129,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     gate = _gate_of(config, identifier, identity)
     return Assembly(
         config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, hand_overs, default_sink),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, hand_overs, default_sink, shared.demand()),
         answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
         next_id_line=next_line if config.perimeter.request_ids else no_line,
         audit=prepared.audit,
