@@ -27,8 +27,8 @@ from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
-from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.kept import Kept, read_kept, used_claims
+from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
