@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -26,9 +26,10 @@ from perimeter.oidc.answer import code_of
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.flow import challenge
+from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
+from perimeter.oidc.kept import SOON, STALE, Kept, read_kept, used_claims
 from perimeter.oidc.logout_token import judge_logout_token
-from perimeter.oidc.kept import Kept, read_kept, used_claims
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 
 
 _log = Logger()
-
-STALE: Final = 3600.0
-"""Seconds for which a user stays as they were, while refreshes succeed and nothing can be found out about the user."""
-
-SOON: Final = 60.0
-"""Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 
 @attrs.frozen
@@ -75,6 +70,7 @@ class OidcProvider:
         self.discovery = Discovery(client, settings.issuer, clock)
         self._settings = settings
         self._rules = settings.rules(name, realm)
+        self._graph = settings.graph_uri
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
         self._seconds = clock.seconds
@@ -231,6 +227,8 @@ class OidcProvider:
         """
         claims = dict(token.claims) if told_by_id_token else {}
         silent = not told_by_id_token
+        if self._graph:
+            claims = await with_graph_groups(claims, self._client, self._graph, tokens.access_token)
         if self._settings.access_token_claims and missing(claims, self._rules):
             claims = combined(claims, await self._of_access_token(token, tokens.access_token))
         if metadata.userinfo_endpoint and missing(claims, self._rules):
