@@ -6,7 +6,7 @@ way. The tokens are JWTs (RFC 9068 or similar); opaque ones are for ``type = int
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -21,6 +21,7 @@ from perimeter.errors import InvalidToken, NameConflict, ProviderMisconfigured, 
 from perimeter.model import Principal
 from perimeter.oidc.claims import ClaimRules, ClaimsElsewhere, NotAllowed, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
+from perimeter.plugin.redirect import Bind
 from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
 
@@ -29,9 +30,6 @@ REMEMBER = 60.0
 
 SCOPES = ("scope", "scp")
 """Claims with the scopes of an access token (RFC 9068, section 2.2.3; ``scp`` is Entra's). An ID token has neither."""
-
-Bind = Callable[[str, str, str, str], Awaitable[object]]
-"""Binds a name of a realm to an identity: realm, user name, issuer, subject. Raises `NameConflict` or `Unavailable`."""
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ the provider gave for later; no request of a session asks a provider.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -15,8 +15,15 @@ from zope.interface import Attribute, Interface
 
 from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
-from perimeter.model import Principal
+from perimeter.model import Principal, discard_explanation
+from perimeter.plugin.authenticator import IAuthenticator
 from perimeter.plugin.services import AuthServices
+
+Bind = Callable[[str, str, str, str], Awaitable[object]]
+"""Binds a user name to an identity for good: realm, user name, issuer, subject.
+
+Raises `perimeter.errors.NameConflict` if the name belongs to another identity, and `Unavailable`.
+"""
 
 
 @attrs.frozen(slots=True)
@@ -27,7 +34,8 @@ class Flow:
     and ``verifier`` (43 characters of base64url each) are secrets of this flow, made of the browser's cookie: the state of RFC
     6749 (section 10.12), the nonce of OpenID Connect Core (section 3.1.2.1), and the code verifier of RFC 7636. ``again`` asks
     the provider to authenticate the user anew, also if they are signed in there. ``login_hint`` is the name that the user may
-    enter. ``started`` is when it began (epoch seconds).
+    enter. ``started`` is when it began (epoch seconds). ``explain`` takes a sentence about each claim and what became of it, for
+    ``perimeter login --explain``; never a secret.
     """
 
     provider: str
@@ -38,6 +46,7 @@ class Flow:
     started: float = 0.0
     again: bool = False
     login_hint: str = ""
+    explain: Callable[[str], None] = attrs.field(default=discard_explanation, eq=False, repr=False)
 
 
 @attrs.frozen(slots=True)
@@ -132,3 +141,14 @@ class IProviderFactory(Interface):
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IRedirectAuthenticator:
         """The authenticator. It asks the provider nothing yet. Raises `perimeter.errors.StartupError`."""
+
+
+class IAcceptsTokens(IProviderFactory):
+    """What a factory may provide, too: the provider's own access tokens as credentials of its users."""
+
+    def token_authenticator(name: str, realm: str, settings: Any, services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """The authenticator for them, with `perimeter.plugin.authenticator.Scheme.BEARER`; None if the section wants none.
+
+        It must ``bind`` the name of a user before it returns the user, as a sign-in does. Raises
+        `perimeter.errors.StartupError`.
+        """

@@ -6,36 +6,47 @@ authenticators. They are asked only by `vouched`: no credential of a request rea
 
 from __future__ import annotations
 
-from typing import Final
-
 from zope.interface import implementer
 
 from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.errors import InternalError, NameConflict, Rejected
 from perimeter.model import AuthenticationRequest, Credentials, Principal, Recollection, VouchedCredentials
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes, Scheme
-
-_ASKED: Final[tuple[str, ...]] = ()
+from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes, Scheme
 
 
-@implementer(IAuthenticator, ISchemes)
+class IProviderUsers(IAuthenticator):
+    """The users of a provider, each of whom is bound to an identity of that provider (`perimeter.providers.pins`)."""
+
+
+@implementer(IProviderUsers, ISchemes, IProbe)
 class ProviderUsers:
-    """The users in ``realm`` for whom the provider ``name`` vouches. It wants to see no credentials of a request.
+    """The users in ``realm`` for whom the provider ``name`` vouches.
+
+    It wants to see no credentials of a request, except the provider's own access tokens if there is an authenticator for them,
+    ``tokens``.
 
     A session or an API token of such a user keeps the roles that the user had at the sign-in, since a provider cannot be asked
     about a user by name.
     """
 
-    schemes: tuple[str, ...] = _ASKED
-
-    def __init__(self, name: str, realm: str) -> None:
+    def __init__(self, name: str, realm: str, tokens: IAuthenticator | None = None) -> None:
         self.name = name
         self.realm = realm
+        self.schemes: tuple[str, ...] = () if tokens is None else (Scheme.BEARER,)
+        self._tokens = tokens
+
+    async def probe(self) -> None:
+        """See `IProbe`. Whether tokens could be verified now."""
+        probe = getattr(self._tokens, "probe", None)
+        if probe is not None:
+            await probe()
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """The user for whom the provider has vouched."""
-        return credentials.principal if isinstance(credentials, VouchedCredentials) else None
+        """The user for whom the provider has vouched, or who holds an access token of it."""
+        if isinstance(credentials, VouchedCredentials):
+            return credentials.principal
+        return None if self._tokens is None else await self._tokens.authenticate(credentials, request)
 
 
 async def vouched(chain: AuthenticatorChain, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
@@ -51,7 +62,7 @@ async def vouched(chain: AuthenticatorChain, provider: str, principal: Principal
             continue
         if one.name == provider:
             own = one
-        elif one.schemes:
+        elif one.schemes and not IProviderUsers.providedBy(one.authenticator):
             await _distinguish(one, principal, request)
     if own is None:
         raise InternalError(f"provider {provider} of the realm {principal.realm} is not in the chain")

@@ -15,10 +15,10 @@ from perimeter.errors import ProviderUnavailable, Refusal
 from perimeter.http.cookies import SESSION_LENGTH, own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Principal
+from perimeter.oidc.flow import FlowSecrets, flow_secrets
 from perimeter.plugin.redirect import Flow, IRedirectAuthenticator
 from perimeter.providers.flows import BegunFlow, StoredFlows
 from perimeter.providers.pins import StoredPins
-from perimeter.oidc.flow import FlowSecrets, flow_secrets
 from perimeter.state.once import Claims
 from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.html.cookies import FLOWS, MANUAL
