@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -21,10 +21,13 @@ from perimeter.errors import (
     Rejected,
     Unavailable,
 )
+from perimeter.model import discard_explanation
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
+from perimeter.oidc.examination import clock_difference, shortcomings
+from perimeter.oidc.explaining import explained
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
 from perimeter.oidc.kept import Kept, read_kept, used_claims
@@ -32,7 +35,7 @@ from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IProbe
-from perimeter.plugin.redirect import Flow, IEndsElsewhere, IRenews, SignedIn
+from perimeter.plugin.redirect import Flow, IEndsElsewhere, IExamined, IRenews, Shortcoming, SignedIn
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IProbe)
+@implementer(IRenews, IEndsElsewhere, IExamined, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -81,6 +84,13 @@ class OidcProvider:
     async def probe(self) -> None:
         """See `IProbe`."""
         await self.discovery.probe()
+
+    async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
+        """See `IExamined`."""
+        await self.discovery.probe()
+        metadata = await self.discovery.metadata()
+        found = shortcomings(metadata, self._settings.method, ends_elsewhere)
+        return (*found, *clock_difference(self.discovery.provider_date, self._seconds()))
 
     # -- the sign-in
 
@@ -124,7 +134,10 @@ class OidcProvider:
             token = judge_id_token(header, keys, self._settings.expected(metadata.issuer), sign_in, self._seconds())
         except InvalidToken as error:
             raise Rejected(error.detail) from None
-        return self._signed_in(await self._look(metadata, token, tokens))
+        look = await self._look(metadata, token, tokens)
+        for step in explained(look.claims, self._rules) if flow.explain is not discard_explanation else ():
+            flow.explain(step)
+        return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
         """See `IRenews`.

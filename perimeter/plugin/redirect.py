@@ -7,7 +7,8 @@ the provider gave for later; no request of a session asks a provider.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -128,6 +129,36 @@ class IBackChannelLogout(IRedirectAuthenticator):
 
     def logged_out(token: str) -> Awaitable[LoggedOut]:
         """What the message says. Raises `perimeter.errors.Rejected` for a bad one, and `Unavailable`."""
+
+
+class Trouble(StrEnum):
+    """What is wrong with a provider, or with how the gateway uses it."""
+
+    #: something useful that it does not offer
+    LACKS = "lacks"
+    #: something because of which sign-ins fail
+    REFUSES = "refuses"
+    #: its clock and that of this machine differ
+    CLOCK = "clock"
+
+
+@attrs.frozen(slots=True)
+class Shortcoming:
+    """``message`` and ``remedy`` are sentences for the operator."""
+
+    trouble: Trouble
+    message: str
+    remedy: str
+
+
+class IExamined(IRedirectAuthenticator):
+    """What else it may provide: a look at what the provider offers, for ``perimeter doctor``."""
+
+    def examine(ends_elsewhere: bool) -> Awaitable[Sequence[Shortcoming]]:
+        """What is wrong. ``ends_elsewhere``: the site wants a sign-out to end the user's session at the provider, too.
+
+        Raises `perimeter.errors.ProviderUnavailable` or `ProviderMisconfigured`.
+        """
 
 
 class IProviderFactory(Interface):
