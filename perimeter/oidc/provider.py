@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -29,13 +29,24 @@ from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
 from perimeter.oidc.explaining import explained
 from perimeter.oidc.flow import challenge
+from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
-from perimeter.oidc.kept import Kept, read_kept, used_claims
+from perimeter.oidc.kept import SOON, STALE, Kept, read_kept, used_claims
+from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IProbe
-from perimeter.plugin.redirect import Flow, IEndsElsewhere, IExamined, IRenews, Shortcoming, SignedIn
+from perimeter.plugin.redirect import (
+    Flow,
+    IBackChannelLogout,
+    IEndsElsewhere,
+    IExamined,
+    IRenews,
+    LoggedOut,
+    Shortcoming,
+    SignedIn,
+)
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -44,12 +55,6 @@ if TYPE_CHECKING:
 
 
 _log = Logger()
-
-STALE: Final = 3600.0
-"""Seconds for which a user stays as they were, while refreshes succeed and nothing can be found out about the user."""
-
-SOON: Final = 60.0
-"""Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 
 @attrs.frozen
@@ -66,7 +71,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IExamined, IProbe)
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IExamined, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -77,6 +82,7 @@ class OidcProvider:
         self.discovery = Discovery(client, settings.issuer, clock)
         self._settings = settings
         self._rules = settings.rules(name, realm)
+        self._graph = settings.graph_uri
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
         self._seconds = clock.seconds
@@ -198,9 +204,24 @@ class OidcProvider:
             "id_token_hint": hint,
             "client_id": self._settings.client_id,
             "post_logout_redirect_uri": return_to,
-            "state": state,
         }
+        if state:
+            parameters["state"] = state
         return with_parameters(endpoint, parameters.items()) if endpoint else ""
+
+    async def logged_out(self, token: str) -> LoggedOut:
+        """See `IBackChannelLogout`. A key that the provider does not publish costs one fetch in a cool-down (attack O6)."""
+        header = read_header(token)
+        if header is None:
+            raise Rejected("the logout token is not a signed JWT")
+        issuer = (await self.discovery.metadata()).issuer
+        keys = await (await self.discovery.keys()).find(header.kid, header.algorithm)
+        if not keys:
+            raise Rejected("the logout token is signed with a key that the provider does not publish")
+        try:
+            return judge_logout_token(header, keys, self._settings.expected(issuer), self._rules, self._seconds())
+        except InvalidToken as error:
+            raise Rejected(error.detail) from None
 
     # -- from tokens to a user
 
@@ -228,6 +249,8 @@ class OidcProvider:
         """
         claims = dict(token.claims) if told_by_id_token else {}
         silent = not told_by_id_token
+        if self._graph:
+            claims = await with_graph_groups(claims, self._client, self._graph, tokens.access_token)
         if self._settings.access_token_claims and missing(claims, self._rules):
             claims = combined(claims, await self._of_access_token(token, tokens.access_token))
         if metadata.userinfo_endpoint and missing(claims, self._rules):
