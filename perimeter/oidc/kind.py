@@ -11,15 +11,14 @@ from perimeter.config.language.option import options_of
 from perimeter.config.language.section import Section
 from perimeter.oidc.openid_settings import OidcSettings
 from perimeter.oidc.settings import read_client
-from perimeter.plugin.redirect import Bind, IAcceptsTokens
+from perimeter.plugin.redirect import IProviderFactory
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:
-    from perimeter.auth.kinds.remote.authenticator import TokenAuthenticator
     from perimeter.oidc.provider import OidcProvider
 
 
-@implementer(IPlugin, IAcceptsTokens, IBuildsInThread)
+@implementer(IPlugin, IProviderFactory, IBuildsInThread)
 class OidcFactory:
     """``type = oidc``."""
 
@@ -35,17 +34,3 @@ class OidcFactory:
         from perimeter.oidc.provider import OidcProvider
 
         return OidcProvider(name, realm, settings, settings.client(f"the provider {name}", services), services.reactor)
-
-    def token_authenticator(
-        self, name: str, realm: str, settings: OidcSettings, services: AuthServices, bind: Bind
-    ) -> TokenAuthenticator | None:
-        """See `IAcceptsTokens`."""
-        if not settings.bearer:
-            return None
-        from perimeter.oidc.bearer import BearerTokens, token_authenticator
-        from perimeter.oidc.discovery import Discovery
-
-        client = settings.client(f"the provider {name}", services)
-        discovery = Discovery(client, settings.issuer, services.reactor)
-        tokens = BearerTokens(discovery, settings.accepted, settings.rules(name, realm), bind, services.reactor)
-        return token_authenticator(name, realm, tokens, services)

@@ -24,6 +24,7 @@ from perimeter.errors import (
 from perimeter.model import discard_explanation
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
+from perimeter.oidc.bearer import token_authenticator
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
@@ -36,9 +37,11 @@ from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
-from perimeter.plugin.authenticator import IProbe
+from perimeter.plugin.authenticator import IAuthenticator, IProbe
 from perimeter.plugin.redirect import (
+    Bind,
     Flow,
+    IAcceptsTokens,
     IBackChannelLogout,
     IEndsElsewhere,
     IExamined,
@@ -47,6 +50,7 @@ from perimeter.plugin.redirect import (
     Shortcoming,
     SignedIn,
 )
+from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -71,7 +75,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IExamined, IProbe)
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IAcceptsTokens, IExamined, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -90,6 +94,12 @@ class OidcProvider:
     async def probe(self) -> None:
         """See `IProbe`."""
         await self.discovery.probe()
+
+    def token_authenticator(self, services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """See `IAcceptsTokens`."""
+        if not self._settings.bearer:
+            return None
+        return token_authenticator(self.name, self.realm, self.discovery, self._settings, services, bind)
 
     async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
         """See `IExamined`."""

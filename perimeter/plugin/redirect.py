@@ -131,6 +131,16 @@ class IBackChannelLogout(IRedirectAuthenticator):
         """What the message says. Raises `perimeter.errors.Rejected` for a bad one, and `Unavailable`."""
 
 
+class IAcceptsTokens(IRedirectAuthenticator):
+    """What else it may provide: the provider's own access tokens as credentials of its users."""
+
+    def token_authenticator(services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """The authenticator for them, which is asked with `perimeter.model.BearerCredentials`; None if the section wants none.
+
+        It must ``bind`` the name of a user before it returns the user, as a sign-in does.
+        """
+
+
 class Trouble(StrEnum):
     """What is wrong with a provider, or with how the gateway uses it."""
 
@@ -172,14 +182,3 @@ class IProviderFactory(Interface):
 
     def build(name: str, realm: str, settings: Any, services: AuthServices) -> IRedirectAuthenticator:
         """The authenticator. It asks the provider nothing yet. Raises `perimeter.errors.StartupError`."""
-
-
-class IAcceptsTokens(IProviderFactory):
-    """What a factory may provide, too: the provider's own access tokens as credentials of its users."""
-
-    def token_authenticator(name: str, realm: str, settings: Any, services: AuthServices, bind: Bind) -> IAuthenticator | None:
-        """The authenticator for them, with `perimeter.plugin.authenticator.Scheme.BEARER`; None if the section wants none.
-
-        It must ``bind`` the name of a user before it returns the user, as a sign-in does. Raises
-        `perimeter.errors.StartupError`.
-        """
