@@ -29,11 +29,12 @@ from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
 from perimeter.oidc.kept import SOON, STALE, Kept, read_kept, used_claims
+from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IProbe
-from perimeter.plugin.redirect import Flow, IEndsElsewhere, IRenews, SignedIn
+from perimeter.plugin.redirect import Flow, IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IProbe)
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -181,9 +182,24 @@ class OidcProvider:
             "id_token_hint": hint,
             "client_id": self._settings.client_id,
             "post_logout_redirect_uri": return_to,
-            "state": state,
         }
+        if state:
+            parameters["state"] = state
         return with_parameters(endpoint, parameters.items()) if endpoint else ""
+
+    async def logged_out(self, token: str) -> LoggedOut:
+        """See `IBackChannelLogout`. A key that the provider does not publish costs one fetch in a cool-down (attack O6)."""
+        header = read_header(token)
+        if header is None:
+            raise Rejected("the logout token is not a signed JWT")
+        issuer = (await self.discovery.metadata()).issuer
+        keys = await (await self.discovery.keys()).find(header.kid, header.algorithm)
+        if not keys:
+            raise Rejected("the logout token is signed with a key that the provider does not publish")
+        try:
+            return judge_logout_token(header, keys, self._settings.expected(issuer), self._rules, self._seconds())
+        except InvalidToken as error:
+            raise Rejected(error.detail) from None
 
     # -- from tokens to a user
 

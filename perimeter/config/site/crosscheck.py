@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners
+from perimeter.config.site import acme_listeners, factor_checks, login_hosts, provider_pages
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -44,6 +44,8 @@ class Sections:
     routes: Sequence[Section]
     authentication: Section
     errors: Section
+    login: Section
+    second_factor: Section
     augmenters: Sequence[Section] = ()
     providers: Sequence[Section] = ()
 
@@ -53,11 +55,14 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _listeners(config, sections)
     _order(config, sections)
     _augmenters(config, sections)
+    login_hosts.check(config, sections.routes)
     _providers(config, sections)
+    provider_pages.check(config, sections.providers, sections.login)
     seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
         _duplicates(route, section, seen)
+    factor_checks.check(config, sections.second_factor, sections.routes)
     for page in config.error_pages:
         if not any(route.path.matches(page.path) and not route.conditional for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages
@@ -255,7 +260,9 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _metrics(config)
     found += _sign_in(config)
+    found += provider_pages.warnings(config)
     found += acme_listeners.warnings(config)
+    found += factor_checks.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.url if server.path else server.authority} is [listener {listener.name}] of this "
         "gateway: requests would go round until they are refused with 508"
@@ -368,7 +375,7 @@ def _sign_in(config: SiteConfig) -> list[str]:
     ]
     if config.perimeter.state is StateKind.MEMORY:
         found.append("[perimeter] state = memory: all users are signed out when the gateway stops")
-    return found
+    return found + login_hosts.warnings(config)
 
 
 def _metrics(config: SiteConfig) -> list[str]:

@@ -74,8 +74,10 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         routes=document.many("route"),
         authentication=document.one("authentication"),
         errors=document.one("errors"),
+        login=document.one("login"),
         augmenters=document.many("augmenter"),
         providers=document.many("provider"),
+        second_factor=document.one("second_factor"),
     )
     authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
     authentication = _whole(sections.authentication, AuthenticationSettings)
@@ -104,12 +106,12 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),
         traces=_whole(document.one("traces"), TraceSettings),
-        login=_whole(document.one("login"), LoginSettings),
+        login=_whole(sections.login, LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
         acme=_whole(document.one("acme"), AcmeSettings),
+        second_factor=_whole(sections.second_factor, SecondFactorSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,
     )
-    _whole(document.one("second_factor"), SecondFactorSettings)  # nothing of it is available yet
     crosscheck.check(config, sections)
     return config
 

@@ -79,6 +79,6 @@ KIND = SectionKind(
     ProviderSettings,
     "A provider at which people sign in: a button on the sign-in page. Each `type` has more options, listed below.",
     "type = oidc\nissuer = https://sso.example.com/realms/corp\nclient_id = gateway\nclient_secret = file:corp.secret\n"
-    "title = Company login\n",
+    "title = Company login\nredirect_uri = https://gw.example.com/.perimeter/callback/corp\n",
     example_name="corp",
 )
