@@ -5,10 +5,17 @@ from __future__ import annotations
 import atexit
 from typing import Any
 
+import requests
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from perimeter.errors import NotAllowedHere, ProviderDenied, ProviderMisconfigured, ProviderUnavailable, Rejected
+from tests.integration.harness import LOGIN_ROUTES, USERS, GatewayCase, site
 from tests.integration.like_entra import ADMINS, ALICE, OTHER_TENANT, TENANT, group
 from tests.integration.like_github import EMAILS, OCTOCAT, ORGANIZATIONS, TEAMS
 from tests.integration.like_provider import LikeProvider
+from tests.integration.netkit import identity, pem
+from tests.integration.ports import eventually
+from tests.integration.visitor import Visitor
 from tests.unit.doubles.sign_in import CALLBACK, SignInCase
 
 _running: dict[str, LikeProvider] = {}
@@ -243,3 +250,98 @@ class EntraTests(EntraCase):
         url = await self.at_entra().begin(self.flow())
         self.assertIn("code_challenge_method=S256", url)
         self.assertIn(CALLBACK.replace(":", "%3A").replace("/", "%2F"), url)
+
+
+PROVIDERS = """\
+[provider forge]
+type = oauth2
+preset = github
+title = Forge
+redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/forge
+client_id = gateway
+client_secret = s3cr:t+ &
+authorize_uri = <github>/login/oauth/authorize
+token_uri = <github>/login/oauth/access_token
+user_uri = <github>/user
+emails_uri = <github>/user/emails
+groups_uri = <github>/user/orgs, <github>/user/teams
+role_map = acme/admins: admin
+allow_groups = acme
+refresh = 1s
+
+[provider corp]
+type = oidc
+preset = entra
+title = Corp
+redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/corp
+issuer = <entra>/organizations/v2.0
+client_id = gateway
+client_secret = s3cr:t+ &
+tenants = 11111111-2222-3333-4444-555555555555
+groups_from = graph
+groups_uri = <entra>/v1.0/me/transitiveMemberOf?$select=id
+role_map = bbbbbbbb-0000-0000-0000-000000000001: admin
+"""
+
+
+class GatewayTests(GatewayCase):
+    """Both behind a gateway, as a browser meets them."""
+
+    def setUp(self) -> None:
+        self.github, self.entra = running("like_github"), running("like_entra")
+        self.github.set(user=OCTOCAT, organizations=ORGANIZATIONS, teams=TEAMS, denied=False, revoked=False, broken=[])
+        self.entra.set(tenant=TENANT, oid=ALICE, groups=[group(number) for number in range(350)] + [ADMINS], graph_status=200)
+        self.app = self.upstream()
+        routes = LOGIN_ROUTES.replace("<service>", self.app.url)
+        extra = PROVIDERS.replace("<github>", self.github.url).replace("<entra>", self.entra.url)
+        own = identity("127.0.0.1")
+        key = own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        config = site(routes, tls=True, extra=extra).replace(
+            "tls = yes\n", "tls = yes\ncertificate = own.pem\nprivate_key = own.key\n"
+        )
+        self.served = self.gateway(config, USERS | {"own.pem": pem(*own.chain), "own.key": key})
+        self.visitor = Visitor(f"https://127.0.0.1:{self.served['https']}", self.served.directory / "own.pem")
+        self.addCleanup(self.visitor.close)
+
+    def sign_in(self, provider: str) -> int:
+        """The status of the callback, after the provider that asks nothing."""
+        begun = self.visitor.navigate(f"/.perimeter/start/{provider}?to=/admin/x")
+        self.assertEqual(begun.status_code, 302, begun.text)
+        answered = requests.get(begun.headers["Location"], allow_redirects=False, timeout=20)
+        return self.visitor.navigate(answered.headers["Location"]).status_code
+
+    def user(self, target: str) -> tuple[int, str | None, str | None]:
+        """The status of a request, and whom the service saw."""
+        before = len(self.app.requests)
+        status = self.visitor.get(target).status_code
+        if len(self.app.requests) == before:
+            return status, None, None
+        seen = self.app.requests[-1]
+        return status, seen.get("x-auth-username"), seen.get("x-auth-roles")
+
+    def test_github_and_entra_on_one_page(self) -> None:
+        page = self.visitor.navigate("/.perimeter/login?to=/admin/x").text
+        self.assertIn("Forge", page)
+        self.assertIn("Corp", page)
+        self.assertEqual(self.sign_in("forge"), 303)
+        self.assertEqual(self.user("/admin/x"), (200, "octocat", "admin"))
+        self.visitor.sign_out()
+        self.assertEqual(self.sign_in("corp"), 303)
+        self.assertEqual(self.user("/admin/x"), (200, "alice@corp.example", "admin"))
+
+    def test_a_role_that_github_takes_away_is_gone_after_the_refresh(self) -> None:
+        self.assertEqual(self.sign_in("forge"), 303)
+        self.assertEqual(self.user("/admin/x")[0], 200)
+        self.github.set(teams=[])
+        eventually(lambda: self.user("/admin/x")[0] == 403, "the role is gone")
+        self.github.set(organizations=[])
+        eventually(lambda: self.user("/x")[0] != 200, "the session has ended")
+        self.assertEqual(self.user("/x")[0], 401)
+
+    def test_who_may_not_come_in_gets_a_page_and_no_session(self) -> None:
+        self.github.set(organizations=["elsewhere"], teams=[])
+        self.assertEqual(self.sign_in("forge"), 403)
+        self.assertEqual(self.user("/x"), (401, None, None))
+        self.github.set(organizations=ORGANIZATIONS, broken=["/user/orgs"])
+        self.assertEqual(self.sign_in("forge"), 503)
+        self.assertIsNone(self.visitor.cookie)
