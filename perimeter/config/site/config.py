@@ -20,6 +20,7 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route import Auth, RouteSettings
 from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
@@ -48,6 +49,7 @@ class SiteConfig:
     logging: LoggingSettings
     error_pages: tuple[ErrorPage, ...] = ()
     augmenters: tuple[AugmenterSettings, ...] = ()
+    providers: tuple[ProviderSettings, ...] = ()
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
     traces: TraceSettings = attrs.field(factory=TraceSettings)
     login: LoginSettings = attrs.field(factory=LoginSettings)
@@ -61,6 +63,16 @@ class SiteConfig:
     def signs_people_in(self) -> bool:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
+
+    @property
+    def user_sources(self) -> tuple[AuthenticatorSettings | ProviderSettings, ...]:
+        """Where users are known, in the order of the file: authenticators, then providers."""
+        return (*self.authenticators, *self.providers)
+
+    @property
+    def realms(self) -> tuple[str, ...]:
+        """The realms of all users, in the order of the file; some may be there twice."""
+        return tuple(one.realm for one in self.user_sources)
 
     @property
     def checks_second_factors(self) -> bool:

@@ -12,6 +12,7 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
 from perimeter.gate.factors import FactorDemand
@@ -73,7 +74,7 @@ class EndpointParts:
             Health("/status"),
             Health("/health"),
             WhoAmI(),
-            Sources("/providers", _sources(config.authenticators), sources_access),
+            Sources("/providers", _sources(config.user_sources), sources_access),
             Sources("/augmenters", _sources(config.augmenters), sources_access),
         ]
 
@@ -106,7 +107,7 @@ def endpoint_routes(
             hosts=hosts,
             access=endpoint.otherwise,
             by_method=endpoint.access,
-            policy=attrs.evolve(endpoint.policy, factors=demand) if endpoint.demands_factor else endpoint.policy,
+            policy=attrs.evolve(endpoint.policy, factors=demand) if endpoint.demands_factors else endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
             lasting=endpoint.lasting,
@@ -115,5 +116,5 @@ def endpoint_routes(
     ]
 
 
-def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings]) -> tuple[Source, ...]:
+def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings | ProviderSettings]) -> tuple[Source, ...]:
     return tuple(Source(one.name, one.kind, one.realm) for one in settings)

@@ -151,7 +151,13 @@ class FileTests(SiteCase):
             self.assertTrue(error.problems)
 
 
-NAMED = {"listener": "listener https", "upstream": "upstream app", "route": "route app", "augmenter": "augmenter admins"}
+NAMED = {
+    "listener": "listener https",
+    "upstream": "upstream app",
+    "route": "route app",
+    "augmenter": "augmenter admins",
+    "provider": "provider corp",
+}
 
 
 class AllAtOnceTests(SiteCase):
