@@ -223,7 +223,6 @@ class NotYetTests(SiteCase):
                 "perimeter redis_url",
                 "route factors",
                 "route factor_age",
-                "login host",
                 "login passkeys",
                 "second_factor methods",
                 "second_factor roles",
