@@ -77,14 +77,16 @@ class Challenges(StrEnum):
 class SignIn:
     """What the page of a refusal offers to a person in a browser, on a route where people sign in.
 
-    ``location`` is path and query of the sign-in page. ``framed``: the page is shown in a frame of another page. ``sent``: a
-    form came with the request and was not processed. ``user``: the signed-in user; "" without a session.
+    ``location`` is path and query of the sign-in page, and ``label`` the words of the link to it. ``framed``: the page is shown
+    in a frame of another page. ``sent``: a form came with the request and was not processed. ``user``: the signed-in user; ""
+    without a session.
     """
 
     location: str
     framed: bool = False
     sent: bool = False
     user: str = ""
+    label: str = "Sign in"
 
 
 @attrs.frozen
@@ -252,6 +254,14 @@ class TooManyFactors(Refusal):
     status = 409
     reason = "too_many_factors"
     phrase = "This user has the maximum number of second factors: remove some of them first"
+
+
+class FactorDemanded(Refusal):
+    """The user wants to remove the last second factor, and has a role that demands one."""
+
+    status = 409
+    reason = "factor_demanded"
+    phrase = "Your role demands a second factor: add another one before you remove this one"
 
 
 class Unreadable(Refusal):

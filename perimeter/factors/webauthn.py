@@ -150,7 +150,7 @@ def _registered(party: RelyingParty, answer: str, challenge: bytes, user: bytes)
 
 def credential_of(answer: str) -> bytes:
     """The credential id that a browser's ``answer`` to `request_options` names. Raises `WrongFactor`."""
-    return _judged(lambda: _decoded(_answer(answer)["rawId"]))
+    return _judged(lambda: _decoded(decode_object(answer.encode("utf-8"))["rawId"]))
 
 
 def verified(party: RelyingParty, answer: str, challenge: bytes, passkey: Passkey, count: int, alone: bool) -> int:

@@ -1,4 +1,5 @@
-"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4, O5)."""
+"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4,
+O5)."""
 
 from __future__ import annotations
 
@@ -15,11 +16,13 @@ from perimeter.errors import PerimeterError
 from perimeter.model import Principal
 
 EMAIL: Final = "email"
+GROUPS: Final = "groups"
 MAX_IDENTITY: Final = 255
 
 _VERIFIED: Final = "email_verified"
 _HOSTED_DOMAIN: Final = "hd"
-_LEFT_OUT: Final = "_claim_names"
+_ELSEWHERE: Final = "_claim_names"
+_HAS_GROUPS: Final = "hasgroups"
 
 
 class NotAllowed(PerimeterError):
@@ -106,7 +109,8 @@ def _identity_part(claims: Mapping[str, Any], name: str) -> str:
 def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
     """The user of these claims.
 
-    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot have.
+    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot
+    have.
     """
     _check_complete(claims, rules)
     username = _username(claims, rules)
@@ -120,16 +124,24 @@ def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
     )
 
 
-def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
-    """Entra leaves out the groups of users who have many of them. "Too many to list" must never mean "none"."""
-    elsewhere = claims.get(_LEFT_OUT)
-    if elsewhere is None:
-        return
+def left_out(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The claims that the provider has left out, and says so (OpenID Connect Core, section 5.6.2).
+
+    Entra leaves out the groups of users who have many of them, and says ``hasgroups`` in some tokens. Raises
+    `perimeter.auth.kinds.remote.names.Unfit`.
+    """
+    elsewhere = claims.get(_ELSEWHERE, {})
     if not isinstance(elsewhere, dict):
-        raise names.Unfit(f"{_LEFT_OUT} is not an object")
-    left_out = frozenset(elsewhere) & {path.partition(".")[0] for path in rules.decisive} - frozenset(claims)
-    if left_out:
-        raise ClaimsElsewhere(left_out)
+        raise names.Unfit(f"{_ELSEWHERE} is not an object")
+    found = {*elsewhere, GROUPS} if claims.get(_HAS_GROUPS) in (True, "true") else {*elsewhere}
+    return frozenset(found - claims.keys())
+
+
+def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
+    """ "Too many to list" must never mean "none"."""
+    absent = left_out(claims) & {path.partition(".")[0] for path in rules.decisive}
+    if absent:
+        raise ClaimsElsewhere(absent)
 
 
 def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:
@@ -145,7 +157,7 @@ def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:
 
 def _check_allowed(claims: Mapping[str, Any], rules: ClaimRules, username: str, groups: Iterable[str]) -> None:
     for path, wanted in rules.require:
-        if not any(_says(value, wanted) for value in values_at(claims, path)):
+        if not any(has_value(value, wanted) for value in values_at(claims, path)):
             raise NotAllowed(f"the claim {path} does not have the value that `require` demands", username)
     if rules.allow_groups and rules.allow_groups.isdisjoint(groups):
         raise NotAllowed("the user is in none of `allow_groups`", username)
@@ -156,10 +168,10 @@ def _check_allowed(claims: Mapping[str, Any], rules: ClaimRules, username: str, 
         raise NotAllowed("the user has no verified address in one of `email_domains`", username)
 
 
-def _says(value: object, wanted: str) -> bool:
+def has_value(value: object, wanted: str) -> bool:
     """Whether a claim has the value ``wanted``: a text, a number or truth value as JSON writes it, or a list that has it."""
     if isinstance(value, list):
-        return any(_says(one, wanted) for one in value if not isinstance(one, list))
+        return any(has_value(one, wanted) for one in value if not isinstance(one, list))
     if isinstance(value, str):
         return value == wanted
     return isinstance(value, bool | int | float) and json.dumps(value) == wanted

@@ -98,6 +98,12 @@ class LoginSettings(Settings):
     choose_realm: bool = option(
         BOOLEAN, "`yes` lets people choose the realm of their user name on the sign-in page", default="no"
     )
+    automatic: str = option(
+        TEXT,
+        "the `[provider]` at which people sign in without the sign-in page in between; the page still comes after a sign-out, "
+        "after a failed sign-in, and with `?again=other`; not set: none",
+        default="",
+    )
     passkeys: bool = option(BOOLEAN, "`yes` lets people sign in with a passkey", default="", available=False)
     clear_on_logout: tuple[Cleared, ...] = option(
         list_of(one_of(Cleared), label="cache, cookies, storage \\| none", whole=_cleared),

@@ -22,7 +22,8 @@ def check(config: SiteConfig, routes: Sequence[Section]) -> None:
         if route.browser_login and not route.hosts and not section.faulty(option):
             section.problem(
                 option,
-                "must be set, because [login] host is: a sign-in is handed over only to hosts that a route with browser_login names",
+                "must be set, because [login] host is: a sign-in is handed over only to hosts that a route with browser_login "
+                "names",
             )
 
 
@@ -35,11 +36,12 @@ def warnings(config: SiteConfig) -> list[str]:
         if not config.operator.role or not any(route.browser_login for route in services):
             return []
         return [
-            "[operator] role: the operator's page has the same host as the services, whose scripts could act on it in an operator's "
-            "browser: set [login] host"
+            "[operator] role: the operator's page has the same host as the services, whose scripts could act on it in "
+            "an operator's browser: set [login] host"
         ]
     return [
-        f"[route {route.name}] also serves {host}, the host in [login]: scripts of its service share the origin of the sign-in page"
+        f"[route {route.name}] also serves {host}, the host in [login]: scripts of its service share the origin of the "
+        "sign-in page"
         for route in services
         if _serves(route, host)
     ]

@@ -17,6 +17,8 @@ from perimeter.sessions.book import SessionBook
 from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.account.account import Account
 from perimeter.web.endpoints.account.base import AccountParts
+from perimeter.web.endpoints.account.factors import FactorPage, FactorParts, RecoveryCodePage
+from perimeter.web.endpoints.account.new_factors import NewApp, NewPasskey
 from perimeter.web.endpoints.account.sessions import AccountSessions
 from perimeter.web.endpoints.account.tokens import AccountTokens
 from perimeter.web.endpoints.arrival import Arrivals
@@ -29,8 +31,13 @@ from perimeter.web.endpoints.operator.access import operator_policy
 from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
+from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
+from perimeter.web.endpoints.providers.callback import Callback
+from perimeter.web.endpoints.providers.parts import ProviderParts
+from perimeter.web.endpoints.providers.start import Start
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
+from perimeter.web.passkeys import Passkeys
 
 
 def site_look(config: SiteConfig) -> Look:
@@ -42,8 +49,9 @@ def site_look(config: SiteConfig) -> Look:
 class PageParts:
     """What the pages are made of.
 
-    ``metrics`` is None if requests are not counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose
-    roles compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
+    ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the
+    operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there are no API tokens;
+    ``routes`` are those that one can be restricted to. Without ``factors`` there are no second factors.
     """
 
     config: SiteConfig
@@ -55,6 +63,8 @@ class PageParts:
     directory_realms: frozenset[str] = frozenset()
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
+    providers: ProviderParts | None = None
+    factors: FactorParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
@@ -62,15 +72,23 @@ class PageParts:
         if not config.signs_people_in:
             return []
         pages = self.pages()
+        arrivals = Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login)
+        realms, providers = self._realms(), () if self.providers is None else self.providers.providers
         sign_in = Login(
             pages,
             self.chain,
-            Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login),
-            self._realms() if login.choose_realm else (),
+            arrivals,
+            realms if login.choose_realm else (),
             https_port(config),
+            providers,
+            login.automatic,
+            bool(realms or not providers),
+            passkeys=self._passkeys(),
         )
         return [
             sign_in,
+            *self._providers(pages, arrivals),
+            *self._passkey_sign_in(sign_in),
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
@@ -93,10 +111,32 @@ class PageParts:
             self._operators(),
         )
 
+    def _providers(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:
+        parts = self.providers
+        if parts is None:
+            return []
+        return [kind(pages, arrivals, parts, one) for one in parts.providers for kind in (Start, Callback)]
+
     def _account(self, pages: Pages) -> list[Endpoint]:
         parts = AccountParts(pages, self.tokens, self.routes)
         tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
-        return [Account(parts), AccountSessions(parts), *tokens]
+        return [Account(parts, self.factors), AccountSessions(parts), *tokens, *self._factors(parts)]
+
+    def _factors(self, parts: AccountParts) -> list[Endpoint]:
+        factors = self.factors
+        if factors is None:
+            return []
+        apps = [NewApp(parts, factors)] if factors.apps else []
+        passkeys = [] if factors.passkeys is None else [NewPasskey(parts, factors, factors.passkeys)]
+        return [*apps, *passkeys, RecoveryCodePage(parts, factors), FactorPage(parts, factors)]
+
+    def _passkeys(self) -> Passkeys | None:
+        """The passkeys that people can sign in with and nothing else."""
+        return self.factors.passkeys if self.factors is not None and self.config.login.passkeys else None
+
+    def _passkey_sign_in(self, login: Login) -> list[Endpoint]:
+        passkeys = self._passkeys()
+        return [] if passkeys is None else [PasskeySignIn(login, passkeys, self.chain)]
 
     def _operators(self) -> Policy | None:
         """Who may open the operator's page; None if there is none."""

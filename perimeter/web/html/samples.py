@@ -5,26 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from perimeter.web.html.account_samples import ACCOUNT_SAMPLES
+
 #: what `perimeter.web.endpoints.page.PageEndpoint.render_page` gives to every template
 _COMMON: Final = {"nonce": "n", "user": None, "operates": False}
 _SIGNED_IN: Final = {**_COMMON, "user": {"username": "alice", "realm": "staff"}, "operates": True}
-
-_TIME: Final = ("2026-11-27T10:52:00Z", "2026-11-27 10:52")
-_SESSION: Final = {
-    "id": "0123456789abcdef",
-    "current": True,
-    "browser": "Firefox 140 on Linux",
-    "address": "192.0.2.7",
-    "since": _TIME,
-    "seen": _TIME,
-}
-_TOKEN: Final = {
-    "id": "0123456789abcdef",
-    "name": "nightly build",
-    "created": _TIME,
-    "expires": _TIME,
-    "limits": (("routes", "ecflow"), ("methods", "GET")),
-}
 
 _TIME_OF_OPERATOR: Final = "2026-11-27 10:52:00"
 _OPERATOR: Final = {
@@ -254,48 +239,15 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "stay": "30 days",
         "current": "alice",
         "passwords": True,
+        "passkey": {"options": "{}", "challenge": "c"},
         "providers": (("Company login", "/.perimeter/start/corp?to=/x"),),
     },
     "leaving.html": {**_COMMON, "provider": "Company login", "link": "/.perimeter/start/corp?to=/x"},
     "go.html": {**_COMMON, "location": "/x", "onwards": True},
-    "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2},
+    "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2, "elsewhere": "Corp"},
+    "signed_out_here.html": {**_COMMON, "location": "/x", "title": "Corp"},
     "signed_out.html": _COMMON,
     "message.html": {**_COMMON, "heading": "h", "text": "t", "link": "/", "label": "l"},
-    "account.html": {
-        **_SIGNED_IN,
-        "done": "The session has ended.",
-        "facts": (("Name", "alice"),),
-        "sessions": (_SESSION, {**_SESSION, "current": False}),
-        "tokens": (_TOKEN, {**_TOKEN, "expires": ("", ""), "limits": ()}),
-        "passing": 2,
-        "full": True,
-        "most": 200,
-        "with_tokens": True,
-        "end_session": "t",
-        "end_token": "t",
-    },
-    "account_others.html": {**_SIGNED_IN, "others": 2, "token": "t"},
-    "account_token.html": {
-        **_SIGNED_IN,
-        "token": "t",
-        "once": "o",
-        "name": "nightly build",
-        "lifetimes": (("86400", "1 day"), ("0", "no end")),
-        "lifetime": "0",
-        "routes": ("ecflow",),
-        "chosen": ("ecflow",),
-        "methods": ("GET",),
-        "chosen_methods": ("GET",),
-        "other_methods": "PROPFIND",
-        "networks": "192.0.2.0/24",
-        "wrong": "networks",
-        "error": "Networks are needed.",
-    },
-    "account_token_shown.html": {
-        **_SIGNED_IN,
-        "made": _TOKEN,
-        "shown": {"token": "t", "header": "h", "curl": "c", "ecflow": "e"},
-    },
-    "account_token_made.html": _SIGNED_IN,
+    **{name: {**_SIGNED_IN, **values} for name, values in ACCOUNT_SAMPLES.items()},
     **{name: {**_OPERATOR, **values} for name, values in _OPERATOR_SAMPLES.items()},
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
+from perimeter.factors.factor import RECOVERY, FactorKind
 from perimeter.model import Principal, Restriction
 from perimeter.sessions.session import Session
 from perimeter.tokens.api_token import ApiToken
@@ -11,6 +13,7 @@ from perimeter.tokens.book import MOST_NAMED
 from perimeter.tokens.shown import utc_time
 from perimeter.web.endpoints.account import purposes
 from perimeter.web.endpoints.account.base import AccountEndpoint, AccountParts
+from perimeter.web.endpoints.account.factors import KINDS, FactorParts
 from perimeter.web.endpoints.endpoint import user_of
 from perimeter.web.endpoints.page import query_fields
 from perimeter.web.html.browser import browser_in_words
@@ -20,16 +23,25 @@ _DONE: Final = {
     "session": "The session has ended.",
     "sessions": "All other sessions have ended.",
     "token": "The API token has ended.",
+    "factor": "The second factor was added.",
+    "factor_name": "The second factor has its new name.",
+    "factor_end": "The second factor was removed.",
 }
 #: methods of a sign-in, in words
-_METHODS: Final = {"password": "password"}
+_METHODS: Final = {
+    "password": "password",
+    FactorKind.TOTP: "code of an authenticator app",
+    FactorKind.WEBAUTHN: "passkey",
+    RECOVERY: "recovery code",
+}
 
 
 class Account(AccountEndpoint):
     """The page. What is changed on it is sent to other paths."""
 
-    def __init__(self, parts: AccountParts) -> None:
+    def __init__(self, parts: AccountParts, factors: FactorParts | None = None) -> None:
         super().__init__("", (b"GET", b"HEAD"), parts)
+        self._factors = factors
 
     def render_GET(self, request: Any) -> bytes:
         """The page. ``done`` in the URL says what has just been done."""
@@ -48,9 +60,32 @@ class Account(AccountEndpoint):
             full=len(named) >= MOST_NAMED,
             most=MOST_NAMED,
             with_tokens=book is not None,
+            factors=self._factors_of(user),
             end_session=self.token_for(request, purposes.SESSION_END),
             end_token=self.token_for(request, purposes.TOKEN_END),
         )
+
+    def _factors_of(self, user: Principal) -> dict[str, Any] | None:
+        """What the page shows of the user's second factors; None if there are none here."""
+        parts = self._factors
+        if parts is None:
+            return None
+        return {
+            "apps": parts.apps,
+            "passkeys": parts.passkeys is not None,
+            "demanded": parts.demanded(user),
+            "left": parts.left(user),
+            "all": [
+                {
+                    "id": one.id,
+                    "name": one.name,
+                    "kind": KINDS[one.kind],
+                    "created": time_of(one.created),
+                    "used": time_of(one.used or inf),
+                }
+                for one in parts.of(user)
+            ],
+        }
 
     def _session(self, session: Session, current: Session) -> dict[str, Any]:
         """What the page shows of a session."""
