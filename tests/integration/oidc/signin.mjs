@@ -57,6 +57,7 @@ const make = (issuer, keys) => new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
+    rpInitiatedLogout: { enabled: true, logoutSource: (ctx, form) => { ctx.body = SIGN_OUT(form); } },
     introspection: { enabled: true },
     clientCredentials: { enabled: true },
   },
@@ -79,6 +80,9 @@ const text = async (request) => {
 const FORM = (hint) => `<!doctype html><html lang="en"><title>The provider</title><h1>The provider</h1><form method="post">
 <label>Account <input name="account" value="${hint.replace(/[^a-z0-9@.-]/g, '')}"></label>
 <label>Password <input name="password" type="password"></label><button>Sign in at the provider</button></form>`;
+
+const SIGN_OUT = (form) => `<!doctype html><html lang="en"><title>The provider</title><h1>The provider</h1>${form}
+<button form="op.logoutForm" name="logout" value="yes">Sign out at the provider</button>`;
 
 async function interaction(request, response) {
   const { params } = await provider.interactionDetails(request, response);
