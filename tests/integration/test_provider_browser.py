@@ -19,6 +19,7 @@ client_id = gateway
 client_secret = {SECRET}
 realm = corp
 title = Company login
+logout = local
 redirect_uri = https://{HOST}:@https@/.perimeter/callback/corp
 
 [provider guests]
