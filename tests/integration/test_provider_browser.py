@@ -45,7 +45,7 @@ class ProviderCase(BrowserCase):
     LOGIN: ClassVar = ""
 
     @property
-    def CONFIG(self) -> str:  # type: ignore[override]  # noqa: N802
+    def CONFIG(self) -> str:  # type: ignore[override]
         corp, guests = providers()
         text = secure(site(LOGIN_ROUTES, extra=PROVIDERS + self.LOGIN))
         return text.replace("<corp>", corp.url).replace("<guests>", guests.url)
