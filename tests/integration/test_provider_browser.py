@@ -1,4 +1,5 @@
-"""People sign in at OpenID providers, in a browser: with passwords and two providers on one page, or at one provider by itself."""
+"""People sign in at OpenID providers, in a browser: with passwords and two providers on one page, or at one provider by
+itself."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Page
 
+from tests.integration.axe import barriers
 from tests.integration.browser import HOST, OWN, BrowserCase, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, USERS, site
 from tests.integration.oidcpeer import SECRET, SignInProvider, shared_provider
@@ -92,6 +94,23 @@ class OnePageTests(ProviderCase):
         page.get_by_role("link", name="Sign in with Guest login").click()
         self.at_provider(page, "sub-dave")
         page.wait_for_url(self.origin + "/x")
+
+
+    def test_the_pages_have_no_barriers(self) -> None:
+        corp, _ = providers()
+        page = self.visit()
+        page.goto("/x")
+        self.assertEqual(barriers(page), [])
+        for subject, heading in (("sub-frank", ""), ("sub-impostor", "You are not signed in")):
+            corp.account(subject, preferred_username="frank")
+            page = self.visit()
+            page.goto("/x")
+            page.get_by_role("link", name="Sign in with Company login").click()
+            self.at_provider(page, subject)
+            page.wait_for_url(f"{self.origin}/**")
+        page.get_by_role("heading", name=heading).wait_for()
+        self.assertIn("The user name frank belongs to another account here.", page.inner_text("main"))
+        self.assertEqual(barriers(page), [])
 
 
 class AutomaticTests(ProviderCase):
