@@ -122,20 +122,19 @@ class ClientSettings(RemoteSettings):
         """See `Settings.check`."""
         super().check(section)
         its = attrs.fields(ClientSettings)
-        if section.given(its.client_secret) and section.given(its.client_key):
-            section.problem(its.client_key, "set either client_secret or client_key, not both")
-        needed = {
+        needs = {
             ClientMethod.BASIC: its.client_secret,
             ClientMethod.POST: its.client_secret,
             ClientMethod.PRIVATE_KEY: its.client_key,
-        }.get(self.method)
-        for one in (its.client_secret, its.client_key):
-            if one is needed and not section.given(one):
-                section.problem(its.client_auth, f"{self.method} also needs {one.name}")
-            elif one is not needed and needed is not None and section.given(one) and not section.faulty(one):
-                section.problem(one, f"has no effect with client_auth = {self.method}")
-        if self.method is ClientMethod.NONE:
-            section.refuse((its.client_secret, its.client_key), "has no effect with client_auth = none")
+        }
+        needed = needs.get(self.method)
+        if section.given(its.client_secret) and section.given(its.client_key):
+            section.problem(its.client_key, "set either client_secret or client_key, not both")
+        elif needed is not None and not section.given(needed):
+            section.problem(its.client_auth, f"{self.method} also needs {needed.name}")
+        else:
+            others = [one for one in (its.client_secret, its.client_key) if one != needed]
+            section.refuse(others, f"has no effect with client_auth = {self.method}")
         self._check_key(section)
 
     def _check_key(self, section: Section) -> None:
