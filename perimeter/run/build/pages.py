@@ -17,6 +17,8 @@ from perimeter.sessions.book import SessionBook
 from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.account.account import Account
 from perimeter.web.endpoints.account.base import AccountParts
+from perimeter.web.endpoints.account.factors import FactorPage, FactorParts, RecoveryCodePage
+from perimeter.web.endpoints.account.new_factors import NewApp, NewPasskey
 from perimeter.web.endpoints.account.sessions import AccountSessions
 from perimeter.web.endpoints.account.tokens import AccountTokens
 from perimeter.web.endpoints.arrival import Arrivals
@@ -29,11 +31,13 @@ from perimeter.web.endpoints.operator.access import operator_policy
 from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
+from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
 from perimeter.web.endpoints.providers.callback import Callback
 from perimeter.web.endpoints.providers.parts import ProviderParts
 from perimeter.web.endpoints.providers.start import Start
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
+from perimeter.web.passkeys import Passkeys
 
 
 def site_look(config: SiteConfig) -> Look:
@@ -47,7 +51,7 @@ class PageParts:
 
     ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the
     operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there are no API tokens;
-    ``routes`` are those that one can be restricted to.
+    ``routes`` are those that one can be restricted to. Without ``factors`` there are no second factors.
     """
 
     config: SiteConfig
@@ -60,6 +64,7 @@ class PageParts:
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
     providers: ProviderParts | None = None
+    factors: FactorParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
@@ -78,10 +83,12 @@ class PageParts:
             providers,
             login.automatic,
             bool(realms or not providers),
+            passkeys=self._passkeys(),
         )
         return [
             sign_in,
             *self._providers(pages, arrivals),
+            *self._passkey_sign_in(sign_in),
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
@@ -113,7 +120,23 @@ class PageParts:
     def _account(self, pages: Pages) -> list[Endpoint]:
         parts = AccountParts(pages, self.tokens, self.routes)
         tokens = [] if self.tokens is None else [AccountTokens(parts, self.tokens)]
-        return [Account(parts), AccountSessions(parts), *tokens]
+        return [Account(parts, self.factors), AccountSessions(parts), *tokens, *self._factors(parts)]
+
+    def _factors(self, parts: AccountParts) -> list[Endpoint]:
+        factors = self.factors
+        if factors is None:
+            return []
+        apps = [NewApp(parts, factors)] if factors.apps else []
+        passkeys = [] if factors.passkeys is None else [NewPasskey(parts, factors, factors.passkeys)]
+        return [*apps, *passkeys, RecoveryCodePage(parts, factors), FactorPage(parts, factors)]
+
+    def _passkeys(self) -> Passkeys | None:
+        """The passkeys that people can sign in with and nothing else."""
+        return self.factors.passkeys if self.factors is not None and self.config.login.passkeys else None
+
+    def _passkey_sign_in(self, login: Login) -> list[Endpoint]:
+        passkeys = self._passkeys()
+        return [] if passkeys is None else [PasskeySignIn(login, passkeys, self.chain)]
 
     def _operators(self) -> Policy | None:
         """Who may open the operator's page; None if there is none."""

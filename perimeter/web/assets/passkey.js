@@ -23,6 +23,10 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
     try {
       const answer = await ask(JSON.parse(form.dataset.options));
       form.elements.answer.value = JSON.stringify(answer);
+      for (const field of form.querySelectorAll("[data-from]")) {
+        const other = document.getElementById(field.dataset.from);
+        if (other) field.value = other.type === "checkbox" && !other.checked ? "" : other.value;
+      }
       form.submit();
     } catch (error) {
       explain(sentences[error.name] || "The passkey could not be used. Try again.");

@@ -24,7 +24,9 @@ from perimeter.errors import (
     StateUnavailable,
     TooManyAttempts,
     Unavailable,
+    WrongFactor,
 )
+from perimeter.factors.challenges import Bound
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
@@ -39,6 +41,7 @@ from perimeter.web.form import form
 from perimeter.web.html.cookies import BEFORE_LOGIN, BEFORE_LOGIN_LENGTH, before_login_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token, sent_by_program
 from perimeter.web.html.words import in_words
+from perimeter.web.passkeys import Asked, Passkeys
 from perimeter.web.request import exchange_of, respond
 
 EVENT: Final = "login"
@@ -94,7 +97,8 @@ class Login(PageEndpoint):
 
     ``realms``: those that a user may choose among; none if the page has no choice. ``https_port`` is the port of a listener with
     TLS, for users of plain HTTP; 0 without one. ``providers`` have a button each; the sign-in at the one called ``automatic``
-    begins by itself. ``passwords``: whether an authenticator takes passwords.
+    begins by itself. ``passwords``: whether an authenticator takes passwords. With ``passkeys`` people can sign in with a passkey
+    alone (`perimeter.web.endpoints.passkey_sign_in`).
     """
 
     by_workers = True
@@ -109,15 +113,17 @@ class Login(PageEndpoint):
         providers: Sequence[Provider] = (),
         automatic: str = "",
         passwords: bool = True,
+        passkeys: Passkeys | None = None,
     ) -> None:
         super().__init__("/login", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._verifier = verifier
         self._realms = tuple(realms)
-        self._arrivals = arrivals
+        self.arrivals = arrivals
         self._https_port = https_port
         self._providers = tuple(providers)
         self._automatic = next((one for one in providers if one.name == automatic), None)
         self._passwords = passwords
+        self._passkeys = passkeys
 
     # -- the page
 
@@ -138,6 +144,7 @@ class Login(PageEndpoint):
         return self._page(request, SignInForm(to, username=name if again == SAME_USER else ""), current=name)
 
     def _page(self, request: Any, filled: SignInForm, status: int = 200, error: str = "", current: str = "") -> bytes:
+        before = self._before(request)
         return self.render_page(
             request,
             "login.html",
@@ -146,14 +153,22 @@ class Login(PageEndpoint):
             fragment=filled.fragment,
             username=filled.username,
             realm=filled.realm,
-            token=form_token(self._before(request), "", EVENT),
+            token=form_token(before, "", EVENT),
             error=error,
             realms=self._realms,
-            stay=in_words(self._arrivals.stay) if self._arrivals.stay else "",
+            stay=in_words(self.arrivals.stay) if self.arrivals.stay else "",
             current=current,
             passwords=self._passwords,
+            passkey=self._offered(request, before),
             providers=[(one.title, one.start_path(self.pages.prefix, filled.to, bool(current))) for one in self._providers],
         )
+
+    def _offered(self, request: Any, before: bytes) -> Asked | None:
+        """What the page asks for to sign in with a passkey; None if that is not possible here."""
+        passkeys = self._passkeys
+        if passkeys is None or not passkeys.usable_at(self.pages.origins(exchange_of(request))):
+            return None
+        return passkeys.offer_alone(bound_before_login(before))
 
     def _begin(self, request: Any, provider: Provider, to: str) -> bytes:
         """Begin the sign-in at ``provider``. A browser gets a page, whose script keeps the fragment of the URL on this host."""
@@ -165,7 +180,7 @@ class Login(PageEndpoint):
     @staticmethod
     def _before(request: Any) -> bytes:
         """The value of the cookie that a browser has before the sign-in. It is set if it is not there."""
-        before = _before_login(exchange_of(request))
+        before = before_login(exchange_of(request))
         if before is None:
             before = secrets.token_urlsafe(16).encode("ascii")
             request.responseHeaders.addRawHeader(b"Set-Cookie", before_login_cookie(before))
@@ -186,32 +201,29 @@ class Login(PageEndpoint):
         sent = SignInForm.of(text_fields(form(request)))
         if not _is_own(exchange, sent.token):
             if self.session_of(request) is not None:  # in another tab
-                return self._arrivals.lead_on(self, request, sent.to, sent.fragment)
-            return self._refused(request, sent, CrossSite("a form without the token of its page"))
+                return self.arrivals.lead_on(self, request, sent.to, sent.fragment)
+            return self.refused(request, sent, CrossSite("a form without the token of its page"))
         asking = authentication_request(exchange, sent.realm)
         try:
             principal = await self._verifier.authenticate(password_credentials(sent.username, sent.password), asking)
-            return await self._arrivals.arrive(self, request, Arrival(principal, (PASSWORD,), sent.to, sent.fragment, sent.stay))
+            return await self.arrivals.arrive(self, request, Arrival(principal, (PASSWORD,), sent.to, sent.fragment, sent.stay))
         except Refusal as refusal:
             refusal.attempted_user = sent.username
-            return self._refused(request, sent, refusal)
+            return self.refused(request, sent, refusal)
 
-    def _refused(self, request: Any, sent: SignInForm, refusal: Refusal) -> bytes:
+    def refused(self, request: Any, sent: SignInForm, refusal: Refusal, method: str = PASSWORD) -> bytes:
         """The page again, with a sentence that says what is wrong. The name stays in its field, the password does not."""
-        status, sentence, outcome = _explained(refusal)
-        self._note(outcome)
+        status, sentence, outcome = _explained(refusal, "password" if method == PASSWORD else "passkey")
+        self.arrivals.note(method, outcome)
         exchange_of(request).explain(refusal, status)
         if refusal.retry_after is not None:
             request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
         return self._page(request, sent, status, sentence)
 
-    def _note(self, outcome: str) -> None:
-        self._arrivals.note(PASSWORD, outcome)
-
 
 def _is_own(exchange: Exchange, token: str) -> bool:
     """Whether a form has the token of its page, or comes from a program that needs none."""
-    before = _before_login(exchange)
+    before = before_login(exchange)
     if before is None:
         return sent_by_program(exchange.head.headers)
     return is_token(token, before, "", EVENT)
@@ -224,30 +236,38 @@ def authentication_request(exchange: Exchange, realm: str = "") -> Authenticatio
     return AuthenticationRequest(address, frozenset((realm,)) if realm else frozenset(), peer)
 
 
-def _before_login(exchange: Exchange) -> bytes | None:
+def bound_before_login(before: bytes) -> Bound:
+    """What the challenge of a passkey on this page is bound to: ``before`` is the cookie before the sign-in."""
+    return Bound(before, "", EVENT)
+
+
+def before_login(exchange: Exchange) -> bytes | None:
+    """The cookie that the browser has before the sign-in."""
     return own_value(exchange.head.headers.get_all(b"cookie"), BEFORE_LOGIN, BEFORE_LOGIN_LENGTH)
 
 
-def _explained(refusal: Refusal) -> tuple[int, str, str]:
-    """The status of a sign-in that failed, its sentence for the user, and its word in the metrics."""
+def _explained(refusal: Refusal, proof: str) -> tuple[int, str, str]:
+    """The status of a sign-in that failed, its sentence for the user, and its word in the metrics. ``proof``: what was sent."""
     match refusal:
         case TooManyAttempts():
             wait = in_words(refusal.retry_after or 1)
             return 429, f"There were too many attempts with a wrong password. Wait {wait}, then try again.", "throttled"
         case Rejected():
             return 403, "The user name or the password is wrong.", "wrong"
+        case WrongFactor():
+            return (
+                403,
+                "The passkey was not accepted. It may not be registered here. Try again, or sign in in another way.",
+                "wrong",
+            )
         case Overloaded():
             return 503, "Too many people are signing in at this moment. Try again in a few seconds.", "overloaded"
         case StateUnavailable():
             return 503, "You cannot sign in at the moment, because your session cannot be saved.", "unavailable"
         case Unavailable():
-            return (
-                503,
-                "Your password cannot be checked at the moment, because the directory of users does not answer. "
-                "Try again in a few minutes.",
-                "unavailable",
-            )
+            why = ", because the directory of users does not answer" if proof == "password" else ""
+            return 503, f"Your {proof} cannot be checked at the moment{why}. Try again in a few minutes.", "unavailable"
         case CrossSite():
-            return 403, "This page was open for too long, so your password was not checked. Sign in now.", "cross_site"
+            return 403, f"This page was open for too long, so your {proof} was not checked. Sign in now.", "cross_site"
         case _:
             return refusal.status, f"{refusal.phrase}.", "failed"

@@ -239,6 +239,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "stay": "30 days",
         "current": "alice",
         "passwords": True,
+        "passkey": {"options": "{}", "challenge": "c"},
         "providers": (("Company login", "/.perimeter/start/corp?to=/x"),),
     },
     "leaving.html": {**_COMMON, "provider": "Company login", "link": "/.perimeter/start/corp?to=/x"},

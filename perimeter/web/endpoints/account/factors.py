@@ -99,7 +99,10 @@ class RecoveryCodePage(FactorEndpoint):
         """The question. Users without a second factor need no codes."""
         if not self.factors.of(user_of(request)):
             return self.redirect(request, self.front)
-        return self.proof_due(request) or self.render_page(
+        due = self.proof_due(request)
+        if due is not None:
+            return due
+        return self.render_page(
             request,
             "account_recovery.html",
             left=self.factors.left(user_of(request)),
@@ -141,7 +144,8 @@ class FactorPage(FactorEndpoint):
                 return self.redirect(request, self.front)
             case [which]:
                 factor = self._owned(request, which)
-                return self.proof_due(request, f"{self.path}/{which}") or self._page(request, factor)
+                due = self.proof_due(request, f"{self.path}/{which}")
+                return self._page(request, factor) if due is None else due
             case _:
                 raise NoRoute("the account page does not have this path")
 

@@ -34,7 +34,8 @@ class _NewFactor(FactorEndpoint):
 
     def render_GET(self, request: Any) -> Any:
         """The form."""
-        return self.proof_due(request) or respond(request, self.show(request, {}))
+        due = self.proof_due(request)
+        return respond(request, self.show(request, {})) if due is None else due
 
     async def show(self, request: Any, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
         """The form, with what was filled in."""

@@ -60,7 +60,8 @@ class AccountTokens(AccountEndpoint):
             case _:
                 raise NoRoute("the account page does not have this path")
         values = _known(text_lists(parse_form(request.uri.partition(b"?")[2])))
-        return self._again(request, values) or self._form(request, values)
+        again = self._again(request, values)
+        return self._form(request, values) if again is None else again
 
     def _again(self, request: Any, values: Values) -> bytes | None:
         """A response that asks for the password, if that is due. What was filled in comes back with the user."""

@@ -354,6 +354,7 @@ class TokenTests(AccountCase):
     def test_to_make_a_token_needs_a_fresh_sign_in(self) -> None:
         form = self.browser.open(NEW)
         self.clock.advance(self.login.fresh)
+        self.assertEqual(self.browser.open(NEW).status, 303)
         reply = self.send_form(form, self.browser, routes=["two words"], networks="192.0.2.0/24")
         self.assertEqual((reply.status, self.names()), (303, []))
         location = (reply.get(b"location") or b"").decode()
