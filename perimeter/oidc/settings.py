@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import attrs
 
@@ -78,7 +79,10 @@ class ClientSettings(RemoteSettings):
     """How the gateway is a client of a provider, and how claims become users. Times are seconds.
 
     ``lifetime`` and ``refresh`` may be 0, "none". ``client_auth`` is None if it follows from the secret or the key.
+    ``unfit_presets`` says of each preset that this kind does not have why.
     """
+
+    unfit_presets: ClassVar[Mapping[Preset, str]] = {}
 
     preset: Preset | None = option(
         optional(one_of(Preset)), "other defaults for what follows, as this provider needs them", default=""
@@ -187,9 +191,13 @@ class ClientSettings(RemoteSettings):
 
 def read_client(section: Section, settings: type[C]) -> C:
     """What ``section`` says, with the defaults of its ``preset``."""
-    option = declared(attrs.fields(ClientSettings).preset)
+    field = attrs.fields(ClientSettings).preset
+    option = declared(field)
     assert option is not None
     preset: Preset | None = section.value(option)
+    if preset is not None and preset in settings.unfit_presets:
+        section.problem(field, settings.unfit_presets[preset])
+        preset = None
     return read(section, settings, {} if preset is None else PRESETS[preset])
 
 
