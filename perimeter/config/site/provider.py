@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -18,7 +17,7 @@ from perimeter.config.site.plugged import read_kind
 from perimeter.plugin.redirect import IProviderFactory
 
 # The name is a segment of paths, and a word of the audit log and of metrics.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_NAME: Final = 64
 
 #: what the audit log and the metrics call other ways in
 _TAKEN: Final = frozenset({"password", "recovery", "token", "totp", "webauthn"})
@@ -61,8 +60,8 @@ class ProviderSettings(Settings):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
-        if not _NAME.fullmatch(self.name):
-            section.problem("", "expected a name of at most 64 letters, digits and . _ -, which begins with a letter or digit")
+        if len(self.name) > _LONGEST_NAME:
+            section.problem("", f"expected a name of at most {_LONGEST_NAME} characters")
         elif self.name.lower() in _TAKEN:
             section.problem("", "expected another name: the audit log uses this word for another way in")
 
