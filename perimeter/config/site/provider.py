@@ -16,9 +16,6 @@ from perimeter.config.language.settings import Settings, read
 from perimeter.config.site.plugged import read_kind
 from perimeter.plugin.redirect import IProviderFactory
 
-# The name is a segment of paths, and a word of the audit log and of metrics.
-_LONGEST_NAME: Final = 64
-
 #: what the audit log and the metrics call other ways in
 _TAKEN: Final = frozenset({"password", "recovery", "token", "totp", "webauthn"})
 
@@ -60,9 +57,7 @@ class ProviderSettings(Settings):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
-        if len(self.name) > _LONGEST_NAME:
-            section.problem("", f"expected a name of at most {_LONGEST_NAME} characters")
-        elif self.name.lower() in _TAKEN:
+        if self.name.lower() in _TAKEN:
             section.problem("", "expected another name: the audit log uses this word for another way in")
 
 
