@@ -7,7 +7,7 @@ way. The tokens are JWTs (RFC 9068 or similar); opaque ones are for ``type = int
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -25,9 +25,6 @@ from perimeter.oidc.discovery import Discovery
 from perimeter.plugin.redirect import Bind
 from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
-
-if TYPE_CHECKING:
-    from perimeter.oidc.openid_settings import OidcSettings
 
 REMEMBER = 60.0
 """Seconds that a verdict is remembered; less if the token expires sooner or the provider changes its keys."""
@@ -126,10 +123,10 @@ class BearerTokens:
 
 
 def token_authenticator(
-    name: str, realm: str, discovery: Discovery, settings: OidcSettings, services: AuthServices, bind: Bind
+    discovery: Discovery, accepted: Accepted, rules: ClaimRules, services: AuthServices, bind: Bind
 ) -> TokenAuthenticator:
-    """The authenticator of the provider ``name`` for its access tokens."""
-    tokens = BearerTokens(discovery, settings.accepted, settings.rules(name, realm), bind, services.reactor)
-    authenticator = TokenAuthenticator(name, realm, tokens, REMEMBER, services)
+    """The authenticator of the provider `ClaimRules.service` for its access tokens."""
+    tokens = BearerTokens(discovery, accepted, rules, bind, services.reactor)
+    authenticator = TokenAuthenticator(rules.service, rules.realm, tokens, REMEMBER, services)
     tokens.changed = authenticator.forget
     return authenticator

@@ -30,7 +30,7 @@ from perimeter.plugin.redirect import Flow, IRenews, SignedIn
 from perimeter.strict_json import decode_object
 
 if TYPE_CHECKING:
-    from perimeter.oidc.oauth2_kind import OAuth2Settings
+    from perimeter.oidc.oauth2_settings import OAuth2Settings
     from perimeter.web_client.client import RemoteClient
 
 _log = Logger()

@@ -98,7 +98,7 @@ class OidcProvider:
         """See `IAcceptsTokens`."""
         if not self._settings.bearer:
             return None
-        return token_authenticator(self.name, self.realm, self.discovery, self._settings, services, bind)
+        return token_authenticator(self.discovery, self._settings.accepted, self._rules, services, bind)
 
     async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
         """See `IExamined`."""
