@@ -1,6 +1,7 @@
 // A certified OpenID provider at which people sign in, for the tests: `node signin.mjs NODE_MODULES [PORT [OPTIONS]]`.
 //
-// Prints its port. OPTIONS is JSON: {"rotate": true, "claims": "id_token" or "userinfo", "lifetime": seconds of an access token}.
+// Prints its port. OPTIONS is JSON: {"rotate": true, "claims": "id_token" or "userinfo", "lifetime": seconds of an access token,
+// "key": a JWK to sign with, so that a provider can be started anew with it}.
 // Tests talk to it beside the protocol: POST /test/client registers a client, /test/account sets the claims of an account,
 // /test/disable takes it away, /test/keys changes the signing key, /test/counts counts token requests by grant. A form asks
 // for the name of the account; every password is good, and consent is not asked for.
@@ -102,7 +103,7 @@ const tests = {
   counts: () => counts,
 };
 
-let keys = [newKey()];
+let keys = [options.key ?? newKey()];
 let provider;
 const start = (issuer) => {
   const made = make(issuer, keys);

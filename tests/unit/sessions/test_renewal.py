@@ -25,7 +25,8 @@ from perimeter.sessions.opened import secret_of
 from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewable, Renewals
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
-from tests.unit.doubles.providers import CAROL, VOUCHED, Provider, ProviderSessionCase, signed_in
+from tests.unit.doubles.provider import CAROL
+from tests.unit.doubles.provider_sessions import VOUCHED, ProviderSessionCase, RenewingProvider, signed_in
 from tests.unit.doubles.sessions import ALICE, START
 
 GRACE = 600.0
@@ -55,14 +56,14 @@ class Claimed:
 class RenewalCase(ProviderSessionCase):
     def setUp(self) -> None:
         super().setUp()
-        self.provider = Provider()
+        self.provider = RenewingProvider()
         self.claims = Claimed()
         self.counts: list[tuple[str, str]] = []
         self.fault: Exception | None = None
         self.renewals = self.process()
         self.cookie, self.session = self.vouched()
 
-    def process(self, provider: Provider | None = None) -> Renewals:
+    def process(self, provider: RenewingProvider | None = None) -> Renewals:
         """The renewals of one process."""
         providers = {"corp": Renewable(provider or self.provider, GRACE)}
         return self.made(providers, lambda *one: self.counts.append(one))
@@ -203,7 +204,7 @@ class RenewTests(RenewalCase):
         self.assertEqual(self.at_once(self.process(plain)), CAROL)
 
     def test_a_provider_that_is_not_configured_any_more(self) -> None:
-        other_realm = {"corp": Renewable(Provider(realm="other"), GRACE)}
+        other_realm = {"corp": Renewable(RenewingProvider(realm="other"), GRACE)}
         for providers in ({}, {"other": Renewable(self.provider, GRACE)}, other_realm):
             with self.assertRaises(InvalidToken):
                 self.made(providers).owner_of(self.session, self.cookie)
@@ -221,7 +222,7 @@ class RenewTests(RenewalCase):
 
 
 @implementer_only(IRedirectAuthenticator)
-class _Plain(Provider):
+class _Plain(RenewingProvider):
     """A provider that cannot renew."""
 
 
