@@ -95,7 +95,6 @@ class OnePageTests(ProviderCase):
         self.at_provider(page, "sub-dave")
         page.wait_for_url(self.origin + "/x")
 
-
     def test_the_pages_have_no_barriers(self) -> None:
         corp, _ = providers()
         page = self.visit()
