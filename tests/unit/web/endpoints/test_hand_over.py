@@ -8,6 +8,8 @@ from hashlib import sha256
 from urllib.parse import parse_qs, quote, urlsplit
 
 from perimeter.errors import StateUnavailable
+from perimeter.sessions.sealing import unseal, unseal_under
+from perimeter.sessions.session import Origin
 from perimeter.web.endpoints.hand_over import AppHosts
 from tests.unit.doubles.hosts import APPS, HostsCase, User, login_url
 from tests.unit.doubles.http_rig import Response
@@ -95,6 +97,16 @@ class WayTests(HostsCase):
         assert record.principal.grant is not None
         self.assertEqual((record.event, record.principal, record.principal.grant.id), ("enter", ALICE, child.id))
         self.assertEqual(record.status, 303)
+
+    def test_what_a_provider_gave_can_be_opened_on_the_other_host(self) -> None:
+        user = self.user
+        cookie, parent = self.begin(origin=Origin(secret=b"a refresh token"))
+        user.on("sso.example").cookies[SESSION] = cookie.decode()
+        user.open(login_url("app.example", "/x"))
+        self.assertEqual(user.at, f"{APP}/x")
+        (child,) = self.stored.children(parent)
+        key = unseal(user.on("app.example").cookies[SESSION].encode(), child.sealed)
+        self.assertEqual(unseal_under(key, parent.sealed), b"a refresh token")
 
     def test_another_host_needs_no_second_sign_in(self) -> None:
         user = self.signed_in()
