@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 
 from tests.integration.browser import HOST, OWN, SISTER, STRANGER, BrowserCase, back, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, USERS, site
+from tests.integration.test_forward_auth_browser import ProxiedCase as Proxied
 
 HOSTS = f"host = {HOST}, {STRANGER}\nbrowser_login = yes\n"
 ROUTES = LOGIN_ROUTES.replace("browser_login = yes\n", HOSTS)
@@ -121,3 +122,28 @@ class VisitTests(LoginHostCase):
         self.at_sign_in(thief)
         log = (self.served.directory / "access.log").read_text() + self.served.log
         self.assertNotIn(url.partition("ticket=")[2][:40], log)
+
+
+class BehindNginxTests(Proxied):
+    """The same with a proxy in front that asks the gateway about each request. nginx leaves the port out of Host."""
+
+    KIND = "nginx"
+    CONFIG = Proxied.CONFIG.replace("browser_login = yes\n", HOSTS) + f"[login]\nhost = {SISTER}\n"
+
+    def test_one_sign_in_for_two_sites(self) -> None:
+        port = urlsplit(self.origin).port
+        sso, other = (f"https://{host}:{port}" for host in (SISTER, STRANGER))
+        page = self.page(hosts=tuple(urlsplit(url).netloc for url in (sso, other)))
+        page.goto("/page?a=b%20c")
+        self.assertTrue(page.url.startswith(f"{sso}{OWN}login?"), page.url)
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/page?a=b%20c")
+        page.goto(f"{other}/page")
+        page.wait_for_url(f"{other}/page")
+        page.goto(f"{other}{OWN}logout")
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_role("heading", name="You are signed out").wait_for()
+        page.goto("/not-in-the-cache-of-the-browser")
+        self.assertTrue(page.url.startswith(f"{sso}{OWN}login?"), page.url)
+        for received in self.service.requests:
+            self.assertNotIn(b"__Host-perimeter", received.head)
