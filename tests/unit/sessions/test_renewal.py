@@ -456,13 +456,13 @@ class ChildTests(RenewalCase):
 
 
 class WaitTests(ProviderSessionCase):
-    """`StoredSessions.change_of`."""
+    """`StoredSessions.changes`."""
 
     def test_it_fires_for_this_session(self) -> None:
         _, one = self.vouched()
         _, other = self.vouched()
         for change in (lambda: self.stored.renew(Renewed(one.id, OPS, b"", Renewal(1.0))), lambda: self.stored.end(one)):
-            mine, others = self.stored.change_of(one.id), self.stored.change_of(other.id)
+            mine, others = self.stored.changes.of(one.id), self.stored.changes.of(other.id)
             change()
             self.done(mine)
             self.assertNoResult(others)
@@ -470,14 +470,14 @@ class WaitTests(ProviderSessionCase):
 
     def test_one_of_two_leaves(self) -> None:
         _, one = self.vouched()
-        first, second = self.stored.change_of(one.id), self.stored.change_of(one.id)
+        first, second = self.stored.changes.of(one.id), self.stored.changes.of(one.id)
         first.addErrback(lambda _: None).cancel()
         self.stored.apply(EndedSession(one.id))
         self.done(second)
 
     def test_it_fires_if_all_is_read_anew(self) -> None:
         _, one = self.vouched()
-        waiting = self.stored.change_of(one.id)
+        waiting = self.stored.changes.of(one.id)
         self.state.replace(self.state.load())
         self.done(waiting)
 
