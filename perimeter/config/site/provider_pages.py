@@ -64,4 +64,9 @@ def warnings(config: SiteConfig) -> list[str]:
     if config.providers and not config.signs_people_in:
         names = ", ".join(provider.name for provider in config.providers)
         found.append(f"nobody can sign in at provider {names}: no route has browser_login = yes")
-    return found
+    return found + [
+        f"[provider {one.name}]: with refresh = 0, a role that the provider takes away, and a user whom it disables, count until "
+        "the session ends (lifetime of [login]): set refresh, or a shorter lifetime here"
+        for one in config.providers
+        if getattr(one.settings, "refresh", None) == 0 and not getattr(one.settings, "lifetime", 0)  # of a kind's own options
+    ]
