@@ -170,8 +170,6 @@ class OidcProvider:
         try:
             look = await self._renewed_look(metadata, tokens, kept)
             signed_in = self._signed_in(look)
-        except NotAllowedHere as error:
-            raise Rejected(error.detail) from None
         except (InvalidToken, ProviderMisconfigured, ProviderUnavailable) as error:
             signed_in = self._signed_in(self._as_before(kept, tokens, error.detail))
         if signed_in.subject != subject:

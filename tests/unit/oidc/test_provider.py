@@ -250,7 +250,7 @@ class RenewTests(OpenIdCase):
         self.answers["/token"] = (400, {"error": "invalid_grant"})
         await self.failing(provider, found, Rejected)
         self.answers["/token"] = self.again(id_token=signed(self.claims(nonce=..., roles=["other"])))
-        await self.failing(provider, found, Rejected)
+        await self.failing(provider, found, NotAllowedHere)
         self.answers["/token"] = self.again()
         self.assertIn("another user", await self.failing(provider, found, Rejected, subject="other"))
 
