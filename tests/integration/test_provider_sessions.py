@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
+import jwt
+
+from perimeter.oidc.logout_token import EVENT
+from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.harness import LOGIN_ROUTES, USERS, Gateway, GatewayCase, site
 from tests.integration.oidcpeer import SECRET, Browser, SignInProvider, shared_provider
 from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
 from tests.integration.visitor import Visitor
+from tests.integration.wire import Response, basic
 
 OWN = "/.perimeter/"
 PROVIDER = """\
@@ -107,6 +113,12 @@ def links(text: str) -> list[str]:
     return [unescape(link) for link in re.findall(r'href="([^"]*)"', text)]
 
 
+def make(key: Jwk, claims: dict[str, object]) -> str:
+    """A logout token with these claims."""
+    headers = {"kid": key.kid, "typ": "logout+jwt"}
+    return jwt.encode(claims, key.private, key.algorithm, headers=headers)  # type: ignore[arg-type]
+
+
 class RenewalTests(ProviderSessionCase):
     def test_roles_change_and_a_user_who_was_disabled_is_out(self) -> None:
         self.begin("refresh = 1s")
@@ -149,7 +161,89 @@ class RenewalTests(ProviderSessionCase):
         self.served.await_log("provider_unavailable")
 
 
+LOGIN_HOST, APP_HOST = "sso.gateway.test", "app.gateway.test"
+
+
+class TwoHosts:
+    """A browser at two hosts of ``served`` and at the provider. It keeps cookies, and follows redirects and pages that lead on."""
+
+    def __init__(self, served: Gateway) -> None:
+        self._served = served
+        self._there = Browser()
+        self.cookies: dict[str, dict[str, str]] = {LOGIN_HOST: {}, APP_HOST: {}}
+
+    def ask(self, url: str) -> Response:
+        """The answer of the gateway to one request."""
+        parts = urlsplit(url)
+        cookies = self.cookies[parts.hostname or ""]
+        line = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        with self._served.connect("https") as wire:
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            answer = wire.get(target, f"Cookie: {line or 'none=1'}", "Accept: text/html", host=parts.netloc)
+        for header in answer.get_all("set-cookie"):
+            pair, *attributes = header.split("; ")
+            name, _, value = pair.partition("=")
+            if "Max-Age=0" in attributes:
+                cookies.pop(name, None)
+            else:
+                cookies[name] = value
+        return answer
+
+    def sign_in(self, url: str) -> tuple[str, Response]:
+        """Open ``url``, sign in at the provider, and go on to the end."""
+        for _ in range(20):
+            answer = self.ask(url)
+            found = answer.get("location")
+            if found is None:
+                ways = [link for link in links(answer.text) if "/start/" in link]
+                onwards = re.search(r'id="onwards" href="([^"]*)"', answer.text)
+                if not ways and onwards is None:
+                    return url, answer
+                found = ways[0] if ways else unescape(onwards[1]) if onwards else ""
+            url = urljoin(url, found)
+            if urlsplit(url).hostname not in self.cookies:
+                page = self._there.get(url)
+                url = page if page.partition("?")[0] == self._there.awaited(url) else self._there.submit(page, "account-7")
+        raise AssertionError(f"goes on for ever: {url}")
+
+
+class TwoHostTests(ProviderSessionCase):
+    def test_requests_on_another_host_renew_the_session(self) -> None:
+        app = self.upstream(self.answer)
+        more = f"refresh = 1s\n[login]\nhost = {LOGIN_HOST}"
+        provider = PROVIDER.format(issuer=self.peer.url, secret=SECRET, more=more).replace("127.0.0.1:@", f"{LOGIN_HOST}:@")
+        routes = LOGIN_ROUTES.replace("<service>", app.url).replace(
+            "browser_login = yes", f"browser_login = yes\nhost = {APP_HOST}"
+        )
+        self.served = self.gateway(site(routes, tls=True, extra=provider, perimeter="workers = 2"), USERS)
+        self.peer.client(f"https://{LOGIN_HOST}:{self.served['https']}{OWN}callback/corp")
+        self.peer.account("account-7", **ALICE)
+        browser, url = TwoHosts(self.served), f"https://{APP_HOST}:{self.served['https']}/admin/x"
+        arrived, answer = browser.sign_in(url)
+        self.assertEqual((arrived, answer.status, answer.text), (url, 200, "ok"))
+        before = self.refreshes()
+        self.peer.account("account-7", **{**ALICE, "groups": ["staff"]})
+        eventually(lambda: browser.ask(url).status == 403, "the role is gone")
+        self.assertGreater(self.refreshes(), before)
+        self.peer.disable("account-7")
+        eventually(lambda: browser.ask(url).status == 302, "the session has ended")
+
+
 class SignOutTests(ProviderSessionCase):
+    def test_attack_o6_a_token_that_the_provider_has_not_signed(self) -> None:
+        self.begin()
+        visitor = self.sign_in()
+        with self.served.connect("https") as wire:
+            own = json.loads(wire.get("/token", basic("alice", "secret")).text)["access_token"]
+        now = int(time.time())
+        claims = {"iss": self.peer.url, "aud": "gateway", "sub": "account-7", "jti": "1", "iat": now, "exp": now + 60}
+        forged = [make(generate("ES256"), {**claims, "events": {EVENT: {}}}) for _ in range(50)]
+        for token in (own, "", "a.b.c", *forged):
+            answer = visitor.post(f"{OWN}backchannel/corp", {"logout_token": token})
+            self.assertEqual((answer.status_code, answer.json()), (400, {"error": "invalid_request"}))
+        self.assertEqual(self.status(visitor), 200)
+        self.assertNotIn(own, self.served.log)
+
     def test_back_channel_logout_ends_the_session_and_its_websocket(self) -> None:
         self.begin(workers=2)
         there = Browser()
