@@ -39,6 +39,7 @@ from perimeter.sessions.sealing import Unsealable, seal_under, unseal_under
 from perimeter.sessions.session import Renewal, Renewed, Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.once import Claims
+from perimeter.tokens.owners import decode_owner, encode_owner
 
 _log = Logger()
 
@@ -56,10 +57,14 @@ _MOST_QUIET: Final = 10_000
 
 @attrs.frozen
 class Renewable:
-    """A configured provider, and the seconds for which its sessions go on while it does not answer (``refresh_grace``)."""
+    """A configured provider, and the seconds for which its sessions go on while it does not answer (``refresh_grace``).
+
+    ``augmented``: there are augmenters for its realm, which have their say at each look-up of a user.
+    """
 
     authenticator: IRedirectAuthenticator
     grace: float
+    augmented: bool = False
 
 
 class _Asked(Enum):
@@ -100,11 +105,12 @@ class Renewals:
         #: by id of a session: a question has just failed, so none is asked for a while
         self._quiet: Expiring[str, bool] = Expiring(_MOST_QUIET, INTERVAL, clock.seconds)
 
-    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
-        """The user of ``session``, which came from a sign-in at a provider; ``cookie`` is its value.
+    def owner_of(self, session: Session, cookie: bytes, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        """The user of ``session``, which came from a sign-in at a provider; ``cookie`` is its value. Augmenters get ``request``.
 
         Raises `InvalidToken` if the provider is not configured any more. An awaitable also raises `SessionExpired` if the
-        provider has ended the session, and `ProviderUnavailable` if it has not answered for too long.
+        provider has ended the session, `ProviderUnavailable` if it has not answered for too long, and `Unavailable` if an
+        augmenter could not decide.
         """
         root = self._stored.root(session)
         if root is None or root.vouched is None:
@@ -113,15 +119,25 @@ class Renewals:
         if provider is None or provider.authenticator.realm != session.owner.realm:
             raise InvalidToken("the provider of this session is not in the configuration any more")
         now, renewal = self._clock.seconds(), root.renewal
-        if renewal is None or now < renewal.due or not IRenews.providedBy(provider.authenticator):
-            return session.owner
-        if now < renewal.due + provider.grace:
+        if renewal is not None and now >= renewal.due and IRenews.providedBy(provider.authenticator):
+            if now >= renewal.due + provider.grace:
+                return self._overdue(root, session, cookie, provider, request)
             self._ask(root, session, cookie, provider)
-            return session.owner
-        return self._renewed(root, session, cookie, provider)
+        return self._augmented_now(root, session, provider, request)
 
-    async def _renewed(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> Principal:
-        """The user after the question, which is overdue."""
+    def _augmented_now(
+        self, root: Session, session: Session, provider: Renewable, request: AuthenticationRequest
+    ) -> Principal | Awaitable[Principal]:
+        vouched = root.vouched
+        if not provider.augmented or vouched is None or not vouched.said:
+            return session.owner
+        said = decode_owner(session.owner.realm, session.owner.username, vouched.said)
+        return self._augmented(vouched.provider, said, request)
+
+    async def _overdue(
+        self, root: Session, session: Session, cookie: bytes, provider: Renewable, request: AuthenticationRequest
+    ) -> Principal:
+        """The user after the question, for which the request waits."""
         if self._quiet.get(root.id) is None:
             asked = await self._join(root, session, cookie, provider)
             if asked is _Asked.ELSEWHERE and self._stored.with_id(root.id) is root:
@@ -134,7 +150,8 @@ class Renewals:
         if found.renewal is not None and now >= found.renewal.due + provider.grace:
             self._quiet.keep(root.id, True)
             raise ProviderUnavailable(f"the provider {provider.authenticator.name} has not confirmed the user for too long")
-        return current.owner
+        owner = self._augmented_now(found, current, provider, request)
+        return owner if isinstance(owner, Principal) else await owner
 
     # -- asking once
 
@@ -205,7 +222,7 @@ class Renewals:
             return
         except Unavailable:
             if root.renewal is not None and not root.renewal.unsure:
-                doubt = Renewed(root.id, root.owner, root.sealed, attrs.evolve(root.renewal, unsure=True))
+                doubt = Renewed(root.id, root.owner, root.vouched, root.sealed, attrs.evolve(root.renewal, unsure=True))
                 await self._stored.renew(doubt)
             raise
         if not _is_same(found, root):
@@ -216,11 +233,11 @@ class Renewals:
             owner = await self._augmented(root.vouched.provider, found.principal, AuthenticationRequest(root.address))
         except Unavailable:
             assert root.renewal is not None
-            await self._stored.renew(
-                Renewed(root.id, root.owner, sealed, Renewal(root.renewal.due))
-            )  # still due, with its secret
+            still_due = Renewal(root.renewal.due)
+            await self._stored.renew(Renewed(root.id, root.owner, root.vouched, sealed, still_due))  # the new secret is not lost
             raise
-        await self._stored.renew(Renewed(root.id, owner, sealed, renewal))
+        vouched = attrs.evolve(root.vouched, said=encode_owner(found.principal))
+        await self._stored.renew(Renewed(root.id, owner, vouched, sealed, renewal))
         self._note(provider, "renewed")
 
     async def _asked(self, authenticator: Any, secret: bytes, subject: str) -> SignedIn:

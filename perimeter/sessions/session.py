@@ -36,12 +36,16 @@ def second_of(proved: Iterable[Proof]) -> float:
 @attrs.frozen(slots=True)
 class Vouched:
     """Which sign-in at a provider a session comes from: the provider's configured name, its issuer, and its ids of the user
-    (``subject``) and of its own session (``sid``, or "")."""
+    (``subject``) and of its own session (``sid``, or "").
+
+    ``said`` is the user as the provider knows them, before augmenters, as `perimeter.tokens.owners.encode_owner` writes them.
+    """
 
     provider: str
     issuer: str
     subject: str
     sid: str = ""
+    said: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -100,12 +104,13 @@ class Session(Change):
 class Renewed(Change):
     """The provider was asked about the user of a session again.
 
-    ``owner`` and ``sealed`` are the new ones, and ``renewal`` says when the next question is due. The sessions that came from
-    this one get the same owner.
+    ``owner``, ``vouched`` and ``sealed`` are the new ones, and ``renewal`` says when the next question is due. The sessions that
+    came from this one get the same owner.
     """
 
     id: str
     owner: Principal
+    vouched: Vouched
     sealed: bytes = attrs.field(repr=False)
     renewal: Renewal
 
@@ -119,7 +124,7 @@ class Renewed(Change):
         owner = attrs.evolve(self.owner, grant=None)
         if session.id != self.id:
             return attrs.evolve(session, owner=owner)
-        return attrs.evolve(session, owner=owner, sealed=self.sealed, renewal=self.renewal)
+        return attrs.evolve(session, owner=owner, vouched=self.vouched, sealed=self.sealed, renewal=self.renewal)
 
 
 @attrs.frozen(slots=True)

@@ -69,7 +69,7 @@ DELETE FROM session WHERE (expires <= ?1 OR (idle > 0 AND seen + idle <= ?2))
 AND (parent <> '' OR NOT EXISTS (SELECT 1 FROM session AS child WHERE child.parent = session.id))
 """
 _SEEN: Final = "UPDATE session SET seen = max(seen, ?), gap = max(gap, ?) WHERE id = ?"
-_RENEW: Final = "UPDATE session SET owner = ?, sealed = ?, due = ?, unsure = ? WHERE id = ?"
+_RENEW: Final = "UPDATE session SET owner = ?, vouched = ?, sealed = ?, due = ?, unsure = ? WHERE id = ?"
 _RENEW_CHILDREN: Final = "UPDATE session SET owner = ? WHERE parent = ? AND parent <> ''"
 _END_USER: Final = """
 INSERT INTO session_user_ended (realm, username, before, until) VALUES (?, ?, ?, ?)
@@ -105,7 +105,7 @@ class SessionTable:
                 execute(_SEEN, (at, gap, id))
         elif isinstance(change, Renewed):
             owner, renewal = encode_owner(change.owner), change.renewal
-            execute(_RENEW, (owner, change.sealed, renewal.due, renewal.unsure, change.id))
+            execute(_RENEW, (owner, _voucher(change.vouched), change.sealed, renewal.due, renewal.unsure, change.id))
             execute(_RENEW_CHILDREN, (owner, change.id))
         elif isinstance(change, EndedSession):
             execute("DELETE FROM session WHERE id = ?1 OR parent = ?1", (change.id,))
@@ -125,9 +125,13 @@ def _row(session: Session) -> tuple[Any, ...]:
     return (
         *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
         *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
-        *(session.parent, "" if session.vouched is None else json.dumps(attrs.astuple(session.vouched)), session.sealed),
+        *(session.parent, "" if session.vouched is None else _voucher(session.vouched), session.sealed),
         *((0.0, False) if session.renewal is None else attrs.astuple(session.renewal)),
     )
+
+
+def _voucher(vouched: Vouched) -> str:
+    return json.dumps(attrs.astuple(vouched))
 
 
 class _Shared:
@@ -180,13 +184,16 @@ def _decode_session(text: str) -> Session:
 def _encode_renewed(change: Renewed) -> str:
     owner, renewal = change.owner, change.renewal
     return json.dumps(
-        [change.id, owner.realm, owner.username, encode_owner(owner), change.sealed.hex(), renewal.due, renewal.unsure]
+        [
+            *(change.id, owner.realm, owner.username, encode_owner(owner)),
+            *(attrs.astuple(change.vouched), change.sealed.hex(), renewal.due, renewal.unsure),
+        ]
     )
 
 
 def _decode_renewed(text: str) -> Renewed:
-    id, realm, username, owner, sealed, due, unsure = json.loads(text)
-    return Renewed(id, decode_owner(realm, username, owner), bytes.fromhex(sealed), Renewal(due, unsure))
+    id, realm, username, owner, vouched, sealed, due, unsure = json.loads(text)
+    return Renewed(id, decode_owner(realm, username, owner), Vouched(*vouched), bytes.fromhex(sealed), Renewal(due, unsure))
 
 
 def _decode_seen(text: str) -> Seen:

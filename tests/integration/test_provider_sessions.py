@@ -165,7 +165,7 @@ LOGIN_HOST, APP_HOST = "sso.gateway.test", "app.gateway.test"
 
 
 class TwoHosts:
-    """A browser at two hosts of ``served`` and at the provider. It keeps cookies, and follows redirects and pages that lead on."""
+    """A browser at two hosts of ``served`` and at the provider: it keeps cookies, and goes where pages and redirects lead."""
 
     def __init__(self, served: Gateway) -> None:
         self._served = served

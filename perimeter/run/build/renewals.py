@@ -25,7 +25,10 @@ def renewals_of(
     if parts is None:
         return None
     grace = {one.name: one.refresh_grace for one in config.providers}
-    providers = {one.name: Renewable(one.authenticator, grace[one.name]) for one in parts.providers}
+    augmented = {one.realm for one in config.augmenters}
+    providers = {
+        one.name: Renewable(one.authenticator, grace[one.name], one.authenticator.realm in augmented) for one in parts.providers
+    }
     count = None if metrics is None else metrics.count_renewal
     return Renewals(stored, parts.claims, providers, parts.vouched, parts.reactor, count)
 

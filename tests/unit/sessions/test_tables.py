@@ -103,12 +103,12 @@ class TableTests(TableCase):
         child = attrs.evolve(session(created=START + 1), parent=parent.id, sealed=b"key")
         other = session(created=START + 2)
         owner = attrs.evolve(ALICE, roles=("dev",), attributes={"mail": "new"})
-        renewed = Renewed(parent.id, owner, b"new", Renewal(START + 2.5, True))
-        self.write(
-            parent, child, other, renewed, Renewed("of none", owner, b"", Renewal(1.0)), Renewed("", owner, b"", Renewal(1.0))
-        )
+        vouched = Vouched("corp", "https://sso", "sub-7", "", "said")
+        renewed = Renewed(parent.id, owner, vouched, b"new", Renewal(START + 2.5, True))
+        missed = (Renewed(id, owner, vouched, b"", Renewal(1.0)) for id in ("of none", ""))
+        self.write(parent, child, other, renewed, *missed)
         found = self.sessions()
-        expected = attrs.evolve(parent, owner=owner, sealed=b"new", renewal=Renewal(START + 2.5, True))
+        expected = attrs.evolve(parent, owner=owner, vouched=vouched, sealed=b"new", renewal=Renewal(START + 2.5, True))
         self.assertEqual(found, [expected, attrs.evolve(child, owner=owner), other])
         self.assertEqual(
             [one.owner.attributes for one in found if isinstance(one, Session)], [owner.attributes] * 2 + [ALICE.attributes]
@@ -163,7 +163,7 @@ class CodecTests(TestCase):
         changes = {
             "session": session(),
             "session_seen": Seen((("7", 1.25, 0.5), ("8", 2.0, 0.0))),
-            "session_renewed": Renewed("7", BOB, b"\0\1", Renewal(1.5, True)),
+            "session_renewed": Renewed("7", BOB, Vouched("corp", "https://sso", "7", "9", "x"), b"\0\1", Renewal(1.5, True)),
             "session_ended": EndedSession("7"),
             "session_user_ended": EndedUser("local", "alice", 1.0, 2.0),
         }
@@ -179,7 +179,7 @@ class CodecTests(TestCase):
         row = ["7", "01" * 32, "local", "bob", known, 1.0, 2.0, 3.0, '[["password", 1.0]]', "192.0.2.7", "Firefox"]
         self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
         child = attrs.evolve(kept, parent="8", vouched=Vouched("corp", "https://sso", "7", "9"), sealed=b"\1\2")
-        vouched = '["corp", "https://sso", "7", "9"]'
+        vouched = '["corp", "https://sso", "7", "9", ""]'
         self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102", 0.0, False]))
         self.assertEqual(CODECS["session"].decode(json.dumps([*row, "8", vouched, "0102", 0.0, False])), child)
         child = attrs.evolve(child, renewal=Renewal(9.5, True))
@@ -187,8 +187,9 @@ class CodecTests(TestCase):
         self.assertEqual(CODECS["session"].decode(CODECS["session"].encode(child)), child)
         self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25, 0.5),))), '[["7",1.25,0.5]]')
         self.assertEqual(CODECS["session_seen"].decode('[["7",1.25]]'), Seen((("7", 1.25, 0.0),)), "of an earlier version")
-        renewed = Renewed("7", BOB, b"\1\2", Renewal(9.5, True))
-        self.assertEqual(CODECS["session_renewed"].encode(renewed), json.dumps(["7", "local", "bob", known, "0102", 9.5, True]))
+        renewed = Renewed("7", BOB, Vouched("corp", "https://sso", "7", "9", "x"), b"\1\2", Renewal(9.5, True))
+        text = json.dumps(["7", "local", "bob", known, ["corp", "https://sso", "7", "9", "x"], "0102", 9.5, True])
+        self.assertEqual(CODECS["session_renewed"].encode(renewed), text)
         self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
         self.assertEqual(CODECS["session_user_ended"].encode(EndedUser("r", "u", 1.0, 2.0)), '["r", "u", 1.0, 2.0]')
 
