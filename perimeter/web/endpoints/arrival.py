@@ -11,6 +11,7 @@ import attrs
 from perimeter.model import Principal
 from perimeter.plugin.redirect import SignedIn
 from perimeter.sessions.session import HERE, Origin, Renewal, Vouched
+from perimeter.tokens.owners import encode_owner
 from perimeter.web.endpoints.page import PageEndpoint, note_session
 from perimeter.web.html.cookies import session_cookie
 from perimeter.web.request import exchange_of
@@ -24,7 +25,7 @@ class Arrival:
 
     ``methods`` are those of `perimeter.sessions.session.Session.proved`; the first one is the method in the metrics. ``to`` is a
     path on this host, ``fragment`` the end of the URL that the user wanted, with its ``#``, or "". ``signed_in`` is set after a
-    sign-in at the provider called ``provider``.
+    sign-in at the provider called ``provider``; its principal is the user as the provider knows them, before augmenters.
     """
 
     principal: Principal
@@ -41,7 +42,7 @@ class Arrival:
         found = self.signed_in
         if found is None:
             return HERE
-        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid)
+        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid, encode_owner(found.principal))
         return Origin(vouched=vouched, secret=found.secret, renewal=Renewal(found.renew_after) if found.renew_after else None)
 
 

@@ -129,7 +129,7 @@ class Callback(PageEndpoint):
                 (provider.method,),
                 begun.to,
                 provider=provider.name,
-                signed_in=attrs.evolve(found, principal=principal),
+                signed_in=found,
             )
             body = await self._arrivals.arrive(self, request, arrival)
         except Refusal as refusal:
