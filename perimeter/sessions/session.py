@@ -174,6 +174,35 @@ class EndedUser(Change):
         return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))
 
 
+@attrs.frozen(slots=True)
+class EndedVouched(Change):
+    """Sessions end that come from sign-ins at ``provider``: of its session ``sid``, or all of its user ``subject`` without one.
+
+    With both, the provider's session must be of that user. Without ``sid``, sessions end that were begun up to ``before`` (epoch
+    seconds); with it, also a session that is begun later, since that sign-in had begun before. After ``until`` none can still be
+    on its way.
+    """
+
+    provider: str
+    subject: str
+    sid: str
+    before: float
+    until: float
+
+    def covers(self, session: Session) -> bool:
+        """Whether ``session`` ends."""
+        vouched = session.vouched
+        if vouched is None or vouched.provider != self.provider or self.subject not in ("", vouched.subject):
+            return False
+        return vouched.sid == self.sid if self.sid else session.created <= self.before
+
+    def merged(self, other: EndedVouched | None) -> EndedVouched:
+        """One change with the effect of this and of an earlier end of the same."""
+        if other is None:
+            return self
+        return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))
+
+
 def digest_of(cookie: bytes) -> bytes:
     """What is kept in place of a cookie's value: 32 bytes."""
     return sha256(cookie).digest()

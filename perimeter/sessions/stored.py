@@ -14,7 +14,7 @@ from perimeter.errors import Overloaded
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.sessions.awaited import AwaitedChanges
 from perimeter.sessions.index import SessionIndex, same_owner
-from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, grant_of
+from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, grant_of
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
@@ -215,6 +215,12 @@ class StoredSessions:
         """End every session of a user, also those on their way to the store; as `end`. Fires with those that the user had."""
         had, now = self.owned(realm, username), self._writer.seconds()
         return self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY)).addCallback(lambda _: had)
+
+    def end_vouched(self, provider: str, subject: str, sid: str) -> Deferred[list[Session]]:
+        """End what `EndedVouched` says, also what is on its way to the store; as `end`. Fires with those that there were."""
+        had, now = self.vouched_by(provider, subject=subject, sid=sid), self._writer.seconds()
+        ended = EndedVouched(provider, subject, sid, now, now + _UNDER_WAY)
+        return self._writer.remove(ended).addCallback(lambda _: had)
 
     def keep_uses(self) -> Deferred[None]:
         """Write when sessions were used last: of those that were used, and not written for `SEEN_INTERVAL`. Never fails.
