@@ -1,0 +1,197 @@
+"""A gateway in front of a service, with a real Keycloak as its sign-in provider.
+
+``tox -e keycloak``, or ``python -m twisted.trial tests.keycloak.against_keycloak``. The realm is `corp-realm.json`, made as
+``docs/how-to/keycloak.md`` says.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import requests
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from tests.integration.harness import LOGIN_ROUTES, USERS, GatewayCase, site
+from tests.integration.netkit import identity, pem
+from tests.integration.ports import eventually
+from tests.integration.visitor import Visitor, forms
+from tests.keycloak.server import TIMEOUT, Keycloak
+
+REALM = Path(__file__).with_name("corp-realm.json")
+
+PROVIDER = """\
+[provider corp]
+type = oidc
+preset = keycloak
+title = Company login
+redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/corp
+issuer = <keycloak>/realms/corp
+client_id = gateway
+client_secret = <secret>
+timeout = 20s
+roles_claim = realm_access.roles, resource_access.gateway.roles, groups
+role_map = /ops/admins: admin
+    operator: operator
+    viewer: viewer
+refresh = 2s
+"""
+
+BOUND = 2.0 + TIMEOUT
+"""Seconds for ``refresh``, and for what a busy machine adds."""
+
+
+class Shared:
+    """One Keycloak for all tests, and the key and certificate of their gateways."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="perimeter-keycloak-"))
+        own = identity("127.0.0.1")
+        self.files = {
+            "own.pem": pem(*own.chain),
+            "own.key": own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        }
+        trusted = self.directory / "own.pem"
+        trusted.write_bytes(self.files["own.pem"])
+        self.secret = secrets.token_urlsafe(16)
+        self.keycloak = Keycloak(self.directory, trusted)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End Keycloak."""
+        self.keycloak.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+_shared: list[Shared] = []
+
+
+def shared() -> Shared:
+    """Keycloak of this process, started when it is asked for first."""
+    if not _shared:
+        _shared.append(Shared())
+    return _shared[0]
+
+
+class Person:
+    """A browser at Keycloak. It keeps its cookies, as Chromium does for 127.0.0.1, although they are marked Secure."""
+
+    def __init__(self) -> None:
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def send(self, method: str, url: str, data: dict[str, str] | None = None) -> requests.Response:
+        """One request; redirects are not followed."""
+        answer = self.session.request(method, url, data=data, timeout=TIMEOUT, allow_redirects=False)
+        for cookie in self.session.cookies:
+            cookie.secure = False
+        return answer
+
+    def sign_in(self, url: str, username: str, password: str) -> str:
+        """Where Keycloak sends the browser to in the end."""
+        page = self.send("GET", url)
+        if page.status_code == 302:  # signed in already
+            return page.headers["Location"]
+        form = forms(page.text)[0]
+        answer = self.send("POST", form.action, form.fields | {"username": username, "password": password})
+        return answer.headers.get("Location", "")
+
+
+class KeycloakCase(GatewayCase):
+    """Each test has a gateway of its own, and the realm anew."""
+
+    def setUp(self) -> None:
+        self.keycloak = shared().keycloak
+        self.app = self.upstream()
+        self.served = self.gateway(self.config(), USERS | shared().files)
+        gateway = f"https://127.0.0.1:{self.served['https']}"
+        text = REALM.read_text().replace("@SECRET@", shared().secret).replace("@GATEWAY@", gateway)
+        realm: dict[str, Any] = json.loads(text.replace("@BACKCHANNEL@", gateway))
+        self.keycloak.import_realm(realm)
+        self.addCleanup(self.keycloak.remove_realm, "corp")
+
+    def config(self) -> str:
+        extra = PROVIDER.replace("<keycloak>", self.keycloak.url).replace("<secret>", shared().secret)
+        config = site(LOGIN_ROUTES.replace("<service>", self.app.url), tls=True, extra=extra)
+        return config.replace("tls = yes\n", "tls = yes\ncertificate = own.pem\nprivate_key = own.key\n")
+
+    def visitor(self) -> Visitor:
+        made = Visitor(f"https://127.0.0.1:{self.served['https']}", self.served.directory / "own.pem")
+        self.addCleanup(made.close)
+        return made
+
+    def sign_in(self, visitor: Visitor, username: str, password: str) -> requests.Response:
+        """The answer of the callback."""
+        person = Person()
+        self.addCleanup(person.session.close)
+        begun = visitor.navigate("/.perimeter/start/corp?to=/deep/link%3Fa=1")
+        self.assertEqual(begun.status_code, 302, begun.text)
+        back = person.sign_in(begun.headers["Location"], username, password)
+        self.assertTrue(back.startswith(f"{visitor.origin}/.perimeter/callback/corp?"), back)
+        return visitor.navigate(back)
+
+    def user(self, visitor: Visitor, target: str = "/x") -> tuple[int, str | None, str | None]:
+        """The status of a request, and whom the service saw."""
+        before = len(self.app.requests)
+        status = visitor.get(target).status_code
+        if len(self.app.requests) == before:
+            return status, None, None
+        seen = self.app.requests[-1]
+        return status, seen.get("x-auth-username"), seen.get("x-auth-roles")
+
+
+class KeycloakTests(KeycloakCase):
+    def test_realm_roles_client_roles_and_groups(self) -> None:
+        visitor = self.visitor()
+        answer = self.sign_in(visitor, "alice", "wonderland")
+        self.assertEqual(answer.status_code, 303, answer.text)
+        self.assertIn("deep/link", answer.headers["Location"])
+        status, name, roles = self.user(visitor)
+        self.assertEqual((status, name), (200, "alice"))
+        self.assertEqual(set((roles or "").split(",")), {"admin", "operator", "viewer"})
+        self.assertEqual(self.user(visitor, "/admin/x")[0], 200)
+
+    def test_a_user_without_the_role(self) -> None:
+        visitor = self.visitor()
+        self.assertEqual(self.sign_in(visitor, "bob", "can-we-fix-it").status_code, 303)
+        self.assertEqual(self.user(visitor), (200, "bob", "viewer"))
+        self.assertEqual(self.user(visitor, "/admin/x")[0], 403)
+
+    def test_a_role_that_is_taken_away_is_gone_within_refresh(self) -> None:
+        visitor = self.visitor()
+        self.sign_in(visitor, "bob", "can-we-fix-it")
+        self.keycloak.take_role("corp", "bob", "viewer")
+        eventually(lambda: self.user(visitor)[2] in (None, ""), "the role is gone", BOUND)
+        self.assertEqual(self.user(visitor)[:2], (200, "bob"))
+
+    def test_a_disabled_user_ends_within_refresh(self) -> None:
+        visitor = self.visitor()
+        self.sign_in(visitor, "alice", "wonderland")
+        self.assertEqual(self.user(visitor)[0], 200)
+        self.keycloak.set_user("corp", "alice", enabled=False)
+        eventually(lambda: self.user(visitor)[0] == 401, "the session has ended", BOUND)
+
+    def test_back_channel_logout(self) -> None:
+        visitor = self.visitor()
+        self.served.configure(self.config().replace("refresh = 2s", "refresh = 1h"))
+        self.served.reload()
+        self.sign_in(visitor, "alice", "wonderland")
+        self.assertEqual(self.user(visitor)[0], 200)
+        self.keycloak.sign_out("corp", "alice")
+        eventually(lambda: self.user(visitor)[0] == 401, "the session has ended", TIMEOUT)
+
+    def test_a_realm_next_door(self) -> None:
+        """The answer of another realm of the same Keycloak is refused (attack O5)."""
+        visitor = self.visitor()
+        begun = visitor.navigate("/.perimeter/start/corp?to=/")
+        person = Person()
+        self.addCleanup(person.session.close)
+        back = person.sign_in(begun.headers["Location"], "alice", "wonderland")
+        answer = visitor.navigate(back.replace("realms%2Fcorp", "realms%2Fother"))
+        self.assertEqual(answer.status_code, 401, answer.text)
+        self.assertIsNone(visitor.cookie)
