@@ -1,18 +1,18 @@
 """A gateway in front of a service, with a real Keycloak as its sign-in provider.
 
-``tox -e keycloak``, or ``python -m twisted.trial tests.keycloak.against_keycloak``. The realm is `corp-realm.json`, made as
-``docs/how-to/keycloak.md`` says.
+``tox -e keycloak``, or ``python -m twisted.trial tests.keycloak.against_keycloak``. The client of Keycloak and the section of the
+gateway are those of ``docs/how-to/keycloak.md``; only the addresses and times are the test's. The users are in `corp-realm.json`.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import re
 import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import requests
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -25,22 +25,7 @@ from tests.keycloak.server import TIMEOUT, Keycloak
 
 REALM = Path(__file__).with_name("corp-realm.json")
 
-PROVIDER = """\
-[provider corp]
-type = oidc
-preset = keycloak
-title = Company login
-redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/corp
-issuer = <keycloak>/realms/corp
-client_id = gateway
-client_secret = <secret>
-timeout = 20s
-roles_claim = realm_access.roles, resource_access.gateway.roles, groups
-role_map = /ops/admins: admin
-    operator: operator
-    viewer: viewer
-refresh = 2s
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "keycloak.md"
 
 BOUND = 2.0 + TIMEOUT
 """Seconds for ``refresh``, and for what a busy machine adds."""
@@ -78,6 +63,13 @@ def shared() -> Shared:
     return _shared[0]
 
 
+def example(language: str) -> str:
+    """The first block of the page in a language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
+    assert found is not None
+    return found[1]
+
+
 class Person:
     """A browser at Keycloak. It keeps its cookies, as Chromium does for 127.0.0.1, although they are marked Secure."""
 
@@ -109,14 +101,15 @@ class KeycloakCase(GatewayCase):
         self.keycloak = shared().keycloak
         self.app = self.upstream()
         self.served = self.gateway(self.config(), USERS | shared().files)
-        gateway = f"https://127.0.0.1:{self.served['https']}"
-        text = REALM.read_text().replace("@SECRET@", shared().secret).replace("@GATEWAY@", gateway)
-        realm: dict[str, Any] = json.loads(text.replace("@BACKCHANNEL@", gateway))
-        self.keycloak.import_realm(realm)
+        client = json.loads(example("json").replace("https://gw.example.com", f"https://127.0.0.1:{self.served['https']}"))
+        realm = json.loads(REALM.read_text())
+        self.keycloak.import_realm(realm | {"clients": [client | {"secret": shared().secret}]})
         self.addCleanup(self.keycloak.remove_realm, "corp")
 
     def config(self) -> str:
-        extra = PROVIDER.replace("<keycloak>", self.keycloak.url).replace("<secret>", shared().secret)
+        extra = example("ini").replace("https://gw.example.com", "https://127.0.0.1:@https@")
+        extra = extra.replace("https://sso.example.com", self.keycloak.url).replace("file:corp.secret", shared().secret)
+        extra += "refresh = 2s\ntimeout = 20s\n"
         config = site(LOGIN_ROUTES.replace("<service>", self.app.url), tls=True, extra=extra)
         return config.replace("tls = yes\n", "tls = yes\ncertificate = own.pem\nprivate_key = own.key\n")
 
