@@ -143,7 +143,7 @@ class KeycloakTests(KeycloakCase):
         visitor = self.visitor()
         answer = self.sign_in(visitor, "alice", "wonderland")
         self.assertEqual(answer.status_code, 303, answer.text)
-        self.assertIn("deep/link", answer.headers["Location"])
+        self.assertEqual(answer.headers["Location"], "/.perimeter/go?to=%2Fdeep%2Flink%3Fa%3D1")
         status, name, roles = self.user(visitor)
         self.assertEqual((status, name), (200, "alice"))
         self.assertEqual(set((roles or "").split(",")), {"admin", "operator", "viewer"})
