@@ -2,8 +2,8 @@
 //
 // Prints its port. OPTIONS is JSON: {"rotate": true, "claims": "id_token" or "userinfo", "lifetime": seconds of an access token}.
 // Tests talk to it beside the protocol: POST /test/client registers a client, /test/account sets the claims of an account,
-// /test/disable takes it away, /test/keys changes the signing key, /test/counts counts token requests by grant. A form asks
-// for the name of the account; every password is good, and consent is not asked for.
+// /test/disable takes it away, /test/keys changes the signing key, /test/counts counts token requests by grant, /test/tokens
+// the tokens that were issued. A form asks for the name of the account; every password is good, and consent is not asked for.
 
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -100,6 +100,7 @@ const tests = {
   disable: ({ id }) => accounts.delete(id),
   keys: () => { keys = [newKey()]; provider = start(provider.issuer); },
   counts: () => counts,
+  tokens: () => Object.fromEntries([...store.keys()].filter((key) => /^(Refresh|Access)Token:/.test(key)).map((key) => [key.split(':')[1], ''])),
 };
 
 let keys = [newKey()];
