@@ -20,7 +20,7 @@ from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnav
 from perimeter.model import discard_explanation
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.claims import EMAIL, GROUPS, ClaimsElsewhere, NotAllowed, principal_of, subject_of
-from perimeter.oidc.explaining import explained
+from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import group_names, listed
 from perimeter.oidc.kept import SOON, STALE, used_claims
@@ -30,7 +30,7 @@ from perimeter.plugin.redirect import Flow, IRenews, SignedIn
 from perimeter.strict_json import decode_object
 
 if TYPE_CHECKING:
-    from perimeter.oidc.oauth2_kind import OAuth2Settings
+    from perimeter.oidc.oauth2_settings import OAuth2Settings
     from perimeter.web_client.client import RemoteClient
 
 _log = Logger()
@@ -108,8 +108,8 @@ class OAuth2Provider:
             "code_verifier": flow.verifier,
         }
         tokens = await self._tokens(form)
-        kept = _Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token)
         try:
+            kept = _Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token)
             return await self._signed_in(kept, flow.explain)
         except Rejected as error:
             raise ProviderUnavailable(error.detail) from None
@@ -163,8 +163,7 @@ class OAuth2Provider:
             claims = await self._claims(kept.access_token)
         except names.Unfit as error:
             raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
-        for step in explained(claims, self._rules) if explain is not discard_explanation else ():
-            explain(step)
+        explain_claims(claims, self._rules, explain)
         return self._user_of(attrs.evolve(kept, claims=used_claims(claims, self._rules), stale_since=0.0))
 
     def _user_of(self, kept: _Kept) -> SignedIn:

@@ -11,7 +11,7 @@ from perimeter.auth.kinds.remote.settings import crosses_network
 
 MAX_URL: Final = 2048
 
-# RFC 3986 without user information and fragment: browsers and servers disagree about what else a text may be (attack O9).
+# RFC 3986 without user information and fragment: browsers and servers disagree about what else a text may be.
 _URL: Final = re.compile(
     r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)(?::[0-9]{1,5})?"
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?"

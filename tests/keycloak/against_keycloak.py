@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from html import unescape
 from pathlib import Path
 
 import requests
@@ -118,10 +119,14 @@ class KeycloakCase(GatewayCase):
         self.addCleanup(made.close)
         return made
 
-    def sign_in(self, visitor: Visitor, username: str, password: str) -> requests.Response:
+    def person(self) -> Person:
+        made = Person()
+        self.addCleanup(made.session.close)
+        return made
+
+    def sign_in(self, visitor: Visitor, username: str, password: str, person: Person | None = None) -> requests.Response:
         """The answer of the callback."""
-        person = Person()
-        self.addCleanup(person.session.close)
+        person = person or self.person()
         begun = visitor.navigate("/.perimeter/start/corp?to=/deep/link%3Fa=1")
         self.assertEqual(begun.status_code, 302, begun.text)
         back = person.sign_in(begun.headers["Location"], username, password)
@@ -178,13 +183,25 @@ class KeycloakTests(KeycloakCase):
         self.keycloak.sign_out("corp", "alice")
         eventually(lambda: self.user(visitor)[0] == 401, "the session has ended", TIMEOUT)
 
-    def test_a_realm_next_door(self) -> None:
-        """The answer of another realm of the same Keycloak is refused (attack O5)."""
-        visitor = self.visitor()
+    def test_sign_out_leads_to_keycloak_and_back(self) -> None:
+        visitor, person = self.visitor(), self.person()
+        self.sign_in(visitor, "alice", "wonderland", person)
+        page = visitor.sign_out(elsewhere="1")
+        self.assertEqual(self.user(visitor)[0], 401)
+        (url,) = {unescape(link) for link in re.findall(r'href="([^"]+)"', page.text) if link.startswith(self.keycloak.url)}
+        answer = person.send("GET", url)
+        self.assertEqual(answer.status_code, 302, answer.text)
+        self.assertTrue(answer.headers["Location"].startswith(f"{visitor.origin}/.perimeter/signed-out"), answer.headers)
+        self.assertEqual(visitor.navigate(answer.headers["Location"]).status_code, 200)
         begun = visitor.navigate("/.perimeter/start/corp?to=/")
-        person = Person()
-        self.addCleanup(person.session.close)
-        back = person.sign_in(begun.headers["Location"], "alice", "wonderland")
-        answer = visitor.navigate(back.replace("realms%2Fcorp", "realms%2Fother"))
-        self.assertEqual(answer.status_code, 401, answer.text)
-        self.assertIsNone(visitor.cookie)
+        self.assertEqual(person.send("GET", begun.headers["Location"]).status_code, 200, "the page asks for a password again")
+
+    def test_attack_o2_another_realm_or_none(self) -> None:
+        for wrong in ("iss=http%3A%2F%2Felsewhere", ""):
+            visitor = self.visitor()
+            begun = visitor.navigate("/.perimeter/start/corp?to=/")
+            back = self.person().sign_in(begun.headers["Location"], "alice", "wonderland")
+            self.assertIn("iss=", back)
+            answer = visitor.navigate(re.sub(r"iss=[^&]*", wrong, back))
+            self.assertEqual(answer.status_code, 403, answer.text)
+            self.assertIsNone(visitor.cookie)
