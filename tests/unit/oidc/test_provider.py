@@ -236,13 +236,29 @@ class RenewTests(OpenIdCase):
 
     async def test_what_the_provider_does_not_say_any_more_is_gone(self) -> None:
         self.metadata["userinfo_endpoint"] = f"{self.issuer}/me"
+        self.answers["/me"] = {"sub": "8f2c", "groups": ["staff"]}
+        self.answers["/token"] = self.tokens(groups=...)
         provider = self.provider()
         found = await self.complete(provider)
+        self.assertEqual(found.principal.roles, ("viewer", "staff"))
         self.answers["/token"] = self.again(id_token=...)
-        self.answers["/me"] = {"sub": "8f2c", "preferred_username": "alice"}
-        self.assertEqual((await self.renewed(provider, found)).principal.roles, ())
+        self.answers["/me"] = {"sub": "8f2c"}
+        kept = await self.renewed(provider, found)
+        self.assertEqual(kept.principal.roles, ("viewer",), "the userinfo endpoint never had this one")
+        self.assertEqual((await self.renewed(provider, kept)).principal.roles, ("viewer",))
         self.answers["/token"] = self.again(id_token=signed(self.claims(nonce=..., roles=..., groups=...)))
         self.assertEqual((await self.renewed(provider, found)).principal.roles, ())
+
+    async def test_claims_that_the_userinfo_endpoint_told_stay_while_it_is_not_asked(self) -> None:
+        self.metadata["userinfo_endpoint"] = f"{self.issuer}/me"
+        self.answers["/me"] = {"sub": "8f2c", "groups": ["staff"]}
+        self.answers["/token"] = self.tokens(groups=...)
+        provider = self.provider()
+        found = await self.complete(provider)
+        del self.metadata["userinfo_endpoint"]
+        await provider.probe()
+        self.answers["/token"] = self.again(id_token=...)
+        self.assertEqual((await self.renewed(provider, found)).principal.roles, ("viewer", "staff"))
 
     async def test_the_end(self) -> None:
         provider = self.provider("require = roles:viewer")
