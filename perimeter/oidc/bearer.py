@@ -19,6 +19,7 @@ from perimeter.auth.kinds.remote.keys import RemoteKeys
 from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.errors import InvalidToken, NameConflict, ProviderMisconfigured, Unavailable
 from perimeter.model import Principal
+from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.claims import ClaimRules, ClaimsElsewhere, NotAllowed, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.plugin.redirect import Bind
@@ -30,18 +31,6 @@ REMEMBER = 60.0
 
 SCOPES = ("scope", "scp")
 """Claims with the scopes of an access token (RFC 9068, section 2.2.3; ``scp`` is Entra's). An ID token has neither."""
-
-
-@attrs.frozen
-class Accepted:
-    """The access tokens that are accepted: of one of ``issuers``, for one of ``audiences``.
-
-    ``client_id`` is the gateway's own at the provider, which is the audience of its ID tokens.
-    """
-
-    issuers: frozenset[str]
-    audiences: frozenset[str]
-    client_id: str
 
 
 @attrs.frozen

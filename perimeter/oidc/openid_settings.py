@@ -19,7 +19,7 @@ from perimeter.oidc.settings import ClientSettings, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
-    from perimeter.oidc.bearer import Accepted
+    from perimeter.oidc.access_token import Accepted
     from perimeter.oidc.claims import ClaimRules
     from perimeter.oidc.idtoken import Expected
 
@@ -138,7 +138,7 @@ class OidcSettings(ClientSettings):
     @property
     def accepted(self) -> Accepted:
         """The access tokens that are accepted with ``bearer``."""
-        from perimeter.oidc.bearer import Accepted
+        from perimeter.oidc.access_token import Accepted
 
         issuers = [self.issuer]
         if self.of_many_tenants:

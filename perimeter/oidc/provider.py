@@ -20,13 +20,12 @@ from perimeter.errors import (
     Refusal,
     Rejected,
 )
-from perimeter.model import discard_explanation
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.bearer import token_authenticator
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, factors_of, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
-from perimeter.oidc.explaining import explained
+from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.idtoken import SignIn
 from perimeter.oidc.kept import SOON, STALE, Kept, read_kept
@@ -87,6 +86,7 @@ class OidcProvider:
         """See `IExamined`."""
         await self.discovery.probe()
         metadata = await self.discovery.metadata()
+        await (await self.discovery.keys()).probe()
         found = shortcomings(metadata, self._settings.method, ends_elsewhere)
         return (*found, *clock_difference(self.discovery.provider_date, self._seconds()))
 
@@ -131,8 +131,7 @@ class OidcProvider:
             look = await self._looks.first(metadata, tokens, sign_in)
         except InvalidToken as error:
             raise Rejected(error.detail) from None
-        for step in explained(look.claims, self._rules) if flow.explain is not discard_explanation else ():
-            flow.explain(step)
+        explain_claims(look.claims, self._rules, flow.explain)
         return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
