@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 
 
 _log = Logger()
+
+MAX_HINT: Final = 6 * 1024
+"""Characters of an ID token in the URL of a sign-out: many servers refuse lines of more than 8 KiB. Without it, providers ask."""
 
 
 @implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IAcceptsTokens, IExamined, IProbe)
@@ -132,6 +135,11 @@ class OidcProvider:
         except InvalidToken as error:
             raise Rejected(error.detail) from None
         explain_claims(look.claims, self._rules, flow.explain)
+        if self._settings.refresh and not tokens.refresh_token:
+            _log.warn(
+                "{service} has issued no refresh token: roles of its users stay as they are until a session ends",
+                service=self._client.service,
+            )
         return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
@@ -176,7 +184,7 @@ class OidcProvider:
         except (Refusal, ValueError):
             return ""
         parameters = {
-            "id_token_hint": hint,
+            **({"id_token_hint": hint} if len(hint) <= MAX_HINT else {}),
             "client_id": self._settings.client_id,
             "post_logout_redirect_uri": return_to,
         }

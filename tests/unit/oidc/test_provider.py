@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 
 from perimeter.errors import NotAllowedHere, ProviderDenied, ProviderMisconfigured, ProviderUnavailable, Rejected
 from perimeter.oidc.flow import challenge
-from perimeter.oidc.provider import SOON, STALE
+from perimeter.oidc.kept import SOON, STALE
+from perimeter.oidc.provider import MAX_HINT
 from perimeter.tokens.jwk import generate
 from tests.integration.upstreams import Connection
 from tests.unit.doubles.openid import FLOW, KEY, OpenIdCase, changed, signed
@@ -66,9 +68,15 @@ class CompleteTests(OpenIdCase):
 
     async def test_without_a_refresh_token_there_is_no_refresh(self) -> None:
         del self.answers["/token"]["refresh_token"]
-        self.assertEqual((await self.complete(self.provider())).renew_after, 0.0)
-        self.answers["/token"] = self.tokens()
-        self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+        with capturedLogs() as logged:
+            self.assertEqual((await self.complete(self.provider())).renew_after, 0.0)
+        self.assertIn("the provider corp has issued no refresh token", formatEvent(logged[0]))
+        with capturedLogs() as logged:
+            self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+            self.answers["/token"] = self.tokens()
+            self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+            await self.complete(self.provider())
+        self.assertEqual(logged, [])
 
     async def test_two_factors(self) -> None:
         self.answers["/token"] = self.tokens(amr=["pwd", "otp"], auth_time=int(self.time.seconds()) - 100)
@@ -312,6 +320,11 @@ class SignOutTests(OpenIdCase):
                 "state": "s1",
             },
         )
+        for size, there in ((MAX_HINT, True), (MAX_HINT + 1, False)):
+            kept = {**json.loads(found.secret), "id_token": "a" * size}
+            url = await provider.sign_out_url(json.dumps(kept).encode(), "https://gw.example/out", "s1")
+            self.assertEqual("id_token_hint=" in url, there)
+            self.assertIn("client_id=gateway", url)
         for secret in (b"", b"{}", b'{"a": 1}'):
             self.assertEqual(await provider.sign_out_url(secret, "https://gw.example/out", "s1"), "")
 
