@@ -129,7 +129,7 @@ class OidcProvider:
         tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
         if not tokens.id_token:
             raise ProviderMisconfigured(f"{self._client.service} returned no ID token")
-        sign_in = SignIn(flow.nonce, flow.started if flow.again else None, code, tokens.access_token)
+        sign_in = SignIn(flow.nonce, self._authenticated_since(flow), code, tokens.access_token)
         try:
             look = await self._looks.first(metadata, tokens, sign_in)
         except InvalidToken as error:
@@ -141,6 +141,13 @@ class OidcProvider:
                 service=self._client.service,
             )
         return self._signed_in(look)
+
+    def _authenticated_since(self, flow: Flow) -> float | None:
+        """The time since which the user must have authenticated at the provider, if the request has asked for that."""
+        if flow.again:
+            return flow.started
+        max_age = self._settings.max_age
+        return None if max_age is None else self._seconds() - max_age
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
         """See `IRenews`.

@@ -151,6 +151,15 @@ class CompleteTests(OpenIdCase):
         self.answers["/token"] = self.tokens(auth_time=int(now) + 1)
         self.assertEqual((await self.complete(self.provider(), flow)).at, int(now) + 1)
 
+    async def test_a_sign_in_that_must_not_be_old(self) -> None:
+        provider = self.provider("extra = max_age=600")
+        await self.refused(provider, Rejected)
+        now = int(self.time.seconds())
+        self.answers["/token"] = self.tokens(auth_time=now - 600 - 70)
+        await self.refused(provider, Rejected)
+        self.answers["/token"] = self.tokens(auth_time=now - 600)
+        self.assertEqual((await self.complete(provider)).at, now - 600)
+
     async def test_attack_o5_the_realm_next_door(self) -> None:
         self.answers["/token"] = self.tokens(iss=f"{self.issuer}/realms/next")
         await self.refused(self.provider(), Rejected)
