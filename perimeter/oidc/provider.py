@@ -31,6 +31,7 @@ from perimeter.oidc.idtoken import SignIn
 from perimeter.oidc.kept import SOON, STALE, Kept, read_kept
 from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.looks import Look, Looks
+from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IAuthenticator, IProbe
@@ -111,7 +112,9 @@ class OidcProvider:
         }
         if flow.again:
             # max_age makes the provider say when the user has authenticated; the URL itself passes through the user's browser.
-            parameters |= {"prompt": "login", "max_age": "0"}
+            parameters["prompt"] = self._settings.prompt_again
+            if metadata.dates_authentication:
+                parameters["max_age"] = "0"
         if flow.login_hint:
             parameters["login_hint"] = flow.login_hint
         return with_parameters(metadata.authorization_endpoint, parameters.items())
@@ -129,7 +132,7 @@ class OidcProvider:
         tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
         if not tokens.id_token:
             raise ProviderMisconfigured(f"{self._client.service} returned no ID token")
-        sign_in = SignIn(flow.nonce, self._authenticated_since(flow), code, tokens.access_token)
+        sign_in = SignIn(flow.nonce, self._authenticated_since(flow, metadata), code, tokens.access_token)
         try:
             look = await self._looks.first(metadata, tokens, sign_in)
         except InvalidToken as error:
@@ -142,10 +145,13 @@ class OidcProvider:
             )
         return self._signed_in(look)
 
-    def _authenticated_since(self, flow: Flow) -> float | None:
-        """The time since which the user must have authenticated at the provider, if the request has asked for that."""
+    def _authenticated_since(self, flow: Flow, metadata: Metadata) -> float | None:
+        """The time since which the user must have authenticated at the provider, if the request has asked for that.
+
+        A provider that has no such time (Google) is believed that it has asked the user again.
+        """
         if flow.again:
-            return flow.started
+            return flow.started if metadata.dates_authentication else None
         max_age = self._settings.max_age
         return None if max_age is None else self._seconds() - max_age
 

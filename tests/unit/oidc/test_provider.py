@@ -46,6 +46,10 @@ class BeginTests(OpenIdCase):
         url = await self.provider("extra = prompt=consent").begin(changed(again=True, login_hint="alice"))
         asked = dict(parse_qsl(urlsplit(url).query))
         self.assertEqual((asked["prompt"], asked["max_age"], asked["login_hint"]), ("login", "0", "alice"))
+        self.metadata["claims_supported"] = ["sub", "email"]
+        url = await self.provider("prompt_again = select_account").begin(changed(again=True))
+        asked = dict(parse_qsl(urlsplit(url).query))
+        self.assertEqual((asked["prompt"], asked.get("max_age")), ("select_account", None))
 
     async def test_a_provider_has_a_title(self) -> None:
         self.assertEqual(self.provider().title, "corp")
@@ -150,6 +154,14 @@ class CompleteTests(OpenIdCase):
         await self.refused(self.provider(), Rejected, flow=flow)
         self.answers["/token"] = self.tokens(auth_time=int(now) + 1)
         self.assertEqual((await self.complete(self.provider(), flow)).at, int(now) + 1)
+
+    async def test_a_sign_in_anew_at_a_provider_that_does_not_date_it(self) -> None:
+        flow = changed(again=True, started=self.time.seconds())
+        self.metadata["claims_supported"] = ["sub", "auth_time"]
+        await self.refused(self.provider(), Rejected, flow=flow)
+        self.metadata["claims_supported"] = ["sub"]
+        found = await self.complete(self.provider(), flow)
+        self.assertLess(abs(found.at - self.time.seconds()), 5)
 
     async def test_a_sign_in_that_must_not_be_old(self) -> None:
         provider = self.provider("extra = max_age=600")
