@@ -131,7 +131,9 @@ class ClientSettings(RemoteSettings):
     email_domains: tuple[str, ...] = option(
         list_of(TEXT), "a user needs an address in one of these domains, which the provider has verified", default=""
     )
-    attributes: tuple[str, ...] = option(list_of(TEXT), "claims that become attributes", default="name, email")
+    attributes: tuple[str, ...] = option(
+        list_of(TEXT), "claims that become attributes; `email` only if the provider has verified it", default="name, email"
+    )
     refresh: float = option(
         duration(zero=True), "how long until the provider is asked for the user's roles again; `0`: never", default="15m"
     )

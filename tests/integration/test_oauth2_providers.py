@@ -65,6 +65,7 @@ class GitHubTests(GitHubCase):
                 "GET /user",
                 *["GET /user/orgs"] * 2,
                 *["GET /user/teams"] * 2,
+                "GET /user/emails",
             ],
         )
 
@@ -76,6 +77,8 @@ class GitHubTests(GitHubCase):
     async def test_groups_are_not_asked_for_where_they_decide_nothing(self) -> None:
         found = await self.signed_in(self.at_github("require = login:octocat"))
         self.assertEqual(found.principal.roles, ())
+        self.assertEqual(self.github.asked()[2:], ["GET /user", "GET /user/emails"])
+        await self.signed_in(self.at_github("require = login:octocat\nattributes = name"))
         self.assertEqual(self.github.asked()[2:], ["GET /user"])
 
     async def test_what_became_of_the_claims_is_explained(self) -> None:
@@ -107,6 +110,9 @@ class GitHubTests(GitHubCase):
     async def test_attack_164_the_address_of_the_profile_does_not_count(self) -> None:
         self.github.set(user=OCTOCAT | {"email": "octocat@example.com", "email_verified": True}, emails=[])
         await self.refused(self.signed_in(self.at_github("email_domains = example.com")), NotAllowedHere)
+        await self.refused(self.signed_in(self.at_github("require = email:octocat@example.com")), NotAllowedHere)
+        found = await self.signed_in(self.at_github("require = login:octocat"))
+        self.assertNotIn("email", found.principal.attributes)
 
     async def test_the_name_may_change_and_the_identity_does_not(self) -> None:
         first = await self.signed_in(self.at_github())

@@ -37,6 +37,7 @@ def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, now: float = NOW
         "groups": ["/ops", "/dev"],
         "scope": "jobs email",
         "email": "alice@example.com",
+        "email_verified": True,
         **claims,
     }
     body = {name: value for name, value in body.items() if value is not ...}
