@@ -77,14 +77,16 @@ class Challenges(StrEnum):
 class SignIn:
     """What the page of a refusal offers to a person in a browser, on a route where people sign in.
 
-    ``location`` is path and query of the sign-in page. ``framed``: the page is shown in a frame of another page. ``sent``: a
-    form came with the request and was not processed. ``user``: the signed-in user; "" without a session.
+    ``location`` is path and query of the sign-in page, and ``label`` the words of the link to it. ``framed``: the page is shown
+    in a frame of another page. ``sent``: a form came with the request and was not processed. ``user``: the signed-in user; ""
+    without a session.
     """
 
     location: str
     framed: bool = False
     sent: bool = False
     user: str = ""
+    label: str = "Sign in"
 
 
 @attrs.frozen

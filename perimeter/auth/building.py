@@ -1,4 +1,5 @@
-"""Builds one configured authenticator or augmenter by the factory of its kind, and verifies what the factory has made."""
+"""Builds one configured authenticator, augmenter or provider by the factory of its kind, and verifies what the factory has
+made."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ from zope.interface.verify import verifyObject
 
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authenticator import AuthenticatorSettings
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.errors import StartupError
 from perimeter.plugin.augmenter import IAugmenter, IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticator, IAuthenticatorFactory
+from perimeter.plugin.redirect import IProviderFactory, IRedirectAuthenticator
 from perimeter.plugin.services import AuthServices
 
 _log = Logger()
@@ -33,11 +36,17 @@ def build_augmenter(settings: AugmenterSettings, factory: IAugmenterFactory, ser
     return augmenter
 
 
+def build_provider(settings: ProviderSettings, factory: IProviderFactory, services: AuthServices) -> IRedirectAuthenticator:
+    """The provider of ``settings``, which is asked nothing yet. Raises `StartupError`."""
+    provider: IRedirectAuthenticator = _built("provider", IRedirectAuthenticator, settings, factory, services)
+    return provider
+
+
 def _built(
     word: str,
     interface: Any,
-    settings: AuthenticatorSettings | AugmenterSettings,
-    factory: IAuthenticatorFactory | IAugmenterFactory,
+    settings: AuthenticatorSettings | AugmenterSettings | ProviderSettings,
+    factory: IAuthenticatorFactory | IAugmenterFactory | IProviderFactory,
     services: AuthServices,
 ) -> Any:
     place = f"{settings.file}: [{word} {settings.name}] type = {settings.kind}"

@@ -1,4 +1,4 @@
-"""The kinds of authenticator, augmenter and login module that are installed, found by ``twisted.plugin``."""
+"""The kinds of authenticator, augmenter, login module and provider that are installed, found by ``twisted.plugin``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from perimeter.plugin.authenticator import IAuthenticatorFactory, IDirectoryRole
 from perimeter.plugin.kinds import PluginKinds
 from perimeter.plugin.login_module import ILoginModuleFactory
 from perimeter.plugin.named import NamedFactory
+from perimeter.plugin.redirect import IProviderFactory
 
 F = TypeVar("F")
 
@@ -45,8 +46,8 @@ class Factories(Mapping[str, F]):
 
 
 def installed_kinds() -> PluginKinds:
-    """The installed authenticators and augmenters. Raises `StartupError`."""
-    return PluginKinds(authenticator_factories(), augmenter_factories())
+    """The installed authenticators, augmenters and providers. Raises `StartupError`."""
+    return PluginKinds(authenticator_factories(), augmenter_factories(), provider_factories())
 
 
 def authenticator_factories(plugins: Iterable[object] | None = None) -> Factories[IAuthenticatorFactory]:
@@ -62,6 +63,11 @@ def augmenter_factories(plugins: Iterable[object] | None = None) -> Factories[IA
 def login_module_factories(plugins: Iterable[object] | None = None) -> Factories[ILoginModuleFactory]:
     """The login modules' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
     return _factories(ILoginModuleFactory, "login module", plugins)
+
+
+def provider_factories(plugins: Iterable[object] | None = None) -> Factories[IProviderFactory]:
+    """The providers' factories by their kinds; ``plugins`` replaces the installed ones. Raises `StartupError`."""
+    return _factories(IProviderFactory, "provider", plugins)
 
 
 def directory_realms(config: SiteConfig, kinds: PluginKinds) -> frozenset[str]:

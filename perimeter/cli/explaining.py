@@ -154,10 +154,15 @@ def _gate(config: SiteConfig) -> Gate:
     clock, sink, target = WallClock(), NoAudit(), _NoTarget()
     unused: Any = _Unused()
     parts = EndpointParts(config, issuer=unused, keyring=unused, book=unused if config.token.api_tokens else None)
-    own = endpoint_routes(parts.gateway(), sink, lambda _: target)
     realms = directory_realms(config, installed_kinds())
-    own += endpoint_routes(_pages(config, realms), sink, lambda _: target, every_host(config))
-    shared = RouteParts(realms, login=f"{config.login.path}/login".encode("ascii"), clock=clock.seconds)
+    shared = RouteParts(
+        realms,
+        login=f"{config.login.path}/login".encode("ascii"),
+        clock=clock.seconds,
+        second_factor_roles=config.second_factor.roles,
+    )
+    own = endpoint_routes(parts.gateway(), sink, lambda _: target, demand=shared.demand())
+    own += endpoint_routes(_pages(config, realms), sink, lambda _: target, every_host(config), shared.demand())
     routes = [route_of(settings, target, sink, shared) for settings in config.routes]
     return Gate(
         RouteTable([*routes, forward_auth_route(config, target, sink), *own]),

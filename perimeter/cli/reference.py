@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import attrs
 
 from perimeter.config.language.option import Option, SectionKind
-from perimeter.config.site import augmenter, authenticator
+from perimeter.config.site import augmenter, authenticator, provider
 from perimeter.config.site.kinds import KINDS
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.kinds import PluginKinds
@@ -53,7 +53,7 @@ with a quote, and a secret that contains ` ;` or ` #`, is kept in a file. No com
 
 
 def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -> str:
-    """The whole page in Markdown, with the options of each kind of authenticator, login module and augmenter."""
+    """The whole page in Markdown, with the options of each kind of authenticator, login module, augmenter and provider."""
     parts = [_INTRODUCTION]
     for kind in KINDS:
         parts.append(_section(kind))
@@ -62,6 +62,8 @@ def page(kinds: PluginKinds, login_modules: Mapping[str, ILoginModuleFactory]) -
             parts += [_login_module(word, one, kinds.authenticators) for word, one in sorted(login_modules.items())]
         elif kind is augmenter.KIND:
             parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.augmenters.items())]
+        elif kind is provider.KIND:
+            parts += [f"### type = {word}\n\n{_table(one.options)}" for word, one in sorted(kinds.providers.items())]
     return "\n".join(parts)
 
 
@@ -99,9 +101,11 @@ def _row(option: Option[Any]) -> str:
 
 def own_page() -> str:
     """The page, with the kinds that are part of Perimeter."""
-    from perimeter.auth.registry import augmenter_factories, authenticator_factories, login_module_factories
+    from perimeter.auth.registry import installed_kinds, login_module_factories
 
-    return page(PluginKinds(_own(authenticator_factories()), _own(augmenter_factories())), _own(login_module_factories()))
+    kinds = installed_kinds()
+    own = PluginKinds(_own(kinds.authenticators), _own(kinds.augmenters), _own(kinds.providers))
+    return page(own, _own(login_module_factories()))
 
 
 def _own(factories: Mapping[str, F]) -> dict[str, F]:

@@ -18,7 +18,9 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.perimeter import StateKind
 from perimeter.errors import StartupError, Unavailable
 from perimeter.model import TOKEN_PREFIX
+from perimeter.providers.pins import PINS
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.identity_operations import list_identities, release_identity
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.sessions.stored import SESSIONS
@@ -44,12 +46,12 @@ def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) ->
 
 
 def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The answer of `perimeter.run.operations.answer` to ``tokens``, ``revoke``, ``sessions`` and ``end_sessions``.
+    """The answer of `perimeter.run.operations.answer` to a question about the state.
 
     Raises `StartupError`.
     """
-    tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
-    realms = [] if config is None else [one.realm for one in config.authenticators]
+    tokens, sessions, pins = state.view(TOKENS), state.view(SESSIONS), state.view(PINS)
+    realms = () if config is None else config.realms
     user, realm = question["user"], question["realm"]
     owner = (realm, user) if user else None
     command = question["command"]
@@ -58,11 +60,16 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
             return list_tokens(realms, tokens, user, realm, passing=question["passing"], first=question["first"])
         if command == "sessions":
             return list_sessions(realms, sessions, user, realm, question["first"])
+        if command == "identities":
+            return list_identities(realms, pins, user, realm, question["first"])
     except ValueError as error:
         raise StartupError(str(error)) from None
     if command == "end_sessions":
         ended: Mapping[str, Any] = _written(end_sessions(realms, sessions, question["ids"], owner))
         return ended
+    if command == "release_identity":
+        released: Mapping[str, Any] = _written(release_identity(pins, Revoker(tokens, None, sessions), (realm, user)))
+        return released
     token = question.get("token")
     verifier = None
     if token is not None and not token.startswith(TOKEN_PREFIX):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
@@ -15,6 +16,7 @@ from perimeter.errors import (
     LoginNeeded,
     MissingCredentials,
     Refusal,
+    SecondFactorNeeded,
     SessionExpired,
     SessionUnused,
     SignIn,
@@ -23,6 +25,9 @@ from perimeter.gate.navigation import Shown, shown
 from perimeter.gate.overrides import overrides_method
 from perimeter.gate.return_path import Again, referring_path, with_return
 from perimeter.model import Grant, Principal, RequestHead, Restriction
+
+FACTOR: Final = b"/factor"
+"""The path of the page that asks for a second factor, below the prefix of the pages."""
 
 
 class Asks(StrEnum):
@@ -105,6 +110,8 @@ def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown,
     """The refusal of a request whose answer a browser shows to its user."""
     framed, sent = place is Shown.FRAME, place is Shown.FORM
     target = head.target if place is Shown.PAGE else referring_path(head)
+    if isinstance(error, SecondFactorNeeded):
+        return _for_factor(error, access, target, place, principal)
     if error.status == 403:
         if principal is not None and principal.grant is not None and principal.grant.use is not None:
             elsewhere = with_return(access.login, target, again=Again.OTHER_USER).decode("ascii")
@@ -116,6 +123,17 @@ def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown,
         return LoginNeeded(location, error)
     if helps:
         error.sign_in = SignIn(location.decode("ascii"), framed, sent)
+    return error
+
+
+def _for_factor(error: SecondFactorNeeded, access: Access, target: bytes, place: Shown, principal: Principal | None) -> Refusal:
+    """A session can get a second factor on a page of the gateway. For a password or a token nothing helps."""
+    if principal is None or principal.grant is None or principal.grant.use is None:
+        return error
+    location = with_return(access.login.rpartition(b"/")[0] + FACTOR, target)
+    if place is Shown.PAGE:
+        return LoginNeeded(location, error)
+    error.sign_in = SignIn(location.decode("ascii"), place is Shown.FRAME, place is Shown.FORM, label="Go on")
     return error
 
 

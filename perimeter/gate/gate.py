@@ -15,7 +15,6 @@ from perimeter.config.language.net_types import PeerNetwork, in_networks
 from perimeter.errors import (
     AuditUnavailable,
     CrossSite,
-    InsufficientScope,
     Maintenance,
     MissingCredentials,
     NoRoute,
@@ -200,7 +199,7 @@ class Gate:
             if not policy.permits(principal, head.method.decode("ascii"), address, own):
                 # A route that asks for no credentials (auth = none, with rules for methods) would not be helped by them.
                 if principal is not None or access.asks is _ANONYMOUS:
-                    raise InsufficientScope(policy.explanation(principal, head.method.decode("ascii"), address, own))
+                    raise policy.refusal(principal, head.method.decode("ascii"), address, own)
                 raise MissingCredentials("a rule of the route needs to know the user")
         if principal is None:
             return Admitted(route, None, target, route.identity.fixed, address, relayed)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 import attrs
 
 from perimeter.config.site.expression import AllOf, AnyOf, Expression, Not
 from perimeter.config.site.rule import OF_USERS, Rule, RuleKind
+from perimeter.errors import InsufficientScope, Refusal, SecondFactorNeeded
+from perimeter.gate.factors import FactorDemand
 from perimeter.gate.terms import UNKNOWN_METHOD, Judging, Test, Tested, compiled
 from perimeter.model import ClientConnection, Principal
 
@@ -24,29 +27,33 @@ class Policy:
     """``deny`` wins over ``allow``; in each of them one matching expression is enough. Without ``allow`` every user may.
 
     ``directory_realms`` are those whose roles and attributes compare without case, as a directory does (attack 30). ``clock``
-    returns epoch seconds. ``open`` is True if there are no expressions at all; ``timed`` if a term compares the time, so that the
-    verdict may change from one minute to the next.
+    returns epoch seconds. ``factors`` says who needs a second factor besides. ``open`` is True if there are no expressions at
+    all; ``timed`` if a term compares the time, so that the verdict may change from one minute to the next.
     """
 
     allow: tuple[Expression, ...] | None = None
     deny: tuple[Expression, ...] = ()
     directory_realms: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
     clock: Callable[[], float] = attrs.field(default=time.time, kw_only=True, eq=False)
+    factors: FactorDemand | None = attrs.field(default=None, kw_only=True)
     open: bool = attrs.field(init=False)
     timed: bool = attrs.field(init=False)
     _allowing: tuple[Tested, ...] | None = attrs.field(init=False, eq=False, repr=False)
     _denying: tuple[Tested, ...] = attrs.field(init=False, eq=False, repr=False)
+    #: the same without ``factors``; None if there are none
+    _rules: Policy | None = attrs.field(init=False, eq=False, repr=False)
     # the tests alone, which each request goes through
     _allows: tuple[Test, ...] | None = attrs.field(init=False, eq=False, repr=False)
     _denies: tuple[Test, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @open.default
     def _open(self) -> bool:
-        return self.allow is None and not self.deny
+        return self.allow is None and not self.deny and self.factors is None
 
     @timed.default
     def _timed(self) -> bool:
-        return any(term.kind is RuleKind.TIME for one in (*(self.allow or ()), *self.deny) for term in one.terms)
+        aged = self.factors is not None and self.factors.age < inf
+        return aged or any(term.kind is RuleKind.TIME for one in (*(self.allow or ()), *self.deny) for term in one.terms)
 
     @_allowing.default
     def _make_allowing(self) -> tuple[Tested, ...] | None:
@@ -56,13 +63,18 @@ class Policy:
     def _make_denying(self) -> tuple[Tested, ...]:
         return self._tested(self.deny, True)
 
+    @_rules.default
+    def _without_factors(self) -> Policy | None:
+        return None if self.factors is None else attrs.evolve(self, factors=None)
+
     @_allows.default
     def _make_allows(self) -> tuple[Test, ...] | None:
         return None if self._allowing is None else tuple(one.test for one in self._allowing)
 
     @_denies.default
     def _make_denies(self) -> tuple[Test, ...]:
-        return tuple(one.test for one in self._denying)
+        tests = tuple(one.test for one in self._denying)
+        return tests if self.factors is None else (*tests, self.factors.lacks)
 
     def _tested(self, expressions: tuple[Expression, ...], denies: bool) -> tuple[Tested, ...]:
         judging = Judging(self.directory_realms, self.clock, denies)
@@ -91,6 +103,14 @@ class Policy:
         self, principal: Principal | None, method: str, address: str = "", connection: ClientConnection | None = None
     ) -> str:
         """Which term decides about `permits`, for the operator."""
+        factors, rules = self.factors, self._rules
+        if factors is not None and rules is not None:
+            lacks = factors.lacks(principal, method, address, connection)
+            return (
+                factors.in_words
+                if lacks and rules.permits(principal, method, address, connection)
+                else rules.explanation(principal, method, address, connection)
+            )
 
         def found(one: Tested) -> bool | None:
             return one.test(principal, method, address, connection)
@@ -107,6 +127,15 @@ class Policy:
         shown = ", ".join(map(str, self.allow or ())) or "(none)"
         reasons = [reason for one in self._allowing if (reason := _reason(one, found(one), found))]
         return f"no term of allow = {shown} matches" + (f": {'; '.join(reasons)}" if reasons else "")
+
+    def refusal(
+        self, principal: Principal | None, method: str, address: str = "", connection: ClientConnection | None = None
+    ) -> Refusal:
+        """Why `permits` is False: `SecondFactorNeeded` if a second factor would help, otherwise `InsufficientScope`."""
+        text = self.explanation(principal, method, address, connection)
+        rules = self._rules
+        helps = rules is not None and rules.permits(principal, method, address, connection)
+        return SecondFactorNeeded(text) if helps else InsufficientScope(text)
 
 
 Find = Callable[[Tested], bool | None]

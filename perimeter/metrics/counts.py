@@ -56,7 +56,7 @@ class RequestCounts:
 
     def configured(self, config: SiteConfig) -> None:
         """``config`` is in force, or about to be."""
-        self._realms.update(one.realm for one in config.authenticators)
+        self._realms.update(config.realms)
 
     def record(self, record: AccessRecord) -> None:
         """Count one request. This runs for every request, so it is cheap. A tunnel is counted when it ends."""
@@ -115,9 +115,10 @@ class AuthCounts:
 
     def configured(self, config: SiteConfig) -> None:
         """``config`` is in force, or about to be. Each count starts at 0, so that Prometheus sees the first increase."""
-        self._authenticators.update({one.name: (one.name, one.kind, one.realm) for one in config.authenticators})
+        several = config.user_sources
+        self._authenticators.update({one.name: (one.name, one.kind, one.realm) for one in several})
         self._augmenters.update({one.name: (one.name, one.kind, one.realm) for one in config.augmenters})
-        for one in config.authenticators:
+        for one in several:
             for result in ("success", "error", "timeout", "unavailable"):
                 self.attempts[*self._authenticators[one.name], result] += 0
             self.durations.row(self._authenticators[one.name])

@@ -62,7 +62,8 @@ class Grant:
     """The token or session that established a principal. Revocation and the token's own restriction need it.
 
     ``id`` is the ``jti`` of an access token, or the id of an API token or a session. Times are seconds since the epoch.
-    ``expires`` is infinite for a token that does not expire. ``use`` is set only for a session.
+    ``expires`` is infinite for a token that does not expire. ``use`` is set only for a session. ``second`` is when a second
+    factor was shown, in the session or in that in which the API token was made; 0 if none was.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Grant:
     kind: GrantKind = GrantKind.ACCESS_TOKEN
     restriction: Restriction | None = None
     use: SessionUse | None = attrs.field(default=None, eq=False, repr=False)
+    second: float = attrs.field(default=0.0, eq=False)
 
 
 @attrs.frozen(slots=True, cache_hash=True)

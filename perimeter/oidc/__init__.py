@@ -1,1 +1,2 @@
-"""Sign-in at OpenID providers (OpenID Connect Core 1.0): what the gateway asks a provider, and what it believes of the answers."""
+"""Sign-in at OpenID providers (OpenID Connect Core 1.0): what the gateway asks a provider, and what it believes of the
+answers."""

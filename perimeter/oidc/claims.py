@@ -1,4 +1,5 @@
-"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4, O5)."""
+"""From the claims of a provider to a user of the gateway, and whether this user may come in. Pure (attacks 15, 17 and 40, O4,
+O5)."""
 
 from __future__ import annotations
 
@@ -106,7 +107,8 @@ def _identity_part(claims: Mapping[str, Any], name: str) -> str:
 def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
     """The user of these claims.
 
-    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot have.
+    Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot
+    have.
     """
     _check_complete(claims, rules)
     username = _username(claims, rules)
@@ -145,7 +147,7 @@ def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:
 
 def _check_allowed(claims: Mapping[str, Any], rules: ClaimRules, username: str, groups: Iterable[str]) -> None:
     for path, wanted in rules.require:
-        if not any(_says(value, wanted) for value in values_at(claims, path)):
+        if not any(has_value(value, wanted) for value in values_at(claims, path)):
             raise NotAllowed(f"the claim {path} does not have the value that `require` demands", username)
     if rules.allow_groups and rules.allow_groups.isdisjoint(groups):
         raise NotAllowed("the user is in none of `allow_groups`", username)
@@ -156,10 +158,10 @@ def _check_allowed(claims: Mapping[str, Any], rules: ClaimRules, username: str, 
         raise NotAllowed("the user has no verified address in one of `email_domains`", username)
 
 
-def _says(value: object, wanted: str) -> bool:
+def has_value(value: object, wanted: str) -> bool:
     """Whether a claim has the value ``wanted``: a text, a number or truth value as JSON writes it, or a list that has it."""
     if isinstance(value, list):
-        return any(_says(one, wanted) for one in value if not isinstance(one, list))
+        return any(has_value(one, wanted) for one in value if not isinstance(one, list))
     if isinstance(value, str):
         return value == wanted
     return isinstance(value, bool | int | float) and json.dumps(value) == wanted

@@ -1,10 +1,10 @@
-"""How the gateway proves to a provider that it is the client (RFC 6749, section 2.3; RFC 7523; OpenID Connect Core, section 9)."""
+"""How the gateway proves to a provider that it is the client (RFC 6749, section 2.3; RFC 7523; OpenID Connect Core, section
+9)."""
 
 from __future__ import annotations
 
 import base64
 import secrets
-from enum import StrEnum
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from perimeter.oidc.client_method import ClientMethod
 from perimeter.strict_json import decode
 from perimeter.tokens.jwk import RSA_BITS, BadKey, Jwk, load_jwk, thumbprint
 
@@ -22,15 +23,6 @@ ASSERTION_LIFETIME: Final = 60
 """Seconds."""
 
 _CURVES: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-
-
-class Method(StrEnum):
-    """The words of ``client_auth``."""
-
-    BASIC = "basic"
-    POST = "post"
-    PRIVATE_KEY = "private_key_jwt"
-    NONE = "none"
 
 
 @attrs.frozen
@@ -110,7 +102,10 @@ class PrivateKey:
 
 
 def private_key(text: str) -> Jwk:
-    """The private key of a client: a JWK (RFC 7517), or PEM without a password. Raises `BadKey`, whose text holds no key material."""
+    """The private key of a client: a JWK (RFC 7517), or PEM without a password.
+
+    Raises `BadKey`, whose text holds no key material.
+    """
     if text.lstrip().startswith("{"):
         try:
             return load_jwk(decode(text.encode()), private=True)
@@ -136,11 +131,11 @@ def _named(algorithm: str, key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | 
     return attrs.evolve(made, kid=thumbprint(made.members()))
 
 
-def client_auth(method: Method, client_id: str, secret: str, key: Jwk | None) -> ClientAuth:
+def client_auth(method: ClientMethod, client_id: str, secret: str, key: Jwk | None) -> ClientAuth:
     """The way of ``method``, which needs ``secret`` or ``key``."""
-    if method is Method.PRIVATE_KEY:
+    if method is ClientMethod.PRIVATE_KEY:
         assert key is not None
         return PrivateKey(client_id, key)
-    if method is Method.NONE:
+    if method is ClientMethod.NONE:
         return Public(client_id)
-    return Basic(client_id, secret) if method is Method.BASIC else Post(client_id, secret)
+    return Basic(client_id, secret) if method is ClientMethod.BASIC else Post(client_id, secret)

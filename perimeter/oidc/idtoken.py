@@ -39,7 +39,8 @@ _HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.s
 class Expected:
     """What an ID token must say, whatever sign-in it belongs to.
 
-    ``issuer`` may hold `TENANT`; ``tenants`` are those that may stand there. ``audiences`` may be in ``aud`` beside ``client_id``.
+    ``issuer`` may hold `TENANT`; ``tenants`` are those that may stand there. ``audiences`` may be in ``aud`` beside
+    ``client_id``.
     """
 
     issuer: str
@@ -64,11 +65,15 @@ class SignIn:
 
 @attrs.frozen
 class IdToken:
-    """A good ID token. ``issuer`` is that of the token, without `TENANT`. ``authenticated`` is ``auth_time``, or ``iat``."""
+    """A good ID token. ``issuer`` is that of the token, without `TENANT`. ``authenticated`` is ``auth_time``, or ``iat``.
+
+    ``nonce`` is that of the sign-in.
+    """
 
     issuer: str
     subject: str
     authenticated: float
+    nonce: str = attrs.field(repr=False)
     claims: Mapping[str, Any] = attrs.field(repr=False)
 
     @property
@@ -92,7 +97,7 @@ def judge_id_token(header: JwtHeader, keys: Sequence[Jwk], expected: Expected, s
     authenticated = _authenticated(claims, now)
     if sign_in.fresh is not None and (authenticated is None or authenticated < sign_in.fresh - LEEWAY):
         raise InvalidToken("the ID token does not say that the user has authenticated anew (auth_time)")
-    return IdToken(claims["iss"], claims["sub"], issued if authenticated is None else authenticated, claims)
+    return IdToken(claims["iss"], claims["sub"], issued if authenticated is None else authenticated, sign_in.nonce, claims)
 
 
 def judge_renewed(
@@ -106,9 +111,9 @@ def judge_renewed(
     _check_all(claims, header.algorithm, expected, access_token, now)
     if (claims["iss"], claims["sub"]) != (before.issuer, before.subject):
         raise InvalidToken("the ID token of a refresh is for another user")
-    if "nonce" in claims and claims["nonce"] != before.claims.get("nonce"):
+    if "nonce" in claims and not _same(claims["nonce"], before.nonce):
         raise InvalidToken("the nonce of the ID token is not that of this session's sign-in")
-    return IdToken(before.issuer, before.subject, before.authenticated, claims)
+    return IdToken(before.issuer, before.subject, before.authenticated, before.nonce, claims)
 
 
 def _check_all(claims: dict[str, Any], algorithm: str, expected: Expected, access_token: str, now: float) -> float:

@@ -72,7 +72,7 @@ def read_metadata(members: Mapping[str, Any], issuer: str) -> Metadata:
     if "code" not in _words(members, "response_types_supported", ("code",)):
         raise BadMetadata("the provider does not support the authorization code flow")
     return Metadata(
-        issuer=named,
+        issuer=str(named),
         names_issuer=_flag(members, "authorization_response_iss_parameter_supported"),
         pkce="S256" in _words(members, "code_challenge_methods_supported", ()),
         back_channel=_flag(members, "backchannel_logout_supported"),

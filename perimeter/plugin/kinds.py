@@ -8,6 +8,7 @@ import attrs
 
 from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.redirect import IProviderFactory
 
 
 @attrs.frozen
@@ -16,3 +17,4 @@ class PluginKinds:
 
     authenticators: Mapping[str, IAuthenticatorFactory]
     augmenters: Mapping[str, IAugmenterFactory]
+    providers: Mapping[str, IProviderFactory] = attrs.field(factory=dict)

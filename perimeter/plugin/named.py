@@ -15,8 +15,8 @@ class NamedFactory:
     """The factory of ``kind``, which is imported when a site uses the kind.
 
     ``maker`` is the full name of what returns the factory when it is called without arguments, such as its class. ``interface``
-    is one of `IAuthenticatorFactory`, `IAugmenterFactory` and `ILoginModuleFactory`. This object claims it, because
-    ``twisted.plugin`` searches by interfaces; what has the methods is `factory`.
+    is one of `IAuthenticatorFactory`, `IAugmenterFactory`, `ILoginModuleFactory` and `IProviderFactory`. This object claims it,
+    because ``twisted.plugin`` searches by interfaces; what has the methods is `factory`.
     """
 
     def __init__(self, interface: InterfaceClass, kind: str, maker: str) -> None:

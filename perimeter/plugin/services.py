@@ -41,6 +41,8 @@ class AuthServices:
 
     #: the processes that serve the site: each may use a part of what a service allows (see `share`)
     workers: int = 1
+    #: `iss` of the gateway's own tokens: such a token is never sent to a service, and never believed of another issuer
+    token_issuer: str = ""
     #: the realms whose roles compare without case (`perimeter.plugin.authenticator.IDirectoryRoles`)
     directory_realms: frozenset[str] = frozenset()
 

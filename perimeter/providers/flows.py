@@ -1,8 +1,8 @@
 """Sign-ins at providers that are under way, as one kind of state: another worker may get the browser's next request.
 
-The browser stores 256 random bits in a cookie, and the state stores their SHA-256 with where the user wanted to go. Whether a flow
-was used is not known here (`perimeter.state.once`): a flow stays until it is too old, so that a browser that comes back a second
-time is led on.
+The browser stores 256 random bits in a cookie, and the state stores their SHA-256 with where the user wanted to go. Whether a
+flow was used is not known here (`perimeter.state.once`): a flow stays until it is too old, so that a browser that comes back a
+second time is led on.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ MOST_OF_CLIENT: Final = 20
 class BegunFlow(Change):
     """A sign-in at ``provider`` has begun, at ``created`` (epoch seconds).
 
-    ``digest`` is the SHA-256 of the cookie's value. ``to`` is the path that the user wanted; ``host`` and ``ticket`` are for the
-    host to which the session is handed over, or "". ``client`` is the block of addresses that it comes from. ``again``: the
-    provider was asked to authenticate the user anew.
+    ``digest`` is the SHA-256 of the cookie's value. ``to`` is the path that the user wanted. ``client`` is the block of addresses
+    that it comes from. ``again``: the provider was asked to authenticate the user anew.
     """
 
     digest: bytes = attrs.field(repr=False)
@@ -45,8 +44,6 @@ class BegunFlow(Change):
     client: str
     created: float
     again: bool = False
-    host: str = ""
-    ticket: str = ""
 
     @property
     def adds(self) -> bool:
@@ -179,10 +176,12 @@ def _logged(_: Failure) -> None:
 _TABLE: Final = """
 CREATE TABLE provider_flow (
     digest BLOB PRIMARY KEY, provider TEXT NOT NULL, target TEXT NOT NULL, client TEXT NOT NULL, created REAL NOT NULL,
-    again INTEGER NOT NULL, host TEXT NOT NULL, ticket TEXT NOT NULL
+    again INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX provider_flow_by_age ON provider_flow (created);
 """
+
+_ALL: Final = "SELECT digest, provider, target, client, created, again FROM provider_flow ORDER BY created"
 
 
 class FlowTable:
@@ -192,15 +191,13 @@ class FlowTable:
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """All flows, the oldest first."""
-        for *row, again, host, ticket in execute(
-            "SELECT digest, provider, target, client, created, again, host, ticket FROM provider_flow ORDER BY created"
-        ):
-            yield BegunFlow(*row, bool(again), host, ticket)
+        for digest, provider, to, client, created, again in execute(_ALL):
+            yield BegunFlow(digest, provider, to, client, created, bool(again))
 
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""
         if isinstance(change, BegunFlow):
-            execute("INSERT OR IGNORE INTO provider_flow VALUES (?, ?, ?, ?, ?, ?, ?, ?)", attrs.astuple(change))
+            execute("INSERT OR IGNORE INTO provider_flow VALUES (?, ?, ?, ?, ?, ?)", attrs.astuple(change))
         elif isinstance(change, EndedFlow):
             execute("DELETE FROM provider_flow WHERE digest = ?", (change.digest,))
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 import attrs
@@ -27,7 +26,7 @@ MOST_PINS: Final = 200_000
 """Names that may be bound."""
 
 CLAIM_TIME: Final = 15.0
-"""Seconds for which one worker alone may bind a name."""
+"""Seconds for which, at least, one worker alone may bind a name; at most twice as many."""
 
 
 @attrs.frozen(slots=True)
@@ -118,16 +117,14 @@ class StoredPins:
     async def bind(self, claims: Claims, realm: str, username: str, issuer: str, subject: str) -> Pin:
         """Let the name belong to this identity, as it may already.
 
-        Raises `NameConflict` if it belongs to another one, `Overloaded` if there are too many names, and `Unavailable` if it cannot
-        be bound now, also because another worker is binding it.
+        Raises `NameConflict` if it belongs to another one, `Overloaded` if there are too many names, and `Unavailable` if it
+        cannot be bound now, also because another worker is binding it.
         """
         pin = self.of(realm, username)
         if pin is None:
             pin = await self._bind_first(claims, realm, username, issuer, subject)
         if not pin.is_of(issuer, subject):
-            raise NameConflict(
-                f"the name belongs to another identity since its first sign-in: perimeter identity list --user {pin.username}"
-            )
+            raise NameConflict("the name belongs to another identity since its first sign-in: see perimeter identity list")
         return pin
 
     async def _bind_first(self, claims: Claims, realm: str, username: str, issuer: str, subject: str) -> Pin:
@@ -139,9 +136,11 @@ class StoredPins:
         if len(self._pins) >= MOST_PINS:
             raise Overloaded("too many user names are bound to identities of providers")
         now = self._writer.seconds()
-        name = sha256(json.dumps(["provider name", *_key(realm, username)]).encode("ascii")).digest()
-        if not await claims.claim(name, now + CLAIM_TIME):
-            raise Unavailable("another sign-in with this user name is under way")
+        # For this interval and the next one, so that a claim a moment later, in the next interval, fails too.
+        for interval in (int(now // CLAIM_TIME), int(now // CLAIM_TIME) + 1):
+            name = json.dumps(["provider name", *_key(realm, username), interval]).encode("ascii")
+            if not await claims.claim(name, (interval + 1) * CLAIM_TIME):
+                raise Unavailable("another sign-in with this user name is under way", retry_after=int(2 * CLAIM_TIME))
         found = self.of(realm, username)  # the claim may have waited for the one that was first
         if found is None:
             found = Pin(realm, username, issuer, subject, now)

@@ -13,9 +13,11 @@ from twisted.internet.defer import TimeoutError
 import perimeter
 from perimeter.errors import Unavailable
 from perimeter.metrics.figures import totals
+from perimeter.providers.pins import PINS
 from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
+from perimeter.run.identity_operations import list_identities, release_identity
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
 from perimeter.run.session_operations import end_sessions, list_sessions
@@ -55,8 +57,7 @@ class RunningGateway(Protocol):
 
 
 def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-    """The answer to a question, by its ``command``: ``status``, ``unban``, ``tokens``, ``revoke``, ``sessions``
-    or ``end_sessions``.
+    """The answer to a question, by its ``command``: ``status``, ``unban``, or one of those about the state.
 
     Raises ValueError for any other question, and for one that cannot be answered; the text is meant for the operator.
     """
@@ -76,7 +77,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
 def status(gateway: RunningGateway) -> dict[str, Any]:
     """How the gateway is. Seconds are whole and rounded up."""
     config, chain = gateway.assembly.config, gateway.assembly.chain
-    kinds = {one.name: one.kind for one in config.authenticators}
+    kinds = {one.name: one.kind for one in config.user_sources}
     return {
         "version": perimeter.__version__,
         "pid": os.getpid(),
@@ -193,6 +194,20 @@ async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapp
         raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
 
 
+async def _identities(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    return list_identities(_realms(assembly), assembly.state.view(PINS), *_owner(question), _first(question))
+
+
+async def _release_identity(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    user = _whole_owner(question)
+    if user is None:
+        raise ValueError("user and realm are needed")
+    try:
+        return await release_identity(assembly.state.view(PINS), assembly.revoker, user)
+    except Unavailable as error:
+        raise ValueError(f"the release is in force, but not on disk yet: {error.detail}") from None
+
+
 OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _OF_STATE: Final[Mapping[str, OfState]] = {
@@ -200,11 +215,13 @@ _OF_STATE: Final[Mapping[str, OfState]] = {
     "revoke": _revoke,
     "sessions": _sessions,
     "end_sessions": _end_sessions,
+    "identities": _identities,
+    "release_identity": _release_identity,
 }
 
 
-def _realms(assembly: Assembly) -> list[str]:
-    return [one.realm for one in assembly.config.authenticators]
+def _realms(assembly: Assembly) -> Sequence[str]:
+    return assembly.config.realms
 
 
 def _first(question: Mapping[str, Any]) -> int:

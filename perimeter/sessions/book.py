@@ -9,7 +9,9 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import NoSuchSession
 from perimeter.model import GrantKind, Principal
-from perimeter.sessions.session import HERE, Origin, Session, digest_of, mint
+from perimeter.sessions.opened import secret_of
+from perimeter.sessions.sealing import Unsealable
+from perimeter.sessions.session import HERE, Origin, Session, Vouched, digest_of, mint
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish, look
 from perimeter.tokens.format import EpochClock
@@ -179,6 +181,31 @@ class SessionBook:
     async def end_all(self, principal: Principal) -> int:
         """End all sessions of the user, also those that are being made. Returns how many ended. Raises `Unavailable`."""
         return len(await self._stored.end_user(principal.realm, principal.username))
+
+    async def end_vouched(self, provider: str, subject: str, sid: str) -> list[Session]:
+        """End what a provider has ended: its session ``sid``, or all of ``subject`` if ``sid`` is "". Returns what has ended.
+
+        Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
+        """
+        await look(self._stored)
+        found = self._stored.vouched_by(provider, subject=subject, sid=sid)
+        if sid and subject:
+            of_user = self._stored.vouched_by(provider, subject=subject)
+            found += [one for one in of_user if one.vouched is not None and not one.vouched.sid]
+        await finish(*(self._stored.end(session) for session in found))
+        return found
+
+    def vouched(self, session: Session) -> Vouched | None:
+        """The sign-in at a provider that ``session`` comes from, perhaps on another host."""
+        root = self._stored.root(session)
+        return None if root is None else root.vouched
+
+    def secret(self, session: Session, cookie: bytes) -> bytes:
+        """What the provider gave for the gateway alone; ``cookie`` is the value of the session's. b"" if it does not open it."""
+        try:
+            return secret_of(self._stored, session, cookie)
+        except Unsealable:
+            return b""
 
     async def end_cookie(self, cookie: bytes) -> Session | None:
         """End the session of a cookie's value, over or not, on all hosts. Returns it, or None if there is none.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum, auto
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, TimeoutError
@@ -31,10 +31,11 @@ from perimeter.errors import (
     SessionExpired,
     Unavailable,
 )
-from perimeter.model import Principal
+from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator, IRenews, SignedIn
 from perimeter.recent import Expiring
-from perimeter.sessions.sealing import Unsealable, key_of, seal_under, unseal, unseal_under
+from perimeter.sessions.opened import key_for
+from perimeter.sessions.sealing import Unsealable, seal_under, unseal_under
 from perimeter.sessions.session import Renewal, Renewed, Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.once import Claims
@@ -54,7 +55,7 @@ _MOST_QUIET: Final = 10_000
 
 
 @attrs.frozen
-class Vouching:
+class Renewable:
     """A configured provider, and the seconds for which its sessions go on while it does not answer (``refresh_grace``)."""
 
     authenticator: IRedirectAuthenticator
@@ -68,21 +69,30 @@ class _Asked(Enum):
     ELSEWHERE = auto()
 
 
+class Augmenting(Protocol):
+    """What the chain of authenticators adds to a user for whom a provider has vouched."""
+
+    def __call__(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Awaitable[Principal]:
+        """The user with the roles of the augmenters of the realm. Raises `Unavailable`."""
+
+
 class Renewals:
-    """Renews sessions of ``providers``, which are by their configured names. ``count`` takes the provider and the outcome of
-    each question: ``renewed``, ``ended`` or ``unavailable``."""
+    """Renews sessions of ``providers``, which are by their configured names. ``augmented`` adds what augmenters know of a user.
+    ``count`` takes the provider and the outcome of each question: ``renewed``, ``ended`` or ``unavailable``."""
 
     def __init__(
         self,
         stored: StoredSessions,
         claims: Claims,
-        providers: Mapping[str, Vouching],
+        providers: Mapping[str, Renewable],
+        augmented: Augmenting,
         clock: IReactorTime,
         count: Callable[[str, str], None] | None = None,
     ) -> None:
         self._stored = stored
         self._claims = claims
         self._providers = providers
+        self._augmented = augmented
         self._clock = clock
         self._count = count
         #: by id of a session: those who wait for the question that this process asks
@@ -110,7 +120,7 @@ class Renewals:
             return session.owner
         return self._renewed(root, session, cookie, provider)
 
-    async def _renewed(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> Principal:
+    async def _renewed(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> Principal:
         """The user after the question, which is overdue."""
         if self._quiet.get(root.id) is None:
             asked = await self._join(root, session, cookie, provider)
@@ -128,12 +138,12 @@ class Renewals:
 
     # -- asking once
 
-    def _ask(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> None:
+    def _ask(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> None:
         """Begin the question, unless it is under way or has just failed."""
         if root.id not in self._under_way and self._quiet.get(root.id) is None:
             self._join(root, session, cookie, provider)
 
-    def _join(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> Deferred[_Asked]:
+    def _join(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> Deferred[_Asked]:
         """Wait for the question, which begins if it is not under way. It goes on if all who wait leave. Never fails."""
         waiting: Deferred[_Asked] = Deferred()
         if root.id in self._under_way:
@@ -154,14 +164,14 @@ class Renewals:
         asking.addErrback(failed).addCallback(over)
         return waiting
 
-    async def _question(self, root: Session, session: Session, cookie: bytes, provider: Vouching) -> _Asked:
+    async def _question(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> _Asked:
         try:
             if not await self._claim(root):
                 return _Asked.ELSEWHERE
             current = self._stored.with_id(root.id)
             if current is None or current.renewal != root.renewal:  # another process has just renewed or ended it
                 return _Asked.HERE
-            key = key_of(cookie) if session.id == root.id else unseal(cookie, session.sealed)
+            key = key_for(session, cookie)
             await self._answered(current, key, provider, unseal_under(key, current.sealed))
         except Unavailable as error:
             self._failed(root, provider, error.detail)
@@ -181,7 +191,7 @@ class Renewals:
                 return False
         return True
 
-    async def _answered(self, root: Session, key: bytes, provider: Vouching, secret: bytes) -> None:
+    async def _answered(self, root: Session, key: bytes, provider: Renewable, secret: bytes) -> None:
         """Ask, and keep the answer. Raises `Unavailable`."""
         assert root.vouched is not None
         try:
@@ -201,8 +211,16 @@ class Renewals:
         if not _is_same(found, root):
             await self._end(root, provider, "it names another user now")
             return
-        due = found.renew_after or root.expires
-        await self._stored.renew(Renewed(root.id, found.principal, seal_under(key, found.secret), Renewal(due)))
+        sealed, renewal = seal_under(key, found.secret), Renewal(found.renew_after or root.expires)
+        try:
+            owner = await self._augmented(root.vouched.provider, found.principal, AuthenticationRequest(root.address))
+        except Unavailable:
+            assert root.renewal is not None
+            await self._stored.renew(
+                Renewed(root.id, root.owner, sealed, Renewal(root.renewal.due))
+            )  # still due, with its secret
+            raise
+        await self._stored.renew(Renewed(root.id, owner, sealed, renewal))
         self._note(provider, "renewed")
 
     async def _asked(self, authenticator: Any, secret: bytes, subject: str) -> SignedIn:
@@ -224,12 +242,12 @@ class Renewals:
             _log.failure("the provider {name} cannot be asked", name=authenticator.name)
             raise ProviderUnavailable(type(error).__name__) from None
 
-    def _doubts(self, root: Session, provider: Vouching) -> bool:
+    def _doubts(self, root: Session, provider: Renewable) -> bool:
         """Whether a refused secret says nothing yet about the user: it may have been replaced, and the grace time is not over."""
         renewal = root.renewal
         return renewal is not None and renewal.unsure and self._clock.seconds() < renewal.due + provider.grace
 
-    async def _end(self, root: Session, provider: Vouching, why: str) -> None:
+    async def _end(self, root: Session, provider: Renewable, why: str) -> None:
         name, owner = provider.authenticator.name, root.owner
         _log.info(
             "session {id} of {user} ends: the provider {name} does not confirm it: {why}",
@@ -241,23 +259,15 @@ class Renewals:
         self._note(provider, "ended")
         await self._stored.end(root)
 
-    def _failed(self, root: Session, provider: Vouching, why: str) -> None:
+    def _failed(self, root: Session, provider: Renewable, why: str) -> None:
         name = provider.authenticator.name
         _log.warn("sessions of the provider {name} cannot be renewed: {why}", name=name, why=why)
         self._quiet.keep(root.id, True)
         self._note(provider, "unavailable")
 
-    def _note(self, provider: Vouching, outcome: str) -> None:
+    def _note(self, provider: Renewable, outcome: str) -> None:
         if self._count is not None:
             self._count(provider.authenticator.name, outcome)
-
-
-def secret_of(stored: StoredSessions, session: Session, cookie: bytes) -> bytes:
-    """What the provider of ``session`` gave for the gateway; ``cookie`` is the value of the session's. Raises `Unsealable`."""
-    root = stored.root(session)
-    if root is None or not root.sealed:
-        raise Unsealable("nothing is kept")
-    return unseal(cookie, root.sealed) if root is session else unseal_under(unseal(cookie, session.sealed), root.sealed)
 
 
 def _is_same(found: SignedIn, root: Session) -> bool:

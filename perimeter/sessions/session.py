@@ -7,6 +7,7 @@ slow hash as passwords do. A cookie without a stored session is refused, so a se
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
@@ -18,6 +19,18 @@ from perimeter.state.changes import Change
 
 Proof = tuple[str, float]
 """How a user has shown who they are (``password``), and when (epoch seconds)."""
+
+
+SECOND: Final = frozenset(("totp", "webauthn", "recovery"))
+"""Methods that count as a second factor. A passkey that is the only method has verified its user besides."""
+
+BY_PROVIDER: Final = "factor:"
+"""What the method begins with that stands for the second factor that a provider has checked: ``factor:NAME``."""
+
+
+def second_of(proved: Iterable[Proof]) -> float:
+    """When a second factor was shown last (epoch seconds); 0 if none was."""
+    return max((at for method, at in proved if method in SECOND or method.startswith(BY_PROVIDER)), default=0.0)
 
 
 @attrs.frozen(slots=True)
@@ -49,8 +62,8 @@ class Session(Change):
     ``id`` is what pages, the log and the audit log show: 16 hexadecimal digits. ``digest`` is the SHA-256 of the cookie's value.
     ``owner`` is the user as the authenticator knew them at the sign-in. ``expires`` is the end in any case. A session that was
     not used for ``idle`` seconds ends too (0: it does not). ``proved`` has each method of the sign-in: ``password``,
-    ``provider:NAME``, ``webauthn``, ``totp`` or ``recovery``. ``address`` and ``agent`` (the User-Agent) are those of the
-    sign-in.
+    ``provider:NAME``, ``webauthn``, ``totp`` or ``recovery``, and ``factor:NAME`` if the provider has checked two. ``address``
+    and ``agent`` (the User-Agent) are those of the sign-in.
 
     ``parent`` is the id of the session on the host of the sign-in page that this one, on another host, came from: it ends with
     that. ``vouched`` is set after a sign-in at a provider. ``sealed`` is what the provider gave for the gateway alone, such as a
@@ -76,6 +89,11 @@ class Session(Change):
     def adds(self) -> bool:
         """True: a session counts once it is written."""
         return True
+
+    @property
+    def second(self) -> float:
+        """When a second factor was shown last (epoch seconds); 0 if none was."""
+        return second_of(self.proved)
 
 
 @attrs.frozen(slots=True)
@@ -203,4 +221,4 @@ def mint(
 
 def grant_of(session: Session, use: SessionUse) -> Grant:
     """The grant of a request by this session."""
-    return Grant(session.id, session.created, session.expires, GrantKind.SESSION, use=use)
+    return Grant(session.id, session.created, session.expires, GrantKind.SESSION, use=use, second=session.second)

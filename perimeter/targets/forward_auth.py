@@ -31,9 +31,11 @@ from perimeter.errors import (
 )
 from perimeter.gate.access import Access, Restricted
 from perimeter.gate.decision import Admitted
+from perimeter.gate.factors import FactorDemand
 from perimeter.gate.gate import Gate
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.original import original
+from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.http.cookies import others
@@ -78,12 +80,14 @@ class ForwardAuthTarget:
 
     ``gate`` has the configured routes, without the gateway's own endpoints; ``rules`` is False without routes. ``pages``
     is the path of the gateway's own pages (``/.perimeter``), if people sign in on them: then the answer has the cookies that are
-    not the gateway's own, for the proxy to send on.
+    not the gateway's own, for the proxy to send on. ``demand`` says who needs a second factor if there are no routes.
     """
 
     name = AUDIENCE
 
-    def __init__(self, gate: Gate, audit: IAuditSink, *, rules: bool, pages: bytes = b"") -> None:
+    def __init__(
+        self, gate: Gate, audit: IAuditSink, *, rules: bool, pages: bytes = b"", demand: FactorDemand | None = None
+    ) -> None:
         self._gate = gate
         self._rules = rules
         self._pages = pages
@@ -94,6 +98,7 @@ class ForwardAuthTarget:
             audit=audit,
             # The question does not say what the client is about to do, so a restricted API token is not enough for it.
             access=Access(restricted=Restricted.NOTHING, stranger=Challenges.BOTH),
+            policy=Policy(factors=demand),
             identity=IdentityProfile(audience=AUDIENCE),
             # nor from which page the client does it: it is for the proxy to judge
             cross_site=None,

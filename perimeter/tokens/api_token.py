@@ -27,7 +27,8 @@ class ApiToken(Change):
     """What is kept of an API token. Times are seconds since the epoch; ``expires`` is infinite if it does not expire.
 
     ``owner`` is the user who made it, as the authenticator knew them then. Tokens from ``GET /token`` are ``passing``: they have
-    no name and live for an hour.
+    no name and live for an hour. ``second`` is when the owner had shown a second factor, in the session in which they made it; 0
+    without one.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ApiToken(Change):
     expires: float = inf
     restriction: Restriction | None = None
     passing: bool = False
+    second: float = 0.0
 
     @property
     def adds(self) -> bool:
@@ -59,10 +61,11 @@ def mint(
     *,
     passing: bool = False,
     id: str = "",
+    second: float = 0.0,
 ) -> tuple[str, ApiToken]:
     """A new token: the text, which only its owner gets, and what is kept. Without ``id`` it gets a random one."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    kept = ApiToken(id or secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing)
+    kept = ApiToken(id or secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing, second)
     return token, kept
 
 
@@ -94,4 +97,4 @@ class ApiTokenVerifier:
 
 def grant_of(kept: ApiToken) -> Grant:
     """The grant of a request with this token."""
-    return Grant(kept.id, kept.created, kept.expires, GrantKind.API_TOKEN, kept.restriction)
+    return Grant(kept.id, kept.created, kept.expires, GrantKind.API_TOKEN, kept.restriction, second=kept.second)

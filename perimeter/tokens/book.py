@@ -55,8 +55,9 @@ class TokenBook:
     ) -> tuple[str, ApiToken]:
         """A token for ``lifetime`` seconds: `usual` if that is None, without an end if it is 0.
 
-        Without ``id`` it gets a random one. Returns its text and what is kept of it. Raises ValueError for a longer lifetime than
-        allowed, `TooManyTokens`, and `Unavailable` if it cannot be written.
+        Without ``id`` it gets a random one. It has the second factor of the session in which it is made. Returns its text and
+        what is kept of it. Raises ValueError for a longer lifetime than allowed, `TooManyTokens`, and `Unavailable` if it cannot
+        be written.
         """
         if lifetime is None:
             lifetime = self.usual
@@ -65,7 +66,9 @@ class TokenBook:
         if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens(f"the user has {MOST_NAMED} API tokens")
         now = self._clock.seconds()
-        text, kept = mint(name, attrs.evolve(owner, grant=None), now, now + lifetime if lifetime else inf, restriction, id=id)
+        second = 0.0 if owner.grant is None else owner.grant.second
+        ends = now + lifetime if lifetime else inf
+        text, kept = mint(name, attrs.evolve(owner, grant=None), now, ends, restriction, id=id, second=second)
         await self._stored.add(kept)
         return text, kept
 

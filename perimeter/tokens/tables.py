@@ -26,13 +26,15 @@ CREATE TABLE IF NOT EXISTS revoked_user (
 ) WITHOUT ROWID;
 """
 
+_SECOND: Final = "ALTER TABLE api_token ADD COLUMN second REAL NOT NULL DEFAULT 0;"
+
 _ALL: Final = """
-SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing FROM api_token ORDER BY created
+SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing, second FROM api_token ORDER BY created
 """
 # Not a token that was made before all of its owner's were revoked, and is written only now (attack 39).
 _ADD: Final = """
-INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10
+INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing, second)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 WHERE NOT EXISTS (SELECT 1 FROM revoked_user WHERE realm = ?4 AND username = ?5 AND before >= ?7)
 """
 _REVOKE_USER: Final = """
@@ -44,7 +46,7 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class TokenTable:
     """`perimeter.state.kinds.Table` of API tokens and revocations."""
 
-    migrations: Sequence[str] = (_TABLES,)
+    migrations: Sequence[str] = (_TABLES, _SECOND)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; revoked users first, since they decide which tokens count."""
@@ -85,12 +87,12 @@ def _row(token: ApiToken) -> tuple[Any, ...]:
     )  # fmt: skip
     return (
         *(token.id, token.digest, token.name, owner.realm, owner.username, encode_owner(owner)),
-        *(token.created, token.expires, restriction, int(token.passing)),
+        *(token.created, token.expires, restriction, int(token.passing), token.second),
     )
 
 
 def _token(row: Sequence[Any]) -> ApiToken:
-    id, digest, name, realm, username, owner, created, expires, limits, passing = row
+    id, digest, name, realm, username, owner, created, expires, limits, passing, *more = row
     restriction = None
     if limits is not None:
         limit = json.loads(limits)
@@ -98,12 +100,14 @@ def _token(row: Sequence[Any]) -> ApiToken:
             frozenset(limit["routes"]), frozenset(limit["methods"]), tuple(map(ip_network, limit["networks"]))
         )
     principal = decode_owner(realm, username, owner)
-    return ApiToken(id, digest, name, principal, created, expires, restriction, bool(passing))
+    return ApiToken(
+        id, digest, name, principal, created, expires, restriction, bool(passing), *more
+    )  # earlier versions wrote no more
 
 
 def _encode_token(token: ApiToken) -> str:
-    id, digest, *rest = _row(token)
-    return json.dumps([id, digest.hex(), *rest])
+    id, digest, *rest, second = _row(token)
+    return json.dumps([id, digest.hex(), *rest, *([second] if second else [])])  # as earlier versions read it, if possible
 
 
 def _decode_token(text: str) -> ApiToken:

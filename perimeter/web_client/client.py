@@ -5,9 +5,10 @@ Each kind of authenticator decides what an answer means. No message contains a U
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import attrs
 from OpenSSL import SSL
@@ -190,3 +191,9 @@ def _kind(error: BaseException) -> str:
 def with_query(url: str, name: str, value: str) -> str:
     """Add a query parameter to ``url``. Every character of ``value`` except letters, digits and ``-._~`` is escaped."""
     return f"{url}{'&' if '?' in url else '?'}{name}={quote(value, safe='')}"
+
+
+def client_basic(client_id: str, secret: str) -> str:
+    """The Authorization of an OAuth client; both parts are form-encoded before they are joined (RFC 6749, section 2.3.1)."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return "Basic " + base64.b64encode(pair.encode()).decode("ascii")

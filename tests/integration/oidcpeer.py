@@ -47,6 +47,10 @@ class OpenIdProvider:
             seen += data
         return int(seen.partition(b"PORT ")[2].split()[0])
 
+    def introspections(self) -> int:
+        """How often it was asked about a token."""
+        return int(self._post(f"{self.url}/introspections", b"")["count"])
+
     def _post(self, url: str, data: bytes, **headers: str) -> dict[str, str]:
         request = urllib.request.Request(url, data, headers, method="POST")
         with urllib.request.urlopen(request, timeout=20) as response:
@@ -61,9 +65,9 @@ class OpenIdProvider:
         """Sign with a new key from now on."""
         self._post(f"{self.url}/rotate", json.dumps({"keep": keep}).encode())
 
-    def access_token(self) -> str:
-        """An access token of the client ``private``, for itself."""
-        form = {"client_id": "private", "grant_type": "client_credentials", "scope": "data:read"}
+    def access_token(self, resource: str = "urn:gateway") -> str:
+        """An access token of the client ``private``, for itself. Those for the resource ``urn:opaque`` are opaque."""
+        form = {"client_id": "private", "grant_type": "client_credentials", "scope": "data:read", "resource": resource}
         basic = "Basic cHJpdmF0ZTpwJTJCc3MlM0F3JTJGcmQrc2VjcmV0"
         found = self._post(f"{self.realm_url}/token", urlencode(form).encode(), Authorization=basic)
         return found["access_token"]

@@ -37,6 +37,7 @@ FLOORS = (
     ("sessions", "providers"),
     ("factors",),
     ("auth",),
+    ("oidc",),
     ("gate",),
     ("proxy",),
     ("metrics", "traces"),

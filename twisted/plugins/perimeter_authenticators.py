@@ -16,6 +16,7 @@ login_modules = _named("login-modules", "login_modules.authenticator.LoginModule
 trusted_header = _named("trusted-header", "trusted_header.TrustedHeaderFactory")
 plain = _named("plain", "plain.PlainFactory")
 bearer_jwt = _named("jwt", "remote.bearer_jwt.BearerJwtFactory")
+introspection = _named("introspection", "remote.introspection.IntrospectionFactory")
 ecmwf_api = _named("ecmwf-api", "remote.whoami.ecmwf_api")
 openid_offline = _named("openid-offline", "remote.exchange.OpenIdOfflineFactory")
 ecmwf_token_generator = _named("ecmwf-token-generator", "remote.exchange.EcmwfTokenGeneratorFactory")

@@ -72,9 +72,13 @@ class CredentialMemory:
         """The verification of a credential begins now; `keep` wants to know."""
         return Began(self._clock(), self._generation)
 
+    def lasts(self, began: Began) -> bool:
+        """Whether a verdict that began then may be remembered: `forget` was not called since."""
+        return began.generation is self._generation
+
     def keep(self, digest: bytes, principal: Principal, began: Began, until: float = inf) -> None:
         """Remember a success, at most ``until``, unless `forget` was called since it began."""
-        if began.generation is self._generation:
+        if self.lasts(began):
             self._verdicts.keep(digest, principal, since=began.at, until=until)
 
     def forget_users(self, whom: Callable[[Principal], bool]) -> None:

@@ -6,22 +6,22 @@ authenticators. They are asked only by `vouched`: no credential of a request rea
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
-from perimeter.auth.chain.asking import GuardedAuthenticator
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.errors import InternalError, NameConflict, Rejected
-from perimeter.model import AuthenticationRequest, Credentials, Principal, Recollection, VouchedCredentials
-from perimeter.plugin.authenticator import IAuthenticator, ISchemes, Scheme
+from perimeter.errors import InternalError
+from perimeter.model import AuthenticationRequest, Credentials, Principal, VouchedCredentials
+from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes
+from perimeter.plugin.redirect import IRedirectAuthenticator
 
 _ASKED: Final[tuple[str, ...]] = ()
 
 
 @implementer(IAuthenticator, ISchemes)
 class ProviderUsers:
-    """The users in ``realm`` for whom the provider ``name`` vouches. It wants to see no credentials of a request.
+    """The users for whom ``provider`` vouches. It wants to see no credentials of a request. It is an `IProbe` if ``provider`` is.
 
     A session or an API token of such a user keeps the roles that the user had at the sign-in, since a provider cannot be asked
     about a user by name.
@@ -29,49 +29,29 @@ class ProviderUsers:
 
     schemes: tuple[str, ...] = _ASKED
 
-    def __init__(self, name: str, realm: str) -> None:
-        self.name = name
-        self.realm = realm
+    def __init__(self, provider: IRedirectAuthenticator) -> None:
+        self.name: str = provider.name
+        self.realm: str = provider.realm
+        self._provider: Any = provider
+        if IProbe.providedBy(provider):
+            alsoProvides(self, IProbe)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
         """The user for whom the provider has vouched."""
         return credentials.principal if isinstance(credentials, VouchedCredentials) else None
 
+    async def probe(self) -> None:
+        """See `IProbe`."""
+        await self._provider.probe()
+
 
 async def vouched(chain: AuthenticatorChain, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
     """``principal``, for whom ``provider`` has vouched, with what the augmenters of the realm add.
 
-    Raises `NameConflict` if another authenticator of the realm has a user of this name, or cannot say whether it has: the names of
-    two sources must not mix (attack O4). Raises `perimeter.errors.Unavailable` if an authenticator or an augmenter could not
-    decide, or if the name cannot be used.
+    Raises `perimeter.errors.Unavailable` if an augmenter could not decide, or if the name cannot be used.
     """
-    own: GuardedAuthenticator | None = None
-    for one in chain.guarded:
-        if one.realm != principal.realm:
-            continue
-        if one.name == provider:
-            own = one
-        elif one.schemes:
-            await _distinguish(one, principal, request)
-    if own is None:
-        raise InternalError(f"provider {provider} of the realm {principal.realm} is not in the chain")
-    found = await own.ask(VouchedCredentials(principal), request)
+    own = next((one for one in chain.guarded if (one.name, one.realm) == (provider, principal.realm)), None)
+    found = None if own is None else await own.ask(VouchedCredentials(principal), request)
     if found is None:
-        raise InternalError(f"provider {provider} does not know its user")
+        raise InternalError(f"provider {provider} of the realm {principal.realm} is not in the chain")
     return found
-
-
-async def _distinguish(one: GuardedAuthenticator, principal: Principal, request: AuthenticationRequest) -> None:
-    """Raise `NameConflict` unless the authenticator ``one`` has no user of this name."""
-    if Scheme.RECALL not in one.schemes:
-        raise NameConflict(
-            f"authenticator {one.name} has the same realm, {one.realm}, and cannot look up users by name: give the provider a "
-            "realm of its own"
-        )
-    for name in dict.fromkeys((principal.username, one.canonical_name(principal.username))):
-        try:
-            found = await one.ask(Recollection(name), request)
-        except Rejected:  # it knows the user, who may not come in
-            found = principal
-        if found is not None:
-            raise NameConflict(f"authenticator {one.name} of the same realm, {one.realm}, has a user of this name")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import attrs
@@ -24,9 +26,13 @@ class Settings:
 
 S = TypeVar("S", bound=Settings)
 
+_DECLARED: Mapping[str, str] = MappingProxyType({})
 
-def read(section: Section, settings: type[S], **given: Any) -> S:
+
+def read(section: Section, settings: type[S], defaults: Mapping[str, str] = _DECLARED, /, **given: Any) -> S:
     """What ``section`` says, as an instance of ``settings``; ``given`` are values of fields that are no options.
+
+    ``defaults`` replace the declared defaults of options, by the options' names, written as in a file.
 
     This is how every section is read, and how a plug-in reads its own part of one::
 
@@ -41,7 +47,10 @@ def read(section: Section, settings: type[S], **given: Any) -> S:
     for field in attrs.fields(settings):
         option = declared(field)
         if option is not None:
-            values[field.name] = section.value(option)
+            default = defaults.get(option.name)
+            values[field.name] = section.value(
+                option if default is None else attrs.evolve(option, default=default, required=False)
+            )
         elif field.name in given:
             values[field.name] = given[field.name]
         elif field.name in ("name", "file", "line"):

@@ -20,7 +20,9 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route import Auth, RouteSettings
+from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
 from perimeter.config.site.traces import TraceSettings
 from perimeter.config.site.upstream import UpstreamSettings
@@ -47,11 +49,13 @@ class SiteConfig:
     logging: LoggingSettings
     error_pages: tuple[ErrorPage, ...] = ()
     augmenters: tuple[AugmenterSettings, ...] = ()
+    providers: tuple[ProviderSettings, ...] = ()
     metrics: MetricsSettings = attrs.field(factory=MetricsSettings)
     traces: TraceSettings = attrs.field(factory=TraceSettings)
     login: LoginSettings = attrs.field(factory=LoginSettings)
     acme: AcmeSettings = attrs.field(factory=AcmeSettings)
     operator: OperatorSettings = attrs.field(factory=OperatorSettings)
+    second_factor: SecondFactorSettings = attrs.field(factory=SecondFactorSettings)
     warnings: tuple[str, ...] = ()
     sections: tuple[SectionInForce, ...] = attrs.field(default=(), repr=False)
 
@@ -59,6 +63,21 @@ class SiteConfig:
     def signs_people_in(self) -> bool:
         """Whether people sign in on a page: then there are pages of the gateway's own, and sessions."""
         return bool(self.operator.role) or any(route.browser_login for route in self.routes)
+
+    @property
+    def user_sources(self) -> tuple[AuthenticatorSettings | ProviderSettings, ...]:
+        """Where users are known, in the order of the file: authenticators, then providers."""
+        return (*self.authenticators, *self.providers)
+
+    @property
+    def realms(self) -> tuple[str, ...]:
+        """The realms of all users, in the order of the file; some may be there twice."""
+        return tuple(one.realm for one in self.user_sources)
+
+    @property
+    def checks_second_factors(self) -> bool:
+        """Whether a user can show a second factor."""
+        return bool(self.second_factor.methods)
 
     @property
     def orders_certificates(self) -> bool:

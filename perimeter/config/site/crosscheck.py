@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners
+from perimeter.config.site import acme_listeners, factor_checks, login_hosts, provider_pages
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -23,6 +23,7 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.methods import REGISTERED_METHODS
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.perimeter import StateKind
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route import Auth, RouteSettings
 from perimeter.config.site.route_conditions import Condition
 from perimeter.config.site.route_headers import OF_UPSTREAM
@@ -43,7 +44,10 @@ class Sections:
     routes: Sequence[Section]
     authentication: Section
     errors: Section
+    login: Section
+    second_factor: Section
     augmenters: Sequence[Section] = ()
+    providers: Sequence[Section] = ()
 
 
 def check(config: SiteConfig, sections: Sections) -> None:
@@ -51,10 +55,14 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _listeners(config, sections)
     _order(config, sections)
     _augmenters(config, sections)
+    login_hosts.check(config, sections.routes)
+    _providers(config, sections)
+    provider_pages.check(config, sections.providers, sections.login)
     seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
         _duplicates(route, section, seen)
+    factor_checks.check(config, sections.second_factor, sections.routes)
     for page in config.error_pages:
         if not any(route.path.matches(page.path) and not route.conditional for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages
@@ -101,11 +109,29 @@ def _order(config: SiteConfig, sections: Sections) -> None:
 
 def _augmenters(config: SiteConfig, sections: Sections) -> None:
     option = attrs.fields(AugmenterSettings).realm
-    realms = [authenticator.realm for authenticator in config.authenticators]
+    realms = config.realms
     for augmenter, section in zip(config.augmenters, sections.augmenters, strict=True):
         if augmenter.realm and augmenter.realm not in realms:
             shown = section.bare(option, augmenter.realm)
             section.problem(option, f"no authenticator has the realm {shown}", closest(augmenter.realm, realms))
+
+
+def _providers(config: SiteConfig, sections: Sections) -> None:
+    """A provider has a name of its own, for the audit log, and a realm of its own.
+
+    In the realm of an authenticator, a user of the provider would be the user of that name there (attack 33).
+    """
+    names = {authenticator.name for authenticator in config.authenticators}
+    realms = {authenticator.realm: authenticator.name for authenticator in config.authenticators}
+    option = attrs.fields(ProviderSettings).realm
+    for provider, section in zip(config.providers, sections.providers, strict=True):
+        if provider.name in names:
+            section.problem("", f"expected another name: there is an [authenticator {provider.name}]")
+        elif provider.realm in realms:
+            name = realms[provider.realm]
+            section.problem(
+                option, f"expected a realm of its own: that of [authenticator {name}] has other users of the same names"
+            )
 
 
 def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
@@ -123,9 +149,9 @@ def _route(config: SiteConfig, route: RouteSettings, section: Section) -> None:
     if route.idle is not None and 0 < idle < route.idle:
         section.problem(its.idle, f"is longer than idle of [login], which ends the session after {idle:g} s")
     needs_users = route.auth is Auth.REQUIRED and config.perimeter.enabled and not section.faulty(its.auth)
-    if needs_users and not config.authenticators:
+    if needs_users and not (config.authenticators or config.providers):
         section.problem(its.auth, "no client could authenticate, because there is no [authenticator] section")
-    realms = [authenticator.realm for authenticator in config.authenticators]
+    realms = config.realms
     _realms_exist(section, its.allow, route.allow or (), realms)
     _realms_exist(section, its.deny, route.deny, realms)
     _realms_exist(section, its.read_only, route.read_only, realms)
@@ -234,7 +260,9 @@ def warnings(config: SiteConfig) -> tuple[str, ...]:
     ]
     found += _metrics(config)
     found += _sign_in(config)
+    found += provider_pages.warnings(config)
     found += acme_listeners.warnings(config)
+    found += factor_checks.warnings(config)
     found += [
         f"[upstream {upstream.name}] {server.url if server.path else server.authority} is [listener {listener.name}] of this "
         "gateway: requests would go round until they are refused with 508"
@@ -347,7 +375,7 @@ def _sign_in(config: SiteConfig) -> list[str]:
     ]
     if config.perimeter.state is StateKind.MEMORY:
         found.append("[perimeter] state = memory: all users are signed out when the gateway stops")
-    return found
+    return found + login_hosts.warnings(config)
 
 
 def _metrics(config: SiteConfig) -> list[str]:

@@ -28,6 +28,7 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.metrics import MetricsSettings
 from perimeter.config.site.operator import OperatorSettings
 from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.provider import read_provider
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.second_factor import SecondFactorSettings
 from perimeter.config.site.token import TokenSettings
@@ -73,13 +74,17 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         routes=document.many("route"),
         authentication=document.one("authentication"),
         errors=document.one("errors"),
+        login=document.one("login"),
         augmenters=document.many("augmenter"),
+        providers=document.many("provider"),
+        second_factor=document.one("second_factor"),
     )
     authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))
-    realms = frozenset(one.realm for one in authenticators)
+    providers = tuple(read_provider(section, kinds.providers) for section in sections.providers)
+    realms = frozenset([*(one.realm for one in authenticators), *(one.realm for one in providers)])
     listeners = tuple(read_listener(section) for section in sections.listeners)
     for section in sections.listeners:
         section.finish()
@@ -93,6 +98,7 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         authenticators=authenticators,
         authentication=authentication,
         augmenters=tuple(read_augmenter(section, kinds.augmenters) for section in sections.augmenters),
+        providers=providers,
         token=_whole(document.one("token"), TokenSettings),
         upstreams=tuple(_whole(section, UpstreamSettings) for section in document.many("upstream")),
         routes=tuple(_whole(section, RouteSettings).with_realms(realms) for section in sections.routes),
@@ -100,12 +106,12 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         logging=_whole(document.one("logging"), LoggingSettings),
         metrics=_whole(document.one("metrics"), MetricsSettings),
         traces=_whole(document.one("traces"), TraceSettings),
-        login=_whole(document.one("login"), LoginSettings),
+        login=_whole(sections.login, LoginSettings),
         operator=_whole(document.one("operator"), OperatorSettings),
         acme=_whole(document.one("acme"), AcmeSettings),
+        second_factor=_whole(sections.second_factor, SecondFactorSettings),
         error_pages=_whole(sections.errors, ErrorSettings).pages,
     )
-    _whole(document.one("second_factor"), SecondFactorSettings)  # nothing of it is available yet
     crosscheck.check(config, sections)
     return config
 

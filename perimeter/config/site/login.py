@@ -60,7 +60,12 @@ class LoginSettings(Settings):
         "path of the gateway's own pages on every host: `PATH/login`, `PATH/logout` and others; no route may begin with it",
         default="/.perimeter",
     )
-    host: str = option(SERVER_NAME, "the only host that has these pages", default="", available=False)
+    host: str = option(
+        SERVER_NAME,
+        "the only host that has these pages; people who sign in there are signed in on the hosts of all routes with "
+        "`browser_login`, which must name theirs in `host`; all hosts use the same port; not set: each host has the pages",
+        default="",
+    )
     title: str = option(TEXT, "name of the site on the pages; not set: the `realm` of `[perimeter]`", default="")
     logo: Path | None = option(
         optional(file_path("file")), "picture above the title: an SVG or PNG file of at most 256 KiB", default=""
@@ -92,6 +97,12 @@ class LoginSettings(Settings):
     )
     choose_realm: bool = option(
         BOOLEAN, "`yes` lets people choose the realm of their user name on the sign-in page", default="no"
+    )
+    automatic: str = option(
+        TEXT,
+        "the `[provider]` at which people sign in without the sign-in page in between; the page still comes after a sign-out, "
+        "after a failed sign-in, and with `?again=other`; not set: none",
+        default="",
     )
     passkeys: bool = option(BOOLEAN, "`yes` lets people sign in with a passkey", default="", available=False)
     clear_on_logout: tuple[Cleared, ...] = option(

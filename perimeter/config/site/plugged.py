@@ -10,8 +10,9 @@ from perimeter.config.language.section import Named, Section
 from perimeter.errors import ConfigError
 from perimeter.plugin.augmenter import IAugmenterFactory
 from perimeter.plugin.authenticator import IAuthenticatorFactory
+from perimeter.plugin.redirect import IProviderFactory
 
-Factory = IAuthenticatorFactory | IAugmenterFactory
+Factory = IAuthenticatorFactory | IAugmenterFactory | IProviderFactory
 
 
 def read_kind(section: Section, option: Named, kind: str, factories: Mapping[str, Factory]) -> Any:

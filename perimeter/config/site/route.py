@@ -147,8 +147,18 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         "time than that is an error",
         default="",
     )
-    factors: int = option(integer(1, 2), "number of factors that a session needs", default="", available=False)
-    factor_age: float | None = option(optional(duration()), "maximum age of the second factor", default="", available=False)
+    factors: int = option(
+        integer(1, 2),
+        "`2`: users need a second factor (`[second_factor]`); a browser is sent to the page that asks for it, other requests get "
+        "403; a password in `Authorization` is not enough, an API token is if it was made in a session with a second factor",
+        default="1",
+    )
+    factor_age: float | None = option(
+        optional(duration()),
+        "with `factors = 2`: the second factor must have been shown within this time; then it is asked for again. An API token "
+        "has the time of the session in which it was made",
+        default="",
+    )
     websocket: bool = option(
         BOOLEAN, "with `upstream`: `yes` lets admitted clients open WebSockets (`Upgrade: websocket`)", default="yes"
     )
@@ -283,10 +293,14 @@ class RouteSettings(RouteHeaders, RouteBodies, RouteCompression, RouteMaintenanc
         if self.browser_login and self.challenge not in (None, Challenge.BEARER):
             section.problem(its.challenge, "expected bearer: a password dialog of the browser would cover the login page")
         self._check_app_authorization(section)
+        if self.factors > 1 and self.auth is Auth.OPTIONAL:
+            section.problem(its.factors, "is not allowed with auth = optional, which admits clients without any credentials")
+        if self.factors < 2:
+            section.refuse([its.factor_age], "is only allowed with factors = 2")
         self.check_cors(section, static=self.static is not None)
         if self.auth is Auth.NONE and not section.faulty(its.auth):
             section.refuse(
-                [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle],
+                [its.cross_site, its.challenge, its.browser_login, its.keeps_session, its.idle, its.factors],
                 "has no effect with auth = none, because no credentials are checked",
             )
             _check_anonymous(section, its.allow, self.allow or ())

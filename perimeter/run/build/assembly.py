@@ -26,13 +26,15 @@ from perimeter.model import Principal
 from perimeter.proxy.pool import UpstreamPool
 from perimeter.proxy.upkeep import UpstreamUpkeep
 from perimeter.run.build.answers import gateway_answers
-from perimeter.run.build.authentication import authenticator_chain, believed_fields
+from perimeter.run.build.authentication import authenticator_chain, believed_fields, providers_of
 from perimeter.run.build.challenges import ChallengeGate, challenge_gate
 from perimeter.run.build.endpoints import EndpointParts
 from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
+from perimeter.run.build.hand_over import hand_overs_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
+from perimeter.run.build.providers import provider_parts
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
@@ -103,7 +105,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     """
     config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
-    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics)
+    providers = providers_of(config, prepared.authenticators)
+    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, providers)
     grants = grants_of(prepared, runtime)
     identifier = identifier_of(config, chain, grants, reactor)
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
@@ -114,15 +117,19 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     passwords = any(scheme in ("basic", "negotiate") for scheme, _ in challenges)
     login = f"{config.login.path}/login".encode("ascii")
     hsts = {one.name: int(one.hsts) for one in config.listeners if one.hsts is not None}
-    shared = RouteParts(directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts)
+    shared = RouteParts(
+        directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts, config.second_factor.roles
+    )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
-    pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, tokens=grants.book, routes=routes)
+    signing_in = provider_parts(prepared, runtime, chain, providers)
+    pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, grants.book, routes, signing_in)
+    hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)
     gate = _gate_of(config, identifier, identity)
     return Assembly(
         config=config,
-        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, default_sink),
+        gates=listener_gates(config, runtime, gate, routes, endpoints, pages, hand_overs, default_sink, shared.demand()),
         answers=gateway_answers(config, prepared.pages, reactor.seconds, challenges),
         next_id_line=next_line if config.perimeter.request_ids else no_line,
         audit=prepared.audit,

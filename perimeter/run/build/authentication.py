@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
 from twisted.logger import Logger
 
 from perimeter.auth.augment.augmented import augment, augmenters_of
-from perimeter.auth.building import build_augmenter, build_authenticator
+from perimeter.auth.building import build_augmenter, build_authenticator, build_provider
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.throttle import Throttle
+from perimeter.auth.chain.vouching import ProviderUsers
 from perimeter.auth.chain.watch import Watch
 from perimeter.auth.registry import directory_realms, installed_kinds
 from perimeter.config.site.authentication import Ask
@@ -20,6 +21,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.plugin.augmenter import IAugmenter
 from perimeter.plugin.authenticator import IAuthenticator, IReadsFields
 from perimeter.plugin.kinds import PluginKinds
+from perimeter.plugin.redirect import IRedirectAuthenticator
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 
 if TYPE_CHECKING:  # commands have no runtime
@@ -37,12 +39,18 @@ class PreparedAuthenticators:
     services: AuthServices
     authenticators: Mapping[str, IAuthenticator]
     augmenters: Mapping[str, IAugmenter]
+    providers: Mapping[str, IRedirectAuthenticator]
 
 
 def prepared_authenticators(config: SiteConfig, services: AuthServices) -> PreparedAuthenticators:
     """Look for plug-ins, and build what may be built in a thread. Blocks. Raises `StartupError`."""
     kinds = installed_kinds()
-    services = attrs.evolve(services, directory_realms=directory_realms(config, kinds), workers=config.perimeter.workers)
+    services = attrs.evolve(
+        services,
+        directory_realms=directory_realms(config, kinds),
+        workers=config.perimeter.workers,
+        token_issuer=config.token.issuer,
+    )
     threaded = IBuildsInThread.providedBy
     authenticators = {
         one.name: build_authenticator(one, kinds.authenticators, services)
@@ -54,17 +62,38 @@ def prepared_authenticators(config: SiteConfig, services: AuthServices) -> Prepa
         for one in config.augmenters
         if threaded(kinds.augmenters[one.kind])
     }
-    return PreparedAuthenticators(kinds, services, authenticators, augmenters)
+    providers = {
+        one.name: build_provider(one, kinds.providers[one.kind], services)
+        for one in config.providers
+        if threaded(kinds.providers[one.kind])
+    }
+    return PreparedAuthenticators(kinds, services, authenticators, augmenters, providers)
 
 
-def authenticators_of(config: SiteConfig, prepared: PreparedAuthenticators, watch: Watch | None = None) -> list[IAuthenticator]:
-    """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`."""
+def authenticators_of(
+    config: SiteConfig,
+    prepared: PreparedAuthenticators,
+    watch: Watch | None = None,
+    providers: Iterable[IRedirectAuthenticator] = (),
+) -> list[IAuthenticator]:
+    """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`.
+
+    The users of ``providers`` come last.
+    """
     kinds, services = prepared.kinds, prepared.services
     augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch, prepared.augmenters)
-    return [
-        augment(prepared.authenticators.get(one.name) or build_authenticator(one, kinds.authenticators, services), augmenters)
+    found = [
+        prepared.authenticators.get(one.name) or build_authenticator(one, kinds.authenticators, services)
         for one in _in_order(config)
     ]
+    users = [ProviderUsers(provider) for provider in providers]
+    return [augment(one, augmenters) for one in (*found, *users)]
+
+
+def providers_of(config: SiteConfig, prepared: PreparedAuthenticators) -> list[IRedirectAuthenticator]:
+    """The providers of ``config``, in the order of the file. Raises `StartupError`."""
+    kinds, services = prepared.kinds.providers, prepared.services
+    return [prepared.providers.get(one.name) or build_provider(one, kinds[one.kind], services) for one in config.providers]
 
 
 def _in_order(config: SiteConfig) -> list[AuthenticatorSettings]:
@@ -78,9 +107,13 @@ def auth_services(runtime: Runtime) -> AuthServices:
 
 
 def authenticator_chain(
-    config: SiteConfig, prepared: PreparedAuthenticators, runtime: Runtime, metrics: Metrics | None
+    config: SiteConfig,
+    prepared: PreparedAuthenticators,
+    runtime: Runtime,
+    metrics: Metrics | None,
+    providers: Iterable[IRedirectAuthenticator] = (),
 ) -> AuthenticatorChain:
-    """The chain of the configured authenticators, counted in ``metrics``. Raises `StartupError`."""
+    """The chain of the configured authenticators and ``providers``, counted in ``metrics``. Raises `StartupError`."""
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed, from_address = authentication.lockout_after, authentication.address_limit
@@ -88,7 +121,7 @@ def authenticator_chain(
         allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address, peers=runtime.attempt_peers
     )
     return AuthenticatorChain(
-        authenticators_of(config, prepared, watch),
+        authenticators_of(config, prepared, watch, providers),
         authentication.timeout,
         authentication.remember_password,
         runtime.reactor,

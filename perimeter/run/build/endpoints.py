@@ -12,8 +12,10 @@ from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authenticator import AuthenticatorSettings
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.config.site.route_matching import prefix_of
 from perimeter.gate.access import ANY_USER, ANYBODY, FIRST_HAND
+from perimeter.gate.factors import FactorDemand
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
 from perimeter.web.endpoints.access_token import AccessToken
@@ -72,7 +74,7 @@ class EndpointParts:
             Health("/status"),
             Health("/health"),
             WhoAmI(),
-            Sources("/providers", _sources(config.authenticators), sources_access),
+            Sources("/providers", _sources(config.user_sources), sources_access),
             Sources("/augmenters", _sources(config.augmenters), sources_access),
         ]
 
@@ -86,9 +88,16 @@ def _no_api_tokens() -> list[Endpoint]:
 
 
 def endpoint_routes(
-    endpoints: Iterable[Endpoint], sink: IAuditSink, target_of: Callable[[Endpoint], ITarget], hosts: tuple[str, ...] = ()
+    endpoints: Iterable[Endpoint],
+    sink: IAuditSink,
+    target_of: Callable[[Endpoint], ITarget],
+    hosts: tuple[str, ...] = (),
+    demand: FactorDemand | None = None,
 ) -> list[Route]:
-    """The routes to ``endpoints``, on ``hosts``. Without these, routes of a host hide them. ``target_of`` makes their targets."""
+    """The routes to ``endpoints``, on ``hosts``. Without these, routes of a host hide them. ``target_of`` makes their targets.
+
+    ``demand`` says whose second factor they need; open endpoints know no user, so they need none.
+    """
     return [
         Route(
             name=endpoint.name,
@@ -98,7 +107,7 @@ def endpoint_routes(
             hosts=hosts,
             access=endpoint.otherwise,
             by_method=endpoint.access,
-            policy=endpoint.policy,
+            policy=attrs.evolve(endpoint.policy, factors=demand) if endpoint.factors else endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
             lasting=endpoint.lasting,
@@ -107,5 +116,5 @@ def endpoint_routes(
     ]
 
 
-def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings]) -> tuple[Source, ...]:
+def _sources(settings: Sequence[AuthenticatorSettings | AugmenterSettings | ProviderSettings]) -> tuple[Source, ...]:
     return tuple(Source(one.name, one.kind, one.realm) for one in settings)

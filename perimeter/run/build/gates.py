@@ -9,14 +9,17 @@ from typing import assert_never
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ListenerSettings, Serve
+from perimeter.gate.factors import FactorDemand
 from perimeter.gate.gate import Gate
 from perimeter.gate.routes import Route
-from perimeter.run.build.builtin import every_host, forward_auth_route, metrics_routes, redirect_routes
+from perimeter.run.build.builtin import forward_auth_route, metrics_routes, redirect_routes
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
+from perimeter.run.build.hand_over import page_routes
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.runtime import Runtime
 from perimeter.targets.forward_auth import ForwardAuthTarget
 from perimeter.web.bridge import SiteTarget
+from perimeter.web.endpoints.hand_over import HandOvers
 
 GateOf = Callable[[Iterable[Route]], Gate]
 """Makes a gate with these routes."""
@@ -29,11 +32,14 @@ def listener_gates(
     routes: Sequence[Route],
     endpoints: EndpointParts,
     pages: PageParts,
+    hand_overs: HandOvers | None,
     sink: IAuditSink,
+    demand: FactorDemand | None,
 ) -> dict[str, Gate]:
-    """The gates by the name of their listener; ``routes`` are the configured ones."""
+    """The gates by the name of their listener; ``routes`` are the configured ones. ``demand`` says who needs a second factor
+    for the gateway's own endpoints."""
     own_path = config.login.path.encode("ascii") if config.signs_people_in else b""
-    judge = ForwardAuthTarget(gate(routes), sink, rules=bool(routes), pages=own_path)
+    judge = ForwardAuthTarget(gate(routes), sink, rules=bool(routes), pages=own_path, demand=demand)
     authenticate = forward_auth_route(config, judge, sink)
     target_of = partial(SiteTarget, "perimeter", clock=runtime.reactor)
 
@@ -41,12 +47,12 @@ def listener_gates(
         match listener.serve:
             case Serve.GATEWAY:
                 own = [
-                    *endpoint_routes(endpoints.gateway(), sink, target_of),
-                    *endpoint_routes(pages.endpoints(), sink, target_of, every_host(config)),
+                    *endpoint_routes(endpoints.gateway(), sink, target_of, demand=demand),
+                    *page_routes(pages, hand_overs, sink, target_of, demand),
                 ]
                 return gate([*routes, authenticate, *own])
             case Serve.TOKENS:
-                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, target_of)])
+                return gate([authenticate, *endpoint_routes(endpoints.standalone(), sink, target_of, demand=demand)])
             case Serve.REDIRECT:
                 return gate(redirect_routes(listener, sink))
             case Serve.METRICS:

@@ -18,7 +18,7 @@ import attrs
 from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from perimeter.auth.building import build_augmenter, build_authenticator
+from perimeter.auth.building import build_augmenter, build_authenticator, build_provider
 from perimeter.auth.passwords.users import RealmFileError
 from perimeter.config.language.document import Document
 from perimeter.config.language.option import name_of
@@ -238,3 +238,5 @@ def _authenticators(kinds: PluginKinds, reactor: Any, config: SiteConfig, docume
         _report(section, "", partial(build_authenticator, one, kinds.authenticators, services))
     for augmenter, section in zip(config.augmenters, document.many("augmenter"), strict=True):
         _report(section, "", partial(build_augmenter, augmenter, kinds.augmenters[augmenter.kind], services))
+    for provider, section in zip(config.providers, document.many("provider"), strict=True):
+        _report(section, "", partial(build_provider, provider, kinds.providers[provider.kind], services))

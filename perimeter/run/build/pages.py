@@ -32,6 +32,9 @@ from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
+from perimeter.web.endpoints.providers.callback import Callback
+from perimeter.web.endpoints.providers.parts import ProviderParts
+from perimeter.web.endpoints.providers.start import Start
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
 from perimeter.web.passkeys import Passkeys
@@ -46,9 +49,9 @@ def site_look(config: SiteConfig) -> Look:
 class PageParts:
     """What the pages are made of.
 
-    ``metrics`` is None if requests are not counted. ``desk`` is for the operator's page; ``directory_realms`` are those whose
-    roles compare without case. Without ``tokens`` there are no API tokens; ``routes`` are those that one can be restricted to.
-    Without ``factors`` there are no second factors.
+    ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the
+    operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there are no API tokens;
+    ``routes`` are those that one can be restricted to. Without ``factors`` there are no second factors.
     """
 
     config: SiteConfig
@@ -61,31 +64,31 @@ class PageParts:
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
     factors: FactorParts | None = None
+    providers: ProviderParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
         config, login = self.config, self.config.login
         if not config.signs_people_in:
             return []
-        pages = Pages(
-            login.path,
-            self.look,
-            self.book,
-            {listener.name: listener.hsts_age for listener in config.listeners},
-            config.perimeter.trusted_proxies,
-            self._operators(),
-        )
+        pages = self.pages()
+        arrivals = Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login)
+        realms, providers = self._realms(), () if self.providers is None else self.providers.providers
         sign_in = Login(
             pages,
             self.chain,
-            Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login),
-            self._realms() if login.choose_realm else (),
-            _https_port(config),
-            passkeys=self._passkeys(),
+            arrivals,
+            realms if login.choose_realm else (),
+            https_port(config),
+            providers,
+            login.automatic,
+            bool(realms or not providers),
+            self._passkeys(),
         )
         return [
             sign_in,
             *self._passkey_sign_in(sign_in),
+            *self._providers(pages, arrivals),
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
@@ -95,6 +98,24 @@ class PageParts:
             *self._operator(pages),
             Nothing(login.path, "pages", beneath=True, why=_no_page(config)),
         ]
+
+    def pages(self) -> Pages:
+        """What all of them share."""
+        config = self.config
+        return Pages(
+            config.login.path,
+            self.look,
+            self.book,
+            {listener.name: listener.hsts_age for listener in config.listeners},
+            config.perimeter.trusted_proxies,
+            self._operators(),
+        )
+
+    def _providers(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:
+        parts = self.providers
+        if parts is None:
+            return []
+        return [kind(pages, arrivals, parts, one) for one in parts.providers for kind in (Start, Callback)]
 
     def _account(self, pages: Pages) -> list[Endpoint]:
         parts = AccountParts(pages, self.tokens, self.routes)
@@ -141,6 +162,6 @@ def _no_page(config: SiteConfig) -> str:
     return found if config.operator.role else f"{found}; for the operator's page, set [operator] role"
 
 
-def _https_port(config: SiteConfig) -> int:
+def https_port(config: SiteConfig) -> int:
     """The port of a listener on which people can sign in; 0 if there is none."""
     return next((one.port for one in config.listeners if one.serve is Serve.GATEWAY and one.tls and not one.socket_path), 0)

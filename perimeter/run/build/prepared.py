@@ -17,6 +17,7 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve, UnknownName
 from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.errors import Page
+from perimeter.factors.secrets_key import SecretsKey
 from perimeter.net.certificates import load_identities
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.proxy.codings import encoder_of
@@ -48,7 +49,7 @@ class Prepared:
 
     ``versions`` are those of the files that may be renewed, from before they were read. ``sinks`` are by the path of a route's
     own audit log, None for that of ``[audit]``. ``maintenance_pages`` are by their file. ``upstream_tls`` is by the name of the
-    upstream, then by the host name to verify.
+    upstream, then by the host name to verify. ``secrets`` is None unless `needs_secrets`.
     """
 
     config: SiteConfig
@@ -64,6 +65,7 @@ class Prepared:
     maintenance_pages: Mapping[Path, Page]
     look: Look
     collector: RemoteClient | None
+    secrets: SecretsKey | None
 
     def discard(self) -> None:
         """Close what was opened. Blocks as opening did; never raises anything but a bug."""
@@ -85,6 +87,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     prepare_state_dir(state_dir, runtime.user)
     with runtime.acting():
         keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
+        secrets = SecretsKey.open(state_dir) if needs_secrets(config) else None
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, closed, look = error_pages(config), maintenance_pages(config), site_look(config)
@@ -104,8 +107,26 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         audit.open()
         undo.pop_all()
     return Prepared(
-        config, found, contexts, upstream_tls, keyring, authenticators, state, audit, sinks, pages, closed, look, collector
+        config,
+        found,
+        contexts,
+        upstream_tls,
+        keyring,
+        authenticators,
+        state,
+        audit,
+        sinks,
+        pages,
+        closed,
+        look,
+        collector,
+        secrets,
     )
+
+
+def needs_secrets(config: SiteConfig) -> bool:
+    """Whether the key is needed that seals secrets in ``state_dir``: for the tickets of a login host."""
+    return bool(config.login.host)
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:

@@ -20,6 +20,7 @@ from perimeter.gate.access import Access, Asks
 from perimeter.gate.conditions import conditions_of
 from perimeter.gate.cors import Cors
 from perimeter.gate.entry import EntryRule, maintenance, over_tls
+from perimeter.gate.factors import FactorDemand
 from perimeter.gate.identity_lines import IdentityProfile
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
@@ -34,6 +35,7 @@ class RouteParts:
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
     ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     ``maintenance_pages`` are by their file. ``hsts`` are the seconds of that option by the name of a listener that has it.
+    Users with one of ``second_factor_roles`` need a second factor everywhere.
     """
 
     directory_realms: frozenset[str] = frozenset()
@@ -42,6 +44,13 @@ class RouteParts:
     clock: Callable[[], float] = time.time
     maintenance_pages: Mapping[Path, Page] = MappingProxyType({})
     hsts: Mapping[str, int] = MappingProxyType({})
+    second_factor_roles: tuple[str, ...] = ()
+
+    def demand(self, factors: int = 1, age: float | None = None) -> FactorDemand | None:
+        """Who needs a second factor, also for a route with ``factors`` and ``factor_age``; None if nobody does."""
+        if factors < 2 and not self.second_factor_roles:
+            return None
+        return FactorDemand(self.second_factor_roles, factors > 1, inf if age is None else age, self.directory_realms, self.clock)
 
 
 def route_of(
@@ -105,7 +114,13 @@ def _route_of(
             stranger=_challenges(settings, shared.passwords),
             login=shared.login if settings.browser_login else b"",
         ),
-        policy=Policy(settings.allow, settings.deny, directory_realms=shared.directory_realms, clock=shared.clock),
+        policy=Policy(
+            settings.allow,
+            settings.deny,
+            directory_realms=shared.directory_realms,
+            clock=shared.clock,
+            factors=shared.demand(settings.factors, settings.factor_age),
+        ),
         networks=settings.networks,
         closed=_closed(settings, shared) if settings.maintenance else None,
         secured=over_tls(shared.hsts) if settings.strict_transport else None,

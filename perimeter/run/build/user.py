@@ -111,6 +111,7 @@ def read_files(config: SiteConfig) -> list[Path]:
         config.acme,
         *(one.settings for one in config.authenticators),
         *(one.settings for one in config.augmenters),
+        *(one.settings for one in config.providers),
     )
     named = [path for section in sections for path in _paths(section) if path not in written]
     return [path for path in dict.fromkeys((config.file, *named)) if path.exists()]

@@ -20,7 +20,7 @@ from perimeter.config.language.net_types import checked_host
 from perimeter.config.site.route_matching import WILDCARDS, canonical_host, hosts_for
 from perimeter.errors import BadTicket, NoRoute, NoSuchSession, Refusal
 from perimeter.gate.access import ANYBODY
-from perimeter.gate.return_path import Again, safe_path
+from perimeter.gate.return_path import FRONT, LONGEST, Again, safe_path
 from perimeter.http.cookies import own_value
 from perimeter.sessions.tickets import Ticket, Tickets, commitment_to, is_commitment
 from perimeter.web.endpoints.encrypted import name_and_port, needs_https
@@ -34,6 +34,7 @@ EVENT: Final = "enter"
 
 _HAND_OVER: Final = "/hand-over"
 _ENTER: Final = "/enter"
+_LOGIN: Final = "/login"
 
 
 class AppHosts:
@@ -80,7 +81,7 @@ class HandOver(PageEndpoint):
         session = self.session_of(request)
         if session is None:
             back = hand_over_path(self.pages.prefix, host, commitment, to)
-            return self.redirect(request, f"{self.pages.prefix}/login?to={quote(back, safe='')}")
+            return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back, safe='')}")
         note_session(request, session)
         ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment))
         _, port = name_and_port(exchange_of(request).head.host)
@@ -108,8 +109,13 @@ class SendToLogin(PageEndpoint):
         if not self.pages.is_secure(exchange):
             return needs_https(self, request, to, self._https_port)
         again = fields.get("again", "")
+        if self._page == _LOGIN and not again and self.session_of(request) is not None:
+            return self.redirect(request, to)
         more = f"&again={again}" if again in set(Again) else ""
-        back = hand_over_path(self.pages.prefix, host, commitment_to(self._secret(request)), to)
+        commitment = commitment_to(self._secret(request))
+        back = hand_over_path(self.pages.prefix, host, commitment, to)
+        if len(back) > LONGEST:
+            back = hand_over_path(self.pages.prefix, host, commitment, FRONT)
         _, port = name_and_port(exchange.head.host)
         page = f"https://{self._hand_overs.login_host}{port}{self.pages.prefix}{self._page}"
         return self.redirect(request, f"{page}?to={quote(back, safe='')}{more}")

@@ -11,7 +11,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol
-from urllib.parse import quote
 
 import attrs
 

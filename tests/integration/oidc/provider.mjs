@@ -1,7 +1,9 @@
 // A certified OpenID provider with the addresses of a Keycloak realm, for the tests: `node provider.mjs NODE_MODULES`.
 //
 // Prints its port. Beside what the provider does on its own, POST /offline gives an offline token (which a browser would be needed
-// for), and POST /rotate changes the signing key: {"keep": true} goes on publishing the one before.
+// for), POST /rotate changes the signing key ({"keep": true} goes on publishing the one before), and POST /introspections gives how
+// often it was asked about a token. Access tokens for urn:opaque are opaque, and those for
+// urn:elsewhere have another audience.
 
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -29,9 +31,7 @@ class Adapter {
 
 const resource = {
   scope: 'data:read offline_access openid',
-  audience: 'gateway',
   accessTokenTTL: 120,
-  accessTokenFormat: 'jwt',
   jwt: { sign: { alg: 'RS256' } },
 };
 
@@ -52,7 +52,11 @@ const make = (issuer, keys) => new Provider(issuer, {
       enabled: true,
       defaultResource: () => 'urn:gateway',
       useGrantedResource: () => true,
-      getResourceServerInfo: () => resource,
+      getResourceServerInfo: (ctx, indicator) => ({
+        ...resource,
+        audience: indicator === 'urn:elsewhere' ? 'elsewhere' : 'gateway',
+        accessTokenFormat: indicator === 'urn:opaque' ? 'opaque' : 'jwt',
+      }),
     },
   },
   rotateRefreshToken: false,
@@ -62,6 +66,7 @@ const make = (issuer, keys) => new Provider(issuer, {
 
 let keys = [newKey()];
 let provider;
+let introspections = 0;
 
 const body = async (request) => {
   let text = '';
@@ -91,7 +96,10 @@ const server = createServer(async (request, response) => {
       keys = keep ? [newKey(), ...keys] : [newKey()];
       provider = make(provider.issuer, keys);
       answer = {};
+    } else if (request.url === '/introspections') {
+      answer = { count: introspections };
     } else {
+      if (request.url === `${BASE}/token/introspect`) introspections += 1;
       provider.callback()(request, response);
       return;
     }

@@ -80,8 +80,8 @@ class NamedTests(unittest.TestCase):
         for factories in kinds:
             for kind, factory in factories.items():
                 self.assertEqual(factory.kind, kind)
-        self.assertEqual([len(factories) for factories in kinds], [12, 3, 4])
-        self.assertEqual([len(list(factories)) for factories in kinds], [12, 3, 4])
+        self.assertEqual([len(factories) for factories in kinds], [13, 3, 4])
+        self.assertEqual([len(list(factories)) for factories in kinds], [13, 3, 4])
 
     def test_the_factory_is_always_the_same(self) -> None:
         self.assertIs(authenticator_factories()["plain"], authenticator_factories()["plain"])

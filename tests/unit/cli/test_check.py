@@ -283,8 +283,8 @@ class ReferenceTests(TestCase):
 
 class ExampleTests(SiteCase):
     def test_the_examples_of_the_page_are_one_valid_site(self) -> None:
-        for name in ("gw.crt", "gw.key", "users.realm", "logo.svg"):
-            (self.directory / name).write_text("")
+        for name in ("gw.crt", "gw.key", "users.realm", "logo.svg", "corp.secret"):
+            (self.directory / name).write_text("secret" if name == "corp.secret" else "")
         parts = [example(kind).removeprefix("```ini\n").removesuffix("```\n") for kind in KINDS]
         static = f"path = /50x.html\nstatic = {self.directory / 'html'}\nbrowser_login = yes\n"
         pages = f"[route pages]\n{static}[listener m]\nport = 1\nserve = metrics\n"

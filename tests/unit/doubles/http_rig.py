@@ -409,8 +409,8 @@ class Client:
     def get(self, target: str = "/", *lines: str) -> None:
         self.request("GET", target, *lines)
 
-    def request(self, method: str, target: str, *lines: str, body: bytes = b"") -> None:
-        fields = "".join(f"{line}\r\n" for line in ("Host: gw.example", *lines))
+    def request(self, method: str, target: str, *lines: str, body: bytes = b"", host: str = "gw.example") -> None:
+        fields = "".join(f"{line}\r\n" for line in (f"Host: {host}", *lines))
         self.send(f"{method} {target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1") + body)
 
     def responses(self, *methods: bytes) -> list[Response]:

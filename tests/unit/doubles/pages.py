@@ -65,8 +65,9 @@ class FakeChain:
 class Browser:
     """Sends requests to the gateway as a browser does, and keeps its cookies."""
 
-    def __init__(self, case: PageCase, tls: str = "TLSv1.3", peer: str = "192.0.2.7") -> None:
+    def __init__(self, case: PageCase, tls: str = "TLSv1.3", peer: str = "192.0.2.7", host: str = "gw.example") -> None:
         self._case = case
+        self._host = host
         self._tls = tls
         self._peer = peer
         self.cookies: dict[str, str] = {}
@@ -79,7 +80,7 @@ class Browser:
             lines = (*lines, "Cookie: " + "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
         if body or method == "POST":
             lines = (*lines, f"Content-Length: {len(body)}")
-        client.request(method, target, *lines, body=body)
+        client.request(method, target, *lines, body=body, host=self._host)
         self._case.clock.advance(0)
         response = client.response(method.encode())
         client.transport.lose(ConnectionDone())

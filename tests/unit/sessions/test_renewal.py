@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -19,16 +19,19 @@ from perimeter.errors import (
     SessionExpired,
     StateUnavailable,
 )
-from perimeter.model import Principal
+from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator
-from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewals, Vouching, secret_of
+from perimeter.sessions.opened import secret_of
+from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewable, Renewals
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
 from tests.unit.doubles.providers import CAROL, VOUCHED, Provider, ProviderSessionCase, signed_in
 from tests.unit.doubles.sessions import ALICE, START
 
 GRACE = 600.0
-OPS = attrs.evolve(CAROL, roles=("ops",))
+OPS = attrs.evolve(CAROL, roles=("ops", "added"))
+"""What `BARE` becomes by the augmenters."""
+BARE = attrs.evolve(CAROL, roles=("ops",))
 
 
 class Claimed:
@@ -55,13 +58,24 @@ class RenewalCase(ProviderSessionCase):
         self.provider = Provider()
         self.claims = Claimed()
         self.counts: list[tuple[str, str]] = []
+        self.fault: Exception | None = None
         self.renewals = self.process()
         self.cookie, self.session = self.vouched()
 
-    def process(self) -> Renewals:
+    def process(self, provider: Provider | None = None) -> Renewals:
         """The renewals of one process."""
-        providers = {"corp": Vouching(self.provider, GRACE)}
-        return Renewals(self.stored, self.claims, providers, self.clock, lambda *one: self.counts.append(one))
+        providers = {"corp": Renewable(provider or self.provider, GRACE)}
+        return self.made(providers, lambda *one: self.counts.append(one))
+
+    def made(self, providers: Mapping[str, Renewable], count: Any = None) -> Renewals:
+        return Renewals(self.stored, self.claims, providers, self.augmented, self.clock, count)
+
+    async def augmented(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
+        """Adds a role of the augmenters."""
+        self.assertEqual((provider, request), ("corp", AuthenticationRequest("192.0.2.7")))
+        if self.fault is not None:
+            raise self.fault
+        return attrs.evolve(principal, roles=(*principal.roles, "added"))
 
     def at(self, seconds: float) -> None:
         """Let it be so many seconds after the start."""
@@ -98,7 +112,7 @@ class RenewTests(RenewalCase):
         self.at(60)
         self.assertEqual(self.at_once(), CAROL)
         self.assertEqual(self.asked(), [(b"first", "sub-7")])
-        answer.callback(signed_in(principal=OPS))
+        answer.callback(signed_in(principal=BARE))
         self.assertEqual(self.at_once(), OPS)
         kept = self.kept()
         self.assertEqual((kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (OPS, Renewal(START + 1000), b"second"))
@@ -112,7 +126,7 @@ class RenewTests(RenewalCase):
         self.assertEqual(self.asked()[1:], [(b"second", "sub-7")])
 
     def test_the_new_secret_is_written_before_it_counts(self) -> None:
-        self.provider.answers = [signed_in(principal=OPS)]
+        self.provider.answers = [signed_in(principal=BARE)]
         self.at(60)
         self.at_once()
         (written,) = [change for changes in self.store.written for change in changes if isinstance(change, Renewed)]
@@ -139,7 +153,7 @@ class RenewTests(RenewalCase):
         for _ in range(25):
             self.assertEqual((self.at_once(), self.at_once(other)), (CAROL, CAROL))
         self.assertEqual(len(self.asked()), 1)
-        answer.callback(signed_in(principal=OPS))
+        answer.callback(signed_in(principal=BARE))
         self.assertEqual((self.at_once(), self.at_once(other)), (OPS, OPS))
         self.assertEqual(len(self.asked()), 1)
 
@@ -186,13 +200,13 @@ class RenewTests(RenewalCase):
     def test_a_provider_that_cannot_renew_any_more(self) -> None:
         plain = _Plain()
         self.at(7000)
-        self.assertEqual(self.at_once(Renewals(self.stored, self.claims, {"corp": Vouching(plain, GRACE)}, self.clock)), CAROL)
+        self.assertEqual(self.at_once(self.process(plain)), CAROL)
 
     def test_a_provider_that_is_not_configured_any_more(self) -> None:
-        other_realm = {"corp": Vouching(Provider(realm="other"), GRACE)}
-        for providers in ({}, {"other": Vouching(self.provider, GRACE)}, other_realm):
+        other_realm = {"corp": Renewable(Provider(realm="other"), GRACE)}
+        for providers in ({}, {"other": Renewable(self.provider, GRACE)}, other_realm):
             with self.assertRaises(InvalidToken):
-                Renewals(self.stored, self.claims, providers, self.clock).owner_of(self.session, self.cookie)
+                self.made(providers).owner_of(self.session, self.cookie)
 
     def test_a_session_of_no_provider(self) -> None:
         cookie, session = self.begin(ALICE)
@@ -200,9 +214,9 @@ class RenewTests(RenewalCase):
             self.renewals.owner_of(session, cookie)
 
     def test_it_works_without_counting(self) -> None:
-        self.provider.answers = [signed_in(principal=OPS)]
+        self.provider.answers = [signed_in(principal=BARE)]
         self.at(60)
-        self.at_once(Renewals(self.stored, self.claims, {"corp": Vouching(self.provider, GRACE)}, self.clock))
+        self.at_once(self.made({"corp": Renewable(self.provider, GRACE)}))
         self.assertEqual(self.kept().owner, OPS)
 
 
@@ -285,7 +299,7 @@ class UnavailableTests(RenewalCase):
         second.cancel()  # its client leaves
         third = self.later()
         self.assertNoResult(first)
-        answer.callback(signed_in(principal=OPS))
+        answer.callback(signed_in(principal=BARE))
         self.assertEqual((self.done(first), self.done(third)), (OPS, OPS))
         self.assertEqual(len(self.asked()), 1)
 
@@ -295,7 +309,7 @@ class UnavailableTests(RenewalCase):
         self.fails(SessionExpired, self.later())
 
     def test_after_a_failure_no_one_waits_for_a_while(self) -> None:
-        self.provider.answers = [ProviderUnavailable("down"), signed_in(principal=OPS)]
+        self.provider.answers = [ProviderUnavailable("down"), signed_in(principal=BARE)]
         self.at(60 + GRACE)
         self.fails(ProviderUnavailable, self.later())
         self.clock.advance(INTERVAL - 0.25)
@@ -311,7 +325,7 @@ class UnavailableTests(RenewalCase):
         first, second, third = self.later(), self.later(self.process()), self.later(self.process())
         third.addErrback(lambda _: None)
         third.cancel()
-        answer.callback(signed_in(principal=OPS))
+        answer.callback(signed_in(principal=BARE))
         self.assertEqual((self.done(first), self.done(second)), (OPS, OPS))
         self.assertEqual(len(self.asked()), 1)
 
@@ -325,9 +339,9 @@ class UnavailableTests(RenewalCase):
         self.fails(ProviderUnavailable, second)
         self.fails(ProviderUnavailable, self.later(other))  # at once
         self.assertNoResult(first)
-        answer.callback(signed_in())
+        answer.callback(signed_in(principal=BARE))
         self.done(first)
-        self.assertEqual(self.at_once(other), CAROL)
+        self.assertEqual(self.at_once(other), OPS)
 
     def test_another_process_ends_it(self) -> None:
         self.provider.answers = [answer := Deferred()]  # type: ignore[var-annotated]
@@ -365,12 +379,25 @@ class UnavailableTests(RenewalCase):
         self.fails(ProviderUnavailable, self.later())
 
     def test_an_answer_that_cannot_be_written_changes_nothing(self) -> None:
-        self.provider.answers = [signed_in(principal=OPS)]
+        self.provider.answers = [signed_in(principal=BARE)]
         self.at(60)
         self.store.fails = True
         self.at_once()
         self.assertEqual((self.at_once(), self.kept().sealed), (CAROL, self.session.sealed))
         self.assertEqual(self.counts, [("corp", "unavailable")])
+
+    def test_augmenters_that_are_down_lose_no_secret(self) -> None:
+        self.provider.answers = [signed_in(principal=BARE), signed_in(principal=BARE, secret=b"third")]
+        self.fault = ProviderUnavailable("directory")
+        self.at(60)
+        self.at_once()
+        kept = self.kept()
+        self.assertEqual((kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (CAROL, Renewal(START + 60), b"second"))
+        self.assertEqual(self.counts, [("corp", "unavailable")])
+        self.fault = None
+        self.at(240)
+        self.at_once()
+        self.assertEqual((self.kept().owner, self.asked()[1:]), (OPS, [(b"second", "sub-7")]))
 
     def test_the_doubt_is_written_once(self) -> None:
         self.provider.answers = [ProviderUnavailable("down")] * 2
@@ -389,7 +416,7 @@ class UnavailableTests(RenewalCase):
 class ChildTests(RenewalCase):
     def test_a_session_on_another_host_renews_its_parent(self) -> None:
         cookie, child = self.child(self.session, key_of(self.cookie))
-        self.provider.answers = [signed_in(principal=OPS)]
+        self.provider.answers = [signed_in(principal=BARE)]
         self.at(60)
         self.assertEqual(self.at_once(None, cookie, child), CAROL)
         self.assertEqual(self.asked(), [(b"first", "sub-7")])

@@ -6,6 +6,7 @@ import json
 from ipaddress import ip_network
 from math import inf
 
+import attrs
 from twisted.trial.unittest import TestCase
 
 from perimeter.model import Principal, Restriction
@@ -101,4 +102,8 @@ class CodecTests(TestCase):
         self.assertEqual(
             json.loads(CODECS["api_token"].encode(kept)), ["7", "01ff", "ci", "corp", "bob", owner, 1.0, 2.0, limits, 1]
         )
+        proved = attrs.evolve(kept, second=5.5)
+        text = CODECS["api_token"].encode(proved)
+        self.assertEqual(json.loads(text)[9:], [1, 5.5])
+        self.assertEqual(CODECS["api_token"].decode(text), proved)
         self.assertEqual(CODECS["api_token_removed"].decode('["x"]'), Removed("x", passing=False))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from perimeter.auth.kinds.remote.memory import TokenMemory, Vouched
-from perimeter.model import AuthenticationRequest, BearerCredentials, Credentials, Principal
+from perimeter.errors import InvalidToken
+from perimeter.model import TOKEN_PREFIX, AuthenticationRequest, BearerCredentials, Credentials, Principal
 from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes, Scheme
+from perimeter.plugin.services import AuthServices
 
 Explain = Callable[[str], None]
 
@@ -30,16 +31,21 @@ class TokenService(Protocol):
 class TokenAuthenticator:
     """Finds the holders of bearer tokens by ``service``, and remembers them for ``remember`` seconds.
 
-    A service that does not know a token says nothing about the others', so the next authenticator is asked.
+    A service that does not know a token says nothing about the others', so the next authenticator is asked; its answer is
+    remembered for ``refusals`` seconds. A token that has the form of the gateway's own is invalid, and is not sent out
+    (attack 159).
     """
 
     schemes = (Scheme.BEARER,)
 
-    def __init__(self, name: str, realm: str, service: TokenService, remember: float, clock: IReactorTime) -> None:
+    def __init__(
+        self, name: str, realm: str, service: TokenService, remember: float, services: AuthServices, *, refusals: float = 0.0
+    ) -> None:
         self.name = name
         self.realm = realm
         self._service = service
-        self._memory = TokenMemory(remember, clock)
+        self._own_issuer = services.token_issuer
+        self._memory = TokenMemory(remember, services.reactor, refusals=refusals)
 
     def forget(self) -> None:
         """Remember nothing from before now."""
@@ -56,4 +62,12 @@ class TokenAuthenticator:
         if not isinstance(credentials, BearerCredentials):
             return None
         token = credentials.token
-        return await self._memory.find(token, lambda: self._service.vouch(token, request.explain))
+        return await self._memory.find(token, lambda: self._vouch(token, request.explain))
+
+    async def _vouch(self, token: str, explain: Explain) -> Vouched | None:
+        from perimeter.auth.kinds.remote.judge import read_header
+
+        header = read_header(token)
+        if token.startswith(TOKEN_PREFIX) or (header is not None and header.issuer == self._own_issuer):
+            raise InvalidToken("has the form of this gateway's own tokens, and is none of them")
+        return await self._service.vouch(token, explain)

@@ -43,6 +43,6 @@ class BearerJwtFactory:
         """Fetches nothing yet. Raises `StartupError` if the CA certificates cannot be used."""
         client = settings.client(f"the issuer of {name}", services)
         judge = JwtJudge(name, realm, settings, client, services.reactor)
-        authenticator = TokenAuthenticator(name, realm, judge, REMEMBER, services.reactor)
+        authenticator = TokenAuthenticator(name, realm, judge, REMEMBER, services)
         judge.on_change(authenticator.forget)
         return authenticator

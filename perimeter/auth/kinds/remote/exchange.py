@@ -8,10 +8,9 @@ gateway (401, ``invalid_client``), that says nothing about the token: "could not
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import attrs
 from twisted.plugin import IPlugin
@@ -90,14 +89,14 @@ class OfflineTokens:
     """Offline tokens of a Keycloak (or of any OpenID provider with its addresses)."""
 
     def __init__(self, client: RemoteClient, realm: str, settings: OfflineSettings, judge: JwtJudge) -> None:
+        from perimeter.web_client.client import client_basic
+
         iam_realm = quote(settings.iam_realm or realm, safe="")
         self._endpoint = f"{settings.iam_url.rstrip('/')}/realms/{iam_realm}/protocol/openid-connect/token"
         self._client = client
         self._settings = settings
         self._judge = judge
-        # RFC 6749, section 2.3.1: both halves are form-encoded before they are joined.
-        pair = f"{quote_plus(settings.private_client_id)}:{quote_plus(settings.private_client_secret)}"
-        self._authorization = "Basic " + base64.b64encode(pair.encode()).decode("ascii")
+        self._authorization = client_basic(settings.private_client_id, settings.private_client_secret)
 
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:
         """See `perimeter.auth.kinds.remote.authenticator.TokenService`."""
@@ -211,6 +210,6 @@ def _authenticator(
     remember: float,
     services: AuthServices,
 ) -> TokenAuthenticator:
-    authenticator = TokenAuthenticator(name, realm, tokens, remember, services.reactor)
+    authenticator = TokenAuthenticator(name, realm, tokens, remember, services)
     judge.on_change(authenticator.forget)
     return authenticator

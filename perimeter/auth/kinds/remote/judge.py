@@ -6,7 +6,7 @@ may know it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
 import attrs
@@ -28,7 +28,16 @@ ANY: Final = "*"
 _REFUSED: Final = ("crit", "b64")
 
 #: the types of an access token (RFC 9068, section 2.1) and of a JWT without a stated purpose
-_ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+ACCESS_TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt", "application/jwt"})
+
+#: those of them that nothing but an access token has
+_STATED_TYPES: Final = frozenset({"at+jwt", "application/at+jwt"})
+
+#: hashes of what was issued together with an ID token (OpenID Connect Core 1.0, section 3.3.2.11)
+_HASHES: Final = frozenset({"at_hash", "c_hash"})
+
+BINDING: Final = "cnf"
+"""The claim with the key or certificate of which a client has to give a proof (RFC 7800; RFC 8705 and RFC 9449)."""
 
 #: purposes that Keycloak states in a claim: an ID token is for the client alone, the others are for Keycloak
 _OTHER_PURPOSES: Final = frozenset({"id", "refresh", "offline", "logout", "registrationaccesstoken", "initialaccesstoken"})
@@ -83,19 +92,25 @@ def judge(header: JwtHeader, keys: Sequence[Jwk], expected: Expectations, now: f
     ``keys``, at least one, are those that can have signed it. Each is tried.
     Raises `InvalidToken`, or `ExpiredToken` for a token that was good once.
     """
-    claims = verified(header.jwt, keys, _ACCESS_TYPES)
-    if ANY not in expected.issuers and claims.get("iss") not in expected.issuers:
+    claims = access_claims(header, keys, expected.issuers, expected.audiences, now)
+    if claims is None:
         return None
-    if ANY not in expected.audiences and expected.audiences.isdisjoint(audience(claims)):
-        return None
-    purpose = claims.get("typ")
-    if isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES:
-        raise InvalidToken("not an access token")
-    expires = check_times(claims, now)
     try:
-        return Vouched(_principal(claims, expected), expires)
+        return Vouched(principal_of(claims, expected), float(claims["exp"]))
     except names.Unfit as error:
         raise InvalidToken(str(error)) from None
+
+
+def access_claims(
+    header: JwtHeader, keys: Sequence[Jwk], issuers: Set[str], audiences: Set[str], now: float
+) -> dict[str, Any] | None:
+    """The claims of the access token with this header; None if it is for another audience or issuer. Raises like `judge`."""
+    claims = verified(header.jwt, keys, ACCESS_TYPES)
+    if not meant_for(claims, issuers, audiences):
+        return None
+    check_purpose(header.jwt, claims)
+    check_times(claims, now)
+    return claims
 
 
 def verified(jwt: Jwt, keys: Sequence[Jwk], types: Collection[str]) -> dict[str, Any]:
@@ -118,6 +133,38 @@ def verified(jwt: Jwt, keys: Sequence[Jwk], types: Collection[str]) -> dict[str,
     return jwt.claims(keys[-1].public, keys[-1].algorithm)
 
 
+def meant_for(claims: dict[str, Any], issuers: Set[str], audiences: Set[str]) -> bool:
+    """Whether verified claims are of one of ``issuers``, and for one of ``audiences``; both may be `ANY` alone."""
+    if ANY not in issuers and claims.get("iss") not in issuers:
+        return False
+    return ANY in audiences or not audience(claims).isdisjoint(audiences)
+
+
+def check_purpose(jwt: Jwt, claims: dict[str, Any]) -> None:
+    """Raise `InvalidToken` if a verified JWT is not an access token that its bearer may use (attack O15).
+
+    An ID token is for the client alone, also if that client is the gateway. It has hashes of what came with it, and the nonce of
+    the sign-in, which Keycloak 22 and earlier wrote into access tokens, too.
+    """
+    if has_other_purpose(claims) or not _HASHES.isdisjoint(claims) or ("nonce" in claims and not is_stated(jwt, claims)):
+        raise InvalidToken("not an access token")
+    if BINDING in claims:
+        raise InvalidToken("it is bound to a key, and a Bearer token brings no proof of it")
+
+
+def is_stated(jwt: Jwt, claims: dict[str, Any]) -> bool:
+    """Whether a verified JWT says that it is an access token (RFC 9068, section 2.1, or as Keycloak does)."""
+    purpose = claims.get("typ")
+    typ: str = jwt.header.get("typ", "")  # `verified` has found it to be a text
+    return typ.lower() in _STATED_TYPES or (isinstance(purpose, str) and purpose.lower() == "bearer")
+
+
+def has_other_purpose(claims: dict[str, Any]) -> bool:
+    """Whether claims say that they are not an access token's, but a refresh token's, for example, or a logout token's."""
+    purpose = claims.get("typ")
+    return "events" in claims or (isinstance(purpose, str) and purpose.lower() in _OTHER_PURPOSES)
+
+
 def audience(claims: Mapping[str, Any]) -> frozenset[str]:
     """The audience of a token: one text, or a list of them (RFC 7519, section 4.1.3)."""
     value = claims.get("aud")
@@ -128,7 +175,8 @@ def audience(claims: Mapping[str, Any]) -> frozenset[str]:
 # -- from claims to a user
 
 
-def _principal(claims: dict[str, Any], expected: Expectations) -> Principal:
+def principal_of(claims: dict[str, Any], expected: Expectations) -> Principal:
+    """The user whom verified claims describe. Raises `names.Unfit`."""
     roles: dict[str, None] = {}
     for path in expected.roles_claims:
         for value in values_at(claims, path):

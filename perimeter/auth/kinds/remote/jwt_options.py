@@ -16,6 +16,7 @@ from perimeter.config.language.option import option
 
 if TYPE_CHECKING:
     from perimeter.auth.kinds.remote.authenticator import Explain
+    from perimeter.auth.kinds.remote.judge import Expectations
     from perimeter.auth.kinds.remote.keys import RemoteKeys
     from perimeter.auth.kinds.remote.memory import Vouched
     from perimeter.web_client.client import RemoteClient
@@ -33,14 +34,11 @@ KEY_CACHE = "how long the keys are used; they are renewed at half of it"
 
 
 @attrs.frozen(kw_only=True)
-class JwtSettings(RemoteSettings):
-    """How the JWTs of another issuer are judged. Times are seconds; ``*`` in a list of issuers or audiences stands for all."""
+class ClaimSettings(RemoteSettings):
+    """How the claims of another issuer become a user. ``*`` in a list of issuers or audiences stands for all."""
 
-    cert_uri: str = option(URL, "where the issuer publishes its keys (a JWK set)")
-    issuer: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `iss`; `*`: any that these keys sign", default="*")
+    issuer: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `iss`; `*`: any", default="*")
     audience: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `aud`; `*`: tokens for any audience", default="*")
-    key_cache: float = option(duration(), KEY_CACHE, default="10m")
-    cooldown: float = option(duration(), "shortest time between two fetches of the keys, whatever tokens come", default="30s")
     username_claim: tuple[str, ...] = option(
         list_of(TEXT), "claims that may name the user; the first one present counts", default="preferred_username, sub"
     )
@@ -55,6 +53,32 @@ class JwtSettings(RemoteSettings):
     scope_claim: str = option(TEXT, "claim that holds scopes", default="scope")
     attributes: tuple[str, ...] = option(list_of(TEXT), "claims that become attributes; `*`: all others", default="*")
 
+    def expected(self, name: str, realm: str) -> Expectations:
+        """The requirements for claims. ``name`` is the authenticator's, whose users are of ``realm``."""
+        from perimeter.auth.kinds.remote.judge import Expectations
+
+        return Expectations(
+            realm=realm,
+            service=name,
+            issuers=frozenset(self.issuer),
+            audiences=frozenset(self.audience),
+            username_claims=self.username_claim,
+            roles_claims=self.roles_claim,
+            scope_claim=self.scope_claim,
+            attribute_claims=self.attributes,
+            domain=self.domain,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class JwtSettings(ClaimSettings):
+    """How the JWTs of another issuer are judged. Times are seconds."""
+
+    cert_uri: str = option(URL, "where the issuer publishes its keys (a JWK set)")
+    issuer: tuple[str, ...] = option(NAMES_OR_ALL, "accepted values of `iss`; `*`: any that these keys sign", default="*")
+    key_cache: float = option(duration(), KEY_CACHE, default="10m")
+    cooldown: float = option(duration(), "shortest time between two fetches of the keys, whatever tokens come", default="30s")
+
     def urls(self) -> Iterable[str]:
         """See `RemoteSettings.urls`."""
         return (self.cert_uri,)
@@ -64,20 +88,9 @@ class JwtJudge:
     """Finds the key of a token and judges it."""
 
     def __init__(self, name: str, realm: str, settings: JwtSettings, client: RemoteClient, clock: IReactorTime) -> None:
-        from perimeter.auth.kinds.remote.judge import Expectations
         from perimeter.auth.kinds.remote.keys import RemoteKeys
 
-        self._expected = Expectations(
-            realm=realm,
-            service=name,
-            issuers=frozenset(settings.issuer),
-            audiences=frozenset(settings.audience),
-            username_claims=settings.username_claim,
-            roles_claims=settings.roles_claim,
-            scope_claim=settings.scope_claim,
-            attribute_claims=settings.attributes,
-            domain=settings.domain,
-        )
+        self._expected = settings.expected(name, realm)
         self._keys: RemoteKeys = RemoteKeys(
             client, settings.cert_uri, settings.key_cache, min(settings.cooldown, settings.key_cache), clock
         )

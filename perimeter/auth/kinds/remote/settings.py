@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import attrs
 from twisted.logger import Logger
 
 from perimeter.config.language.datatypes import duration, file_path, optional
+from perimeter.config.language.net_types import split_url
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
@@ -21,12 +23,21 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-_NEAR = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-
 
 def cache(doc: str) -> float:
     """The option ``cache``, in seconds."""
     return option(duration(zero=True), f"{doc}; `0`: always ask", default="60s")
+
+
+def crosses_network(url: str) -> bool:
+    """Whether requests to ``url`` leave this machine in plain text: it is not https, and its host is no loopback address."""
+    parts = split_url(url, "http")
+    if parts is None or parts[1].lower() == "localhost":
+        return False
+    try:
+        return not ip_address(parts[1].strip("[]")).is_loopback
+    except ValueError:
+        return True
 
 
 @attrs.frozen
@@ -56,7 +67,7 @@ class RemoteSettings(Settings, ABC):
         from perimeter.web_client.client import RemoteClient
 
         for one in self.urls():
-            if one.lower().startswith("http://") and not one.lower().startswith(_NEAR):
+            if crosses_network(one):
                 _log.warn(
                     "{service}: {url} is not https: tokens cross the network in plain text",
                     service=service,

@@ -126,7 +126,7 @@ class UserServiceFactory:
         """Asks no service yet. Raises `StartupError` if the CA certificates cannot be used."""
         client = settings.client(f"the service of {name}", services)
         address = settings.uri.rstrip("/") + self._path if self._path else settings.uri
-        return TokenAuthenticator(name, realm, UserService(client, address, realm, self._read), settings.cache, services.reactor)
+        return TokenAuthenticator(name, realm, UserService(client, address, realm, self._read), settings.cache, services)
 
 
 def ecmwf_api() -> UserServiceFactory:

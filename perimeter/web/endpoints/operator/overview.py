@@ -104,7 +104,8 @@ def _servers(now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:
 
 def _authenticators(asked: Asked, now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:
     """``faulty`` has the names of those that did not answer when they were asked."""
-    kinds = {one.name: one.kind for one in asked.gateway.assembly.config.authenticators}
+    config = asked.gateway.assembly.config
+    kinds = {one.name: one.kind for one in config.user_sources}
     return [
         {
             "name": one.name,

@@ -51,7 +51,7 @@ async def _explain(asked: Asked) -> Mapping[str, Any]:
         "given": given,
         "methods": _METHODS,
         "listeners": listeners,
-        "realms": sorted({one.realm for one in assembly.config.authenticators}),
+        "realms": sorted(set(assembly.config.realms)),
         "explanations": [],
         "notes": [],
     }

@@ -68,7 +68,8 @@ def _fault(found: list[Any], name: str, url: str) -> str:
 
 async def _authenticators(asked: Asked) -> Mapping[str, Any]:
     assembly = asked.gateway.assembly
-    kinds = {one.name: one for one in assembly.config.authenticators}
+    config = assembly.config
+    kinds = {one.name: one for one in config.user_sources}
     troubles = {one.name: one.message for one in await asked.gateway.troubles() if one.subject == "authenticator"}
     figures, counts = await asked.gateway.figures(), await asked.gateway.attempts()
     next_try = {one.name: one.next_try for one in figures.now.authenticators if one.down}
@@ -79,7 +80,7 @@ async def _authenticators(asked: Asked) -> Mapping[str, Any]:
                 "kind": kinds[one.name].kind if one.name in kinds else "",
                 "line": kinds[one.name].line if one.name in kinds else 0,
                 "realm": one.realm,
-                "schemes": ", ".join(sorted(one.schemes)),
+                "schemes": ", ".join(sorted(one.schemes)) or "sign-in page",
                 "timeout": duration(one.timeout) if one.timeout >= 1 else f"{one.timeout:g} s",
                 "down": one.name in next_try,
                 "next_try": next_try.get(one.name, 0),

@@ -1,7 +1,7 @@
 """``/callback/NAME`` below the prefix of the pages: a browser comes back from a provider.
 
-What it brings counts only together with the cookie that this browser got at the start: a code of an attacker, or a code in another
-browser, gives no session (attacks O1, O2).
+What it brings counts only together with the cookie that this browser got at the start: a code of an attacker, or a code in
+another browser, gives no session (attacks O1, O2).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from perimeter.model import Principal
 from perimeter.oidc.flow import FlowSecrets, flow_secrets
 from perimeter.plugin.redirect import SignedIn
 from perimeter.providers.flows import LIFETIME, BegunFlow
-from perimeter.web.endpoints.arrival import Arrival
+from perimeter.web.endpoints.arrival import Arrival, Arrivals
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.login import authentication_request
 from perimeter.web.endpoints.page import PageEndpoint, Pages, text_lists
@@ -46,8 +46,9 @@ class Callback(PageEndpoint):
 
     by_workers = True
 
-    def __init__(self, pages: Pages, parts: ProviderParts, provider: Provider) -> None:
+    def __init__(self, pages: Pages, arrivals: Arrivals, parts: ProviderParts, provider: Provider) -> None:
         super().__init__(f"/callback/{provider.name}", reading(ANYBODY), pages)
+        self._arrivals = arrivals
         self._parts = parts
         self._provider = provider
 
@@ -67,11 +68,11 @@ class Callback(PageEndpoint):
             to = begun.to
             if not await self._first_use(begun):
                 if self.session_of(request) is not None:  # the page was opened a second time, or from the history
-                    return self._parts.arrivals.lead_on(self, request, to)
+                    return self._arrivals.lead_on(self, request, to)
                 raise FlowGone("the flow was used before")
             return await self._complete(request, parameters, begun, own.secrets)
         except Refusal as refusal:
-            return refused(self, request, self._parts, self._provider, to, refusal)
+            return refused(self, request, self._arrivals, self._provider, to, refusal)
 
     def _own(self, request: Any, state: str) -> _Own | None:
         """The flow of this browser with this ``state``."""
@@ -114,7 +115,7 @@ class Callback(PageEndpoint):
                 provider=provider.name,
                 signed_in=attrs.evolve(found, principal=principal),
             )
-            body = await parts.arrivals.arrive(self, request, arrival)
+            body = await self._arrivals.arrive(self, request, arrival)
         except Refusal as refusal:
             refusal.attempted_user = found.principal.username
             raise

@@ -20,8 +20,9 @@ from perimeter.errors import (
     StateUnavailable,
     Unavailable,
 )
+from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.endpoints.page import PageEndpoint
-from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
+from perimeter.web.endpoints.providers.parts import Provider
 from perimeter.web.html.cookies import manual_cookie
 from perimeter.web.request import exchange_of
 
@@ -45,14 +46,14 @@ class _Explained:
     step: _Step
 
 
-def refused(page: PageEndpoint, request: Any, parts: ProviderParts, provider: Provider, to: str, refusal: Refusal) -> bytes:
+def refused(page: PageEndpoint, request: Any, arrivals: Arrivals, provider: Provider, to: str, refusal: Refusal) -> bytes:
     """The page for ``refusal`` in a sign-in at ``provider`` that was to lead to ``to``. It is counted."""
     explained = _explained(page.pages.prefix, provider, to, refusal)
     exchange_of(request).explain(refusal, explained.status)
     if refusal.retry_after is not None:
         request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
     request.responseHeaders.addRawHeader(b"Set-Cookie", manual_cookie())
-    parts.arrivals.note(provider.method, explained.outcome)
+    arrivals.note(provider.method, explained.outcome)
     return page.render_page(
         request,
         "message.html",

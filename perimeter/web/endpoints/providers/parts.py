@@ -15,12 +15,11 @@ from perimeter.errors import ProviderUnavailable, Refusal
 from perimeter.http.cookies import SESSION_LENGTH, own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Principal
+from perimeter.oidc.flow import FlowSecrets
 from perimeter.plugin.redirect import Flow, IRedirectAuthenticator
 from perimeter.providers.flows import BegunFlow, StoredFlows
 from perimeter.providers.pins import StoredPins
-from perimeter.oidc.flow import FlowSecrets, flow_secrets
 from perimeter.state.once import Claims
-from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.html.cookies import FLOWS, MANUAL
 
 _log = Logger()
@@ -96,7 +95,6 @@ class ProviderParts:
     """What the endpoints of all ``providers`` are made of. ``reactor`` is the clock."""
 
     providers: Sequence[Provider]
-    arrivals: Arrivals
     vouched: Vouching
     flows: StoredFlows
     pins: StoredPins
@@ -130,6 +128,3 @@ def flow_cookies(exchange: Exchange) -> Iterator[tuple[bytes, bytes]]:
 def is_manual(exchange: Exchange) -> bool:
     """Whether the user begins the next sign-in, and not the gateway by itself."""
     return own_value(exchange.head.headers.get_all(b"cookie"), MANUAL, 1) is not None
-
-
-__all__ = ["Provider", "ProviderParts", "Vouching", "flow_cookies", "flow_of", "flow_secrets", "is_manual"]

@@ -16,11 +16,13 @@ from perimeter.errors import ProviderMisconfigured, Refusal
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import safe_path
 from perimeter.http.exchange import Exchange
+from perimeter.oidc.flow import flow_secrets
 from perimeter.providers.flows import BegunFlow, flow_digest
+from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.endpoints.providers.failures import refused
-from perimeter.web.endpoints.providers.parts import Provider, ProviderParts, flow_cookies, flow_of, flow_secrets
+from perimeter.web.endpoints.providers.parts import Provider, ProviderParts, flow_cookies, flow_of
 from perimeter.web.html.cookies import FLOWS, flow_cookie
 from perimeter.web.request import exchange_of, respond
 
@@ -35,8 +37,9 @@ class Start(PageEndpoint):
 
     by_workers = True
 
-    def __init__(self, pages: Pages, parts: ProviderParts, provider: Provider) -> None:
+    def __init__(self, pages: Pages, arrivals: Arrivals, parts: ProviderParts, provider: Provider) -> None:
         super().__init__(f"/start/{provider.name}", reading(ANYBODY), pages)
+        self._arrivals = arrivals
         self._parts = parts
         self._provider = provider
 
@@ -58,7 +61,7 @@ class Start(PageEndpoint):
                 return self.redirect(request, to)
             return await self._send(request, to, again, "" if session is None else session.owner.username)
         except Refusal as refusal:
-            return refused(self, request, self._parts, self._provider, to, refusal)
+            return refused(self, request, self._arrivals, self._provider, to, refusal)
 
     def _elsewhere(self, request: Any, to: str, again: bool, moved: bool) -> bytes:
         """To the same page on the host to which the provider sends the browser back: it has to have the cookie of the flow.

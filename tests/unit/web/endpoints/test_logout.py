@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from perimeter.config.site.login import Cleared
-from tests.unit.doubles.pages import NAVIGATION, Browser, PageCase, hidden
+from perimeter.config.site.login import Cleared, LoginSettings
+from perimeter.run.build.pages import PageParts
+from perimeter.sessions.sealing import key_of
+from perimeter.web.endpoints.endpoint import Endpoint
+from perimeter.web.endpoints.logout import Elsewhere, Logout
+from perimeter.web.endpoints.page import Pages
+from tests.unit.doubles.http_rig import Response
+from tests.unit.doubles.pages import NAVIGATION, Browser, PageCase, PageConfig, hidden
+from tests.unit.doubles.providers import Provider, ProviderSessionCase
 from tests.unit.doubles.sessions import ALICE
 
 LOGOUT = "/.perimeter/logout"
@@ -77,6 +84,78 @@ class LogoutTests(PageCase):
         page = self.browser.open(SIGNED_OUT.decode())
         self.assertEqual(page.status, 200)
         self.assertIn(b'<img src="/.perimeter/cleared" alt=""', page.body)
+
+
+class ElsewhereTests(PageCase, ProviderSessionCase):
+    """The sign-out at the provider that the session came from."""
+
+    def setUp(self) -> None:
+        self.provider = Provider()
+        super().setUp()
+        cookie, self.session = self.vouched()
+        self.browser.cookies["__Host-perimeter"] = cookie.decode()
+
+    def endpoints(self, login: LoginSettings) -> list[Endpoint]:
+        config = PageConfig(login, self.trusted_proxies)
+        parts = PageParts(config, self.look, self.book, self.chain, self)  # type: ignore[arg-type]
+        pages = Pages("/.perimeter", self.look, self.book)
+        there = {"corp": Elsewhere(self.provider, "https://gw.example/.perimeter/signed-out")}
+        others = [one for one in parts.endpoints() if not isinstance(one, Logout)]
+        return [Logout(pages, login.clear_on_logout, there), *others]
+
+    def sign_out(self, *answers: object, **more: str) -> Response:
+        self.provider.answers = list(answers)
+        return self.browser.send(LOGOUT, {**hidden(self.browser.open(LOGOUT)), **more})
+
+    def test_the_form_offers_it(self) -> None:
+        page = self.browser.open(LOGOUT).body
+        self.assertIn(b'<input type="checkbox" name="elsewhere" value="1" checked><span>Sign out of Company login, too', page)
+        self.browser.sign_in()
+        self.assertNotIn(b"elsewhere", self.browser.open(LOGOUT).body)
+
+    def test_the_session_ends_here_and_a_page_leads_there(self) -> None:
+        url = 'https://sso.example.com/end?id_token_hint=a&b="<c>'
+        page = self.sign_out(url, elsewhere="1")
+        self.assertEqual((page.status, self.stored.all()), (200, []))
+        escaped = b"https://sso.example.com/end?id_token_hint=a&amp;b=&#34;&lt;c&gt;"
+        self.assertIn(b'<meta http-equiv="refresh" content="0;url=' + escaped + b'">', page.body)
+        self.assertIn(b'href="' + escaped + b'"', page.body)
+        self.assertIn(b"signs you out of Company login", page.body)
+        self.assertIsNone(page.get(b"location"))
+        self.assertEqual(page.get(b"cache-control"), b"no-store")
+        self.assertNotIn("__Host-perimeter", self.browser.cookies)
+        self.assertEqual(self.provider.asked, [("sign_out_url", b"first", "https://gw.example/.perimeter/signed-out", "")])
+
+    def test_only_here(self) -> None:
+        reply = self.sign_out()
+        self.assertEqual((reply.status, reply.get(b"location"), self.stored.all()), (303, SIGNED_OUT, []))
+        self.assertEqual(self.provider.asked, [])
+
+    def test_a_provider_without_such_a_page_or_that_does_not_answer(self) -> None:
+        for answer in ("", ValueError("a bug")):
+            cookie, self.session = self.vouched()
+            self.browser.cookies["__Host-perimeter"] = cookie.decode()
+            reply = self.sign_out(answer, elsewhere="1")
+            self.assertEqual((reply.status, reply.get(b"location")), (303, SIGNED_OUT), answer)
+            self.assertIsNone(self.stored.with_id(self.session.id))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_a_session_on_another_host_signs_out_there_too(self) -> None:
+        cookie, _ = self.child(self.session, key_of(self.browser.cookies["__Host-perimeter"].encode()))
+        self.browser.cookies["__Host-perimeter"] = cookie.decode()
+        self.assertEqual(self.sign_out("https://sso.example.com/end", elsewhere="1").status, 200)
+        self.assertEqual(self.provider.asked[0][1], b"first")
+
+    def test_without_the_secret_the_session_ends_nevertheless(self) -> None:
+        cookie, child = self.child(self.session, b"k" * 32)
+        self.browser.cookies["__Host-perimeter"] = cookie.decode()
+        self.assertEqual(self.sign_out(elsewhere="1").status, 303)
+        self.assertIsNone(self.stored.with_id(child.id))
+        self.assertEqual(self.provider.asked, [])
+
+    def test_attack_27_the_box_needs_the_form_too(self) -> None:
+        self.assertEqual(self.browser.send(LOGOUT, {"elsewhere": "1"}).status, 403)
+        self.assertEqual((self.provider.asked, len(self.stored.all())), ([], 1))
 
 
 class ClearedTests(PageCase):

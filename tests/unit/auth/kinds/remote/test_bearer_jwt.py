@@ -14,6 +14,7 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from perimeter.errors import ExpiredToken, InvalidToken, Unavailable, Undecided
 from perimeter.model import AuthenticationRequest
 from perimeter.plugin.authenticator import IProbe
+from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection, Upstream
 from tests.unit.doubles.remote import RemoteCase, answering
@@ -69,6 +70,14 @@ class JwtTests(KeyCase):
             self.assertIsNone(await self.ask(found, other))
         await self.refusal(lambda: self.ask(found, token(NEW, OLD.kid)), InvalidToken)
         await self.refusal(lambda: self.ask(found, token(exp=1)), ExpiredToken)
+
+    async def test_attack_o15_an_issuer_with_the_name_of_the_gateways_own_is_not_believed(self) -> None:
+        self.services = AuthServices(self.services.reactor, self.offload, token_issuer="https://iam")
+        found = self.make()
+        await self.refusal(lambda: self.ask(found, token()), InvalidToken)
+        self.assertEqual(self.keys.connections, 0)
+        self.services = AuthServices(self.services.reactor, self.offload, token_issuer="https://iam/")
+        self.assertIsNotNone(await self.ask(self.make(), token()))
 
     async def test_tokens_of_other_issuers_fetch_nothing(self) -> None:
         found = self.make()

@@ -250,6 +250,20 @@ class JudgementTests(TestCase):
             self.assertRaises(InvalidToken, judged, make(typ=purpose))
         self.assertIsNotNone(judged(make(typ="Bearer")))
 
+    def test_attack_o15_an_id_token_or_a_logout_token_is_no_credential(self) -> None:
+        for claims in ({"nonce": "n"}, {"at_hash": "x"}, {"c_hash": "x"}, {"events": {}}, {"at_hash": None, "typ": "Bearer"}):
+            with self.assertRaisesRegex(InvalidToken, "^not an access token$"):
+                judged(make(**claims))
+        for headers, claims in (({}, {"typ": "Bearer"}), ({"typ": "at+jwt"}, {}), ({"typ": "application/AT+JWT"}, {})):
+            self.assertIsNotNone(judged(make(headers=headers, nonce="n", **claims)), "Keycloak's access tokens had a nonce")
+        for headers in ({"typ": "at+jwt"}, {}):
+            self.assertRaises(InvalidToken, judged, make(headers=headers, at_hash="x"))
+
+    def test_attack_o15_a_token_that_is_bound_to_a_key_is_not_its_bearers(self) -> None:
+        for cnf in ({"jkt": "x"}, {"x5t#S256": "x"}, {}, None):
+            with self.assertRaisesRegex(InvalidToken, "bound to a key"):
+                judged(make(cnf=cnf))
+
     def test_what_is_no_jwt_is_not_even_looked_at(self) -> None:
         head, body, signature = make().split(".")
         for token in (

@@ -1,0 +1,48 @@
+"""Checks of the hosts on which people sign in: of `[login] host`, of routes, and of the operator's page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from perimeter.config.language.section import Section
+from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.route import RouteSettings
+from perimeter.config.site.route_matching import WILDCARDS, hosts_for
+
+
+def check(config: SiteConfig, routes: Sequence[Section]) -> None:
+    """Report routes that need a host, because the sign-in has one."""
+    if not config.login.host:
+        return
+    for route, section in zip(config.routes, routes, strict=True):
+        option = attrs.fields(RouteSettings).hosts
+        if route.browser_login and not route.hosts and not section.faulty(option):
+            section.problem(
+                option,
+                "must be set, because [login] host is: a sign-in is handed over only to hosts that a route with browser_login names",
+            )
+
+
+def warnings(config: SiteConfig) -> list[str]:
+    """Warnings about pages whose origin scripts of services share."""
+    host = config.login.host
+    if not host:
+        shared = [route.name for route in config.routes if route.browser_login]
+        if not config.operator.role or not shared:
+            return []
+        return [
+            "[operator] role: the operator's page has the same host as the services, whose scripts could act on it in an operator's "
+            "browser: set [login] host"
+        ]
+    return [
+        f"[route {route.name}] also serves {host}, the host in [login]: scripts of its service share the origin of the sign-in page"
+        for route in config.routes
+        if _serves(route, host)
+    ]
+
+
+def _serves(route: RouteSettings, host: str) -> bool:
+    longest = max((len(one) for one in route.hosts if one.startswith(WILDCARDS)), default=0)
+    return not route.hosts or any(True for _ in hosts_for(host, route.hosts, longest))

@@ -1,0 +1,171 @@
+"""Signs people in at a provider with OAuth 2.0 alone (RFC 6749, section 4.1), such as GitHub.
+
+There is no ID token. The access token is used at once, at the endpoint that says whose it is, and it came from the token endpoint
+itself, with the code verifier of this browser: so no token that was issued to another client is ever believed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from zope.interface import implementer
+
+from perimeter.auth.kinds.remote import names
+from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
+from perimeter.oidc.answer import code_of
+from perimeter.oidc.claims import EMAIL, ClaimsElsewhere, NotAllowed, principal_of, subject_of
+from perimeter.oidc.flow import challenge
+from perimeter.oidc.groups import group_names, listed
+from perimeter.oidc.token_request import TokenRequests, Tokens
+from perimeter.oidc.urls import with_parameters
+from perimeter.plugin.redirect import Flow, IRenews, SignedIn
+from perimeter.strict_json import decode_object
+
+if TYPE_CHECKING:
+    from perimeter.oidc.oauth2_kind import OAuth2Settings
+    from perimeter.web_client.client import RemoteClient
+
+GROUPS: Final = "groups"
+_VERIFIED: Final = "email_verified"
+
+
+@implementer(IRenews)
+class OAuth2Provider:
+    """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
+
+    def __init__(self, name: str, realm: str, settings: OAuth2Settings, client: RemoteClient, clock: IReactorTime) -> None:
+        self.name = name
+        self.realm = realm
+        self.title = settings.title or name
+        self._settings = settings
+        self._rules = settings.rules(name, realm)
+        self._client = client
+        self._requests = TokenRequests(client, settings.authentication())
+        self._seconds = clock.seconds
+
+    # -- the sign-in
+
+    async def begin(self, flow: Flow) -> str:
+        """See `IRedirectAuthenticator`."""
+        parameters = {
+            **dict(self._settings.extra),
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": flow.redirect_uri,
+            "state": flow.state,
+            "code_challenge": challenge(flow.verifier),
+            "code_challenge_method": "S256",
+        }
+        if self._settings.scopes:
+            parameters["scope"] = " ".join(self._settings.scopes)
+        if flow.again:
+            # GitHub knows this prompt alone; OAuth 2.0 has no way to demand a new authentication
+            parameters["prompt"] = "select_account"
+        if flow.login_hint:
+            parameters |= {"login_hint": flow.login_hint, "login": flow.login_hint}
+        return with_parameters(self._settings.authorize_uri, parameters.items())
+
+    async def complete(self, parameters: Mapping[str, str], flow: Flow) -> SignedIn:
+        """See `IRedirectAuthenticator`."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code_of(parameters, None, self._client.service),
+            "redirect_uri": flow.redirect_uri,
+            "code_verifier": flow.verifier,
+        }
+        return await self._signed_in(await self._tokens(form))
+
+    # -- while the session lasts
+
+    async def renew(self, secret: bytes, subject: str) -> SignedIn:
+        """See `IRenews`. Without a refresh token, the provider is asked with the access token that it has issued."""
+        tokens = _read(secret)
+        try:
+            if tokens.refresh_token:
+                issued = await self._tokens({"grant_type": "refresh_token", "refresh_token": tokens.refresh_token})
+                tokens = attrs.evolve(issued, refresh_token=issued.refresh_token or tokens.refresh_token)
+            signed_in = await self._signed_in(tokens)
+        except NotAllowedHere as error:
+            raise Rejected(error.detail) from None
+        except ProviderMisconfigured as error:
+            raise ProviderUnavailable(error.detail) from None
+        if signed_in.subject != subject:
+            raise Rejected("the refresh is for another user")
+        return signed_in
+
+    # -- from tokens to a user
+
+    async def _tokens(self, form: dict[str, str]) -> Tokens:
+        endpoint = self._settings.token_uri
+        return await self._requests.ask(endpoint, endpoint, form, self._seconds())
+
+    async def _signed_in(self, tokens: Tokens) -> SignedIn:
+        try:
+            claims = await self._claims(tokens.access_token)
+            principal, subject = principal_of(claims, self._rules), subject_of(claims, self._rules)
+        except NotAllowed as error:
+            refusal = NotAllowedHere(str(error))
+            refusal.attempted_user = error.username or None
+            raise refusal from None
+        except (names.Unfit, ClaimsElsewhere) as error:
+            raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
+        now = self._seconds()
+        return SignedIn(
+            principal,
+            self._settings.user_uri,
+            subject,
+            at=now,
+            secret=_written(tokens),
+            renew_after=now + self._settings.refresh if self._settings.refresh else 0.0,
+            lifetime=self._settings.lifetime,
+        )
+
+    async def _claims(self, access_token: str) -> dict[str, Any]:
+        """What the provider says about the user. Raises `Rejected` if it does not accept the token any more."""
+        claims = await self._user(access_token)
+        settings = self._settings
+        if settings.lists_groups:
+            claims[GROUPS] = []
+            for url in settings.groups_uri:
+                claims[GROUPS] += group_names(await listed(self._client, url, access_token), settings.group_name)
+        if settings.emails_uri and EMAIL in self._rules.decisive:
+            claims |= _primary(await listed(self._client, settings.emails_uri, access_token))
+        return claims
+
+    async def _user(self, access_token: str) -> dict[str, Any]:
+        try:
+            answer = await self._client.get(self._settings.user_uri, authorization=f"Bearer {access_token}")
+            if answer.status == 401:
+                raise Rejected(f"{self._client.service} does not accept the access token")
+            if answer.status != 200:
+                raise answer.unexpected()
+            return answer.members()
+        except Unavailable as error:
+            raise ProviderUnavailable(error.detail) from None
+
+
+def _written(tokens: Tokens) -> bytes:
+    """What is needed for the next look at the user: the refresh token, or the access token where there is none."""
+    kept = {"refresh_token": tokens.refresh_token} if tokens.refresh_token else {"access_token": tokens.access_token}
+    return json.dumps(kept).encode()
+
+
+def _read(secret: bytes) -> Tokens:
+    """What `_written` made. Raises `Rejected` for anything else."""
+    try:
+        kept = decode_object(secret)
+        return Tokens(kept.get("access_token", ""), refresh_token=kept.get("refresh_token", ""))
+    except ValueError:
+        raise Rejected("the session keeps nothing of its provider that can be used") from None
+
+
+def _primary(addresses: list[Any]) -> dict[str, Any]:
+    """The claims of the primary address. The address of the profile, which users choose, is replaced."""
+    for one in addresses:
+        if isinstance(one, dict) and one.get("primary") is True:
+            return {EMAIL: one.get("email"), _VERIFIED: one.get("verified") is True}
+    return {EMAIL: None, _VERIFIED: False}

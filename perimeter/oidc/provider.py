@@ -1,0 +1,291 @@
+"""Signs people in at an OpenID provider, asks it for them again while their session lasts, and signs them out there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from perimeter.auth.kinds.remote import names
+from perimeter.auth.kinds.remote.judge import JwtHeader, read_header
+from perimeter.errors import (
+    InvalidToken,
+    NotAllowedHere,
+    ProviderMisconfigured,
+    ProviderUnavailable,
+    Refusal,
+    Rejected,
+    Unavailable,
+)
+from perimeter.oidc.access_token import access_token_claims
+from perimeter.oidc.answer import code_of
+from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
+from perimeter.oidc.discovery import Discovery
+from perimeter.oidc.flow import challenge
+from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
+from perimeter.oidc.logout_token import judge_logout_token
+from perimeter.oidc.kept import Kept, read_kept, used_claims
+from perimeter.oidc.metadata import Metadata
+from perimeter.oidc.token_request import TokenRequests, Tokens
+from perimeter.oidc.urls import with_parameters
+from perimeter.plugin.authenticator import IProbe
+from perimeter.plugin.redirect import Flow, IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
+from perimeter.tokens.jwk import Jwk
+
+if TYPE_CHECKING:
+    from perimeter.oidc.openid_settings import OidcSettings
+    from perimeter.web_client.client import RemoteClient
+
+
+_log = Logger()
+
+STALE: Final = 3600.0
+"""Seconds for which a user stays as they were, while refreshes succeed and nothing can be found out about the user."""
+
+SOON: Final = 60.0
+"""Seconds until the next refresh in that case, if ``refresh`` is longer."""
+
+
+@attrs.frozen
+class _Look:
+    """What a look at a user has found: the ID token, the claims of all sources, and what the session keeps of them."""
+
+    token: IdToken
+    claims: Mapping[str, Any] = attrs.field(repr=False)
+    kept: Kept
+
+
+def _about_sign_in(token: IdToken) -> dict[str, Any]:
+    """The claims that say how the user has authenticated, of which a refreshed ID token may be silent."""
+    return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
+
+
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IProbe)
+class OidcProvider:
+    """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
+
+    def __init__(self, name: str, realm: str, settings: OidcSettings, client: RemoteClient, clock: IReactorTime) -> None:
+        self.name = name
+        self.realm = realm
+        self.title = settings.title or name
+        self.discovery = Discovery(client, settings.issuer, clock)
+        self._settings = settings
+        self._rules = settings.rules(name, realm)
+        self._client = client
+        self._requests = TokenRequests(client, settings.authentication())
+        self._seconds = clock.seconds
+
+    async def probe(self) -> None:
+        """See `IProbe`."""
+        await self.discovery.probe()
+
+    # -- the sign-in
+
+    async def begin(self, flow: Flow) -> str:
+        """See `IRedirectAuthenticator`. Nonce and S256 challenge are part of every request."""
+        metadata = await self.discovery.metadata()
+        parameters = {
+            **dict(self._settings.extra),
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": flow.redirect_uri,
+            "scope": " ".join(self._settings.scopes),
+            "state": flow.state,
+            "nonce": flow.nonce,
+            "code_challenge": challenge(flow.verifier),
+            "code_challenge_method": "S256",
+        }
+        if flow.again:
+            # max_age makes the provider say when the user has authenticated; the URL itself passes through the user's browser.
+            parameters |= {"prompt": "login", "max_age": "0"}
+        if flow.login_hint:
+            parameters["login_hint"] = flow.login_hint
+        return with_parameters(metadata.authorization_endpoint, parameters.items())
+
+    async def complete(self, parameters: Mapping[str, str], flow: Flow) -> SignedIn:
+        """See `IRedirectAuthenticator`."""
+        metadata = await self.discovery.metadata()
+        code = code_of(parameters, metadata, self._client.service)
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": flow.redirect_uri,
+            "code_verifier": flow.verifier,
+        }
+        tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
+        if not tokens.id_token:
+            raise ProviderMisconfigured(f"{self._client.service} returned no ID token")
+        header, keys = await self._signed(tokens.id_token)
+        sign_in = SignIn(flow.nonce, flow.started if flow.again else None, code, tokens.access_token)
+        try:
+            token = judge_id_token(header, keys, self._settings.expected(metadata.issuer), sign_in, self._seconds())
+        except InvalidToken as error:
+            raise Rejected(error.detail) from None
+        return self._signed_in(await self._look(metadata, token, tokens))
+
+    async def renew(self, secret: bytes, subject: str) -> SignedIn:
+        """See `IRenews`.
+
+        The provider may have replaced the refresh token, so what fails after that must not lose the new one: the user then stays
+        as they were, for `STALE` at most.
+        """
+        kept = read_kept(secret)
+        metadata = await self.discovery.metadata()
+        form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token}
+        try:
+            tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
+        except ProviderMisconfigured as error:
+            raise ProviderUnavailable(error.detail) from None
+        try:
+            look = await self._renewed_look(metadata, tokens, kept)
+            signed_in = self._signed_in(look)
+        except NotAllowedHere as error:
+            raise Rejected(error.detail) from None
+        except (InvalidToken, ProviderMisconfigured, ProviderUnavailable) as error:
+            signed_in = self._signed_in(self._as_before(kept, tokens, error.detail))
+        if signed_in.subject != subject:
+            raise Rejected("the refresh is for another user")
+        return signed_in
+
+    async def _renewed_look(self, metadata: Metadata, tokens: Tokens, kept: Kept) -> _Look:
+        token = before = kept.token
+        if tokens.id_token:
+            header, keys = await self._signed(tokens.id_token)
+            expected = self._settings.expected(metadata.issuer)
+            token = judge_renewed(header, keys, expected, before, tokens.access_token, self._seconds())
+            token = attrs.evolve(token, claims=combined(token.claims, _about_sign_in(before)))
+        tokens = attrs.evolve(
+            tokens,
+            refresh_token=tokens.refresh_token or kept.refresh_token,
+            id_token=tokens.id_token or kept.id_token,
+        )
+        return await self._look(metadata, token, tokens, told_by_id_token=token is not before)
+
+    def _as_before(self, kept: Kept, tokens: Tokens, reason: str) -> _Look:
+        """The user as they were at the last look. Raises `ProviderUnavailable` if that was too long ago."""
+        now = self._seconds()
+        since = kept.stale_since or now
+        if now - since >= STALE:
+            raise ProviderUnavailable(reason)
+        _log.warn("{name}: the user of a refreshed session cannot be looked up again: {reason}", name=self.name, reason=reason)
+        refresh_token = tokens.refresh_token or kept.refresh_token
+        return _Look(kept.token, kept.claims, attrs.evolve(kept, refresh_token=refresh_token, stale_since=since))
+
+    async def sign_out_url(self, secret: bytes, return_to: str, state: str) -> str:
+        """See `IEndsElsewhere` (OpenID Connect RP-Initiated Logout 1.0, section 2)."""
+        try:
+            endpoint = (await self.discovery.metadata()).end_session_endpoint
+            hint = read_kept(secret).id_token
+        except (Refusal, ValueError):
+            return ""
+        parameters = {
+            "id_token_hint": hint,
+            "client_id": self._settings.client_id,
+            "post_logout_redirect_uri": return_to,
+        }
+        if state:
+            parameters["state"] = state
+        return with_parameters(endpoint, parameters.items()) if endpoint else ""
+
+    async def logged_out(self, token: str) -> LoggedOut:
+        """See `IBackChannelLogout`. A key that the provider does not publish costs one fetch in a cool-down (attack O6)."""
+        header = read_header(token)
+        if header is None:
+            raise Rejected("the logout token is not a signed JWT")
+        issuer = (await self.discovery.metadata()).issuer
+        keys = await (await self.discovery.keys()).find(header.kid, header.algorithm)
+        if not keys:
+            raise Rejected("the logout token is signed with a key that the provider does not publish")
+        try:
+            return judge_logout_token(header, keys, self._settings.expected(issuer), self._rules, self._seconds())
+        except InvalidToken as error:
+            raise Rejected(error.detail) from None
+
+    # -- from tokens to a user
+
+    async def _signed(self, token: str) -> tuple[JwtHeader, tuple[Jwk, ...]]:
+        """The header of a token that came from the token endpoint, and the keys, at least one, that can have signed it."""
+        header = read_header(token)
+        if header is None:
+            raise ProviderUnavailable(f"{self._client.service} returned an ID token that is not a signed JWT")
+        try:
+            keys = await (await self.discovery.keys()).find(header.kid, header.algorithm)
+        except ProviderUnavailable:
+            raise
+        except Unavailable as error:
+            raise ProviderUnavailable(error.detail) from None
+        if not keys:
+            # The provider may have published the key a moment ago; `RemoteKeys` looks again after its cool-down.
+            raise ProviderUnavailable(f"{self._client.service} has signed the ID token with a key that it does not publish")
+        return header, keys
+
+    async def _look(self, metadata: Metadata, token: IdToken, tokens: Tokens, *, told_by_id_token: bool = True) -> _Look:
+        """The claims about the user. Further sources are only used for claims that decide and are missing so far.
+
+        Without a new ID token those of the last look, which ``token`` then has, come last: what no source can say takes nothing
+        away. What a source does not say any more does.
+        """
+        claims = dict(token.claims) if told_by_id_token else {}
+        silent = not told_by_id_token
+        if self._settings.access_token_claims and missing(claims, self._rules):
+            claims = combined(claims, await self._of_access_token(token, tokens.access_token))
+        if metadata.userinfo_endpoint and missing(claims, self._rules):
+            claims = combined(claims, await self._userinfo(metadata.userinfo_endpoint, token, tokens.access_token))
+            silent = False
+        identity = {name: token.claims[name] for name in self._rules.identity_claims if name in token.claims}
+        claims = combined(claims, identity, token.claims if silent else {})
+        kept = Kept(
+            refresh_token=tokens.refresh_token,
+            id_token=tokens.id_token,
+            nonce=token.nonce,
+            claims=used_claims(combined(claims, _about_sign_in(token)), self._rules),
+            at=token.authenticated,
+        )
+        return _Look(token, claims, kept)
+
+    def _signed_in(self, look: _Look) -> SignedIn:
+        token, now = look.token, self._seconds()
+        try:
+            principal, subject = principal_of(look.claims, self._rules), subject_of(token.claims, self._rules)
+        except NotAllowed as error:
+            refusal = NotAllowedHere(str(error))
+            refusal.attempted_user = error.username or None
+            raise refusal from None
+        except (names.Unfit, ClaimsElsewhere) as error:
+            raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
+        refresh = min(self._settings.refresh, SOON) if look.kept.stale_since else self._settings.refresh
+        return SignedIn(
+            principal,
+            token.issuer,
+            subject,
+            token.sid,
+            factors_of(token.claims, frozenset(self._settings.second_factor_acr)),
+            token.authenticated,
+            look.kept.written(),
+            now + refresh if refresh and look.kept.refresh_token else 0.0,
+            self._settings.lifetime,
+        )
+
+    async def _of_access_token(self, token: IdToken, access_token: str) -> dict[str, Any]:
+        header = read_header(access_token)
+        if header is None:
+            return {}
+        _, keys = await self._signed(access_token)
+        return access_token_claims(header, keys, token, self._settings.client_id, self._seconds())
+
+    async def _userinfo(self, endpoint: str, token: IdToken, access_token: str) -> dict[str, Any]:
+        """The claims of the userinfo endpoint (OpenID Connect Core, section 5.3), which must be about the same subject."""
+        try:
+            answer = await self._client.get(endpoint, authorization=f"Bearer {access_token}")
+            if answer.status != 200:
+                raise answer.unexpected()
+            members = answer.members()
+        except Unavailable as error:
+            raise ProviderUnavailable(error.detail) from None
+        if members.get("sub") != token.subject:
+            raise Rejected("the claims of the userinfo endpoint are about another user")
+        return members

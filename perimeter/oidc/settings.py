@@ -1,0 +1,199 @@
+"""Options that all kinds of provider with OAuth 2.0 have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import attrs
+
+from perimeter.auth.kinds.remote.settings import RemoteSettings
+from perimeter.config.language.datatypes import PAIR, SECRET, TEXT, BadValue, Datatype, duration, list_of, one_of, optional
+from perimeter.config.language.option import declared, option
+from perimeter.config.language.section import Section
+from perimeter.config.language.settings import read
+from perimeter.oidc.client_method import ClientMethod
+from perimeter.oidc.presets import PRESETS, Preset
+
+if TYPE_CHECKING:
+    from perimeter.oidc.claims import ClaimRules
+    from perimeter.oidc.client_auth import ClientAuth
+    from perimeter.tokens.jwk import Jwk
+
+#: parameters of an authorization request that the gateway itself sets
+_OWN: Final = frozenset(
+    {
+        "client_id",
+        "code_challenge",
+        "code_challenge_method",
+        "nonce",
+        "redirect_uri",
+        "request",
+        "request_uri",
+        "response_mode",
+        "response_type",
+        "scope",
+        "state",
+    }
+)
+
+
+def _role(text: str, base: Path) -> tuple[str, str]:
+    group, colon, role = (part.strip() for part in text.rpartition(":"))
+    if not colon or not group or not role or not (group + role).isprintable():
+        raise BadValue("expected ROLE OF THE PROVIDER: ROLE")
+    return group, role
+
+
+def _term(text: str, base: Path) -> tuple[str, str]:
+    # the name of a claim may be a URL
+    at = text.find(":", text.find("://") + 3 if "://" in text else 0)
+    claim, value = text[:at].strip(), text[at + 1 :].strip()
+    if at < 0 or not claim or not value:
+        raise BadValue("expected CLAIM:VALUE")
+    return claim, value
+
+
+def _extra(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    for name, _ in pairs:
+        if name.lower() in _OWN:
+            raise BadValue(f"the gateway itself sets {name}", complete=True)
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise BadValue("a parameter is named twice", complete=True)
+    return pairs
+
+
+ROLE_MAP: Datatype[tuple[tuple[str, str], ...]] = list_of(
+    Datatype("GROUP: ROLE", _role, ("", "")), "\n", label="lines of GROUP: ROLE"
+)
+TERMS: Datatype[tuple[tuple[str, str], ...]] = list_of(Datatype("CLAIM:VALUE", _term, ("", "")), label="list of CLAIM:VALUE")
+PARAMETERS: Datatype[tuple[tuple[str, str], ...]] = list_of(PAIR, label="list of NAME=VALUE", whole=_extra)
+
+
+C = TypeVar("C", bound="ClientSettings")
+
+
+@attrs.frozen(kw_only=True)
+class ClientSettings(RemoteSettings):
+    """How the gateway is a client of a provider, and how claims become users. Times are seconds.
+
+    ``lifetime`` and ``refresh`` may be 0, "none". ``client_auth`` is None if it follows from the secret or the key.
+    """
+
+    preset: Preset | None = option(
+        optional(one_of(Preset)), "other defaults for what follows, as this provider needs them", default=""
+    )
+    title: str = option(TEXT, "the button says: Sign in with `title`; not set: the name of the section", default="")
+    client_id: str = option(TEXT, "the gateway's client name at the provider")
+    client_secret: str = option(SECRET, "secret of `client_id`", default="")
+    client_key: str = option(
+        SECRET, "private key of `client_id` instead of a secret: a JWK, or PEM without a password", default=""
+    )
+    client_auth: ClientMethod | None = option(
+        optional(one_of(ClientMethod)),
+        "how the gateway authenticates at the provider; not set: `basic` with a secret, `private_key_jwt` with a key, "
+        "else `none`",
+        default="",
+    )
+    username_claim: str = option(TEXT, "claim that names the user", default="preferred_username")
+    roles_claim: tuple[str, ...] = option(
+        list_of(TEXT), "claims that hold roles or groups: paths with dots, `*` for every member", default="roles, groups"
+    )
+    role_map: tuple[tuple[str, str], ...] = option(
+        ROLE_MAP, "roles here of roles or groups there; not set: they are taken as they are. Others are left out", default=""
+    )
+    require: tuple[tuple[str, str], ...] = option(
+        TERMS, "claims that a user needs, at the sign-in and at each refresh: all of them", default=""
+    )
+    allow_groups: tuple[str, ...] = option(list_of(TEXT), "a user needs one of these values of `roles_claim`", default="")
+    email_domains: tuple[str, ...] = option(
+        list_of(TEXT), "a user needs an address in one of these domains, which the provider has verified", default=""
+    )
+    attributes: tuple[str, ...] = option(list_of(TEXT), "claims that become attributes", default="name, email")
+    refresh: float = option(
+        duration(zero=True), "how long until the provider is asked for the user's roles again; `0`: never", default="15m"
+    )
+    lifetime: float = option(
+        duration(zero=True), "longest time of a session after the sign-in at the provider; `0`: that of `[login]`", default="0"
+    )
+    extra: tuple[tuple[str, str], ...] = option(PARAMETERS, "more parameters of the authorization request", default="")
+
+    def check(self, section: Section) -> None:
+        """See `Settings.check`."""
+        super().check(section)
+        its = attrs.fields(ClientSettings)
+        if section.given(its.client_secret) and section.given(its.client_key):
+            section.problem(its.client_key, "set either client_secret or client_key, not both")
+        needed = {
+            ClientMethod.BASIC: its.client_secret,
+            ClientMethod.POST: its.client_secret,
+            ClientMethod.PRIVATE_KEY: its.client_key,
+        }.get(self.method)
+        for one in (its.client_secret, its.client_key):
+            if one is needed and not section.given(one):
+                section.problem(its.client_auth, f"{self.method} also needs {one.name}")
+            elif one is not needed and needed is not None and section.given(one) and not section.faulty(one):
+                section.problem(one, f"has no effect with client_auth = {self.method}")
+        if self.method is ClientMethod.NONE:
+            section.refuse((its.client_secret, its.client_key), "has no effect with client_auth = none")
+        self._check_key(section)
+
+    def _check_key(self, section: Section) -> None:
+        from perimeter.tokens.jwk import BadKey
+
+        its = attrs.fields(ClientSettings)
+        if self.client_key and not section.faulty(its.client_key):
+            try:
+                self.key()
+            except BadKey as error:
+                section.problem(its.client_key, str(error))
+
+    @property
+    def method(self) -> ClientMethod:
+        """How the gateway authenticates at the provider."""
+        if self.client_auth is not None:
+            return self.client_auth
+        if self.client_key:
+            return ClientMethod.PRIVATE_KEY
+        return ClientMethod.BASIC if self.client_secret else ClientMethod.NONE
+
+    def key(self) -> Jwk | None:
+        """The private key, or None. Raises `perimeter.tokens.jwk.BadKey`."""
+        from perimeter.oidc.client_auth import private_key
+
+        return private_key(self.client_key) if self.client_key else None
+
+    def authentication(self) -> ClientAuth:
+        """How the gateway authenticates at the provider."""
+        from perimeter.oidc.client_auth import client_auth
+
+        return client_auth(self.method, self.client_id, self.client_secret, self.key())
+
+    def rules(self, name: str, realm: str) -> ClaimRules:
+        """How claims become users of ``realm``, for the provider ``name``. A kind adds what it alone has."""
+        from perimeter.oidc.claims import ClaimRules
+
+        return ClaimRules(
+            realm=realm,
+            service=name,
+            username_claim=self.username_claim,
+            roles_claims=self.roles_claim,
+            role_map=self.role_map,
+            require=self.require,
+            allow_groups=frozenset(self.allow_groups),
+            email_domains=self.email_domains,
+            attribute_claims=self.attributes,
+        )
+
+
+def read_client(section: Section, settings: type[C]) -> C:
+    """What ``section`` says, with the defaults of its ``preset``."""
+    option = declared(attrs.fields(ClientSettings).preset)
+    assert option is not None
+    preset: Preset | None = section.value(option)
+    return read(section, settings, {} if preset is None else PRESETS[preset])
+
+
+def is_restricted(settings: ClientSettings) -> bool:
+    """Whether some option decides which accounts of the provider may sign in."""
+    return bool(settings.require or settings.allow_groups or settings.email_domains)

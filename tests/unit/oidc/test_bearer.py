@@ -1,0 +1,205 @@
+"""Access tokens of a provider: which are accepted, for whom, and how often the provider is asked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import attrs
+import jwt
+from twisted.trial.unittest import TestCase
+
+from perimeter.auth.kinds.remote.judge import read_header
+from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
+from perimeter.oidc.bearer import Accepted, BearerTokens, Holder, holder_of, token_authenticator
+from perimeter.oidc.claims import ClaimRules
+from perimeter.oidc.discovery import Discovery
+from perimeter.tokens.jwk import Jwk, generate
+from perimeter.web_client.client import RemoteClient
+from tests.integration.upstreams import Connection
+from tests.unit.doubles.remote import RemoteCase
+
+KEY, OTHER = generate("ES256"), generate("ES256")
+ISSUER = "https://sso.example.com/realms/corp"
+NOW = 1_800_000_000.0
+ACCEPTED = Accepted(frozenset({ISSUER}), frozenset({"https://gw.example.com"}), "gateway")
+RULES = ClaimRules("corp", "sso", roles_claims=("groups",), role_map=(("/ops", "admin"),), attribute_claims=("email",))
+
+
+def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, now: float = NOW, **claims: Any) -> str:
+    body = {
+        "iss": ISSUER,
+        "sub": "8f2c",
+        "aud": "https://gw.example.com",
+        "exp": now + 300,
+        "iat": now,
+        "preferred_username": "alice",
+        "groups": ["/ops", "/dev"],
+        "scope": "jobs email",
+        "email": "alice@example.com",
+        **claims,
+    }
+    body = {name: value for name, value in body.items() if value is not ...}
+    return jwt.encode(body, key.private, "ES256", headers={"kid": key.kid, **(headers or {})})  # type: ignore[arg-type]
+
+
+def held(token: str, accepted: Accepted = ACCEPTED, rules: ClaimRules = RULES) -> Holder | None:
+    header = read_header(token)
+    assert header is not None
+    return holder_of(header, (KEY,), accepted, rules, NOW)
+
+
+class HolderTests(TestCase):
+    def test_the_rules_of_the_sign_in_make_the_user(self) -> None:
+        found = held(make())
+        assert found is not None
+        principal = found.principal
+        self.assertEqual((principal.username, principal.realm, principal.roles), ("alice", "corp", ("admin",)))
+        self.assertEqual(principal.attributes, {"email": "alice@example.com"})
+        self.assertEqual(principal.scopes, {"sso": ("jobs", "email")})
+        self.assertEqual((found.issuer, found.subject, found.expires), (ISSUER, "8f2c", NOW + 300))
+
+    def test_scopes(self) -> None:
+        for claims, scopes in (
+            ({"scope": ..., "scp": "Jobs.Read"}, ("Jobs.Read",)),
+            ({"scope": ..., "scp": ["a", "b", "a"]}, ("a", "b")),
+            ({"scope": "a  b"}, ("a", "b")),
+            ({"scope": ...}, ()),
+        ):
+            found = held(make(**claims))
+            assert found is not None
+            self.assertEqual(found.principal.scopes, {"sso": scopes})
+        for scope in (7, {"a": 1}, ["a", 7]):
+            self.assertRaises(InvalidToken, held, make(scope=scope))
+
+    def test_attack_o15_a_token_for_another_audience_or_issuer_is_not_mine(self) -> None:
+        for claims in ({"aud": "https://other"}, {"aud": ...}, {"aud": []}, {"iss": ISSUER + "2"}, {"iss": ...}):
+            self.assertIsNone(held(make(**claims)), claims)
+        self.assertIsNotNone(held(make(aud=["https://other", "https://gw.example.com"])))
+
+    def test_attack_o15_other_tokens_of_the_provider_are_no_credentials(self) -> None:
+        for claims in (
+            {"nonce": "n"},
+            {"at_hash": "x"},
+            {"events": {}},
+            {"typ": "ID"},
+            {"typ": "Refresh"},
+            {"cnf": {"jkt": "x"}},
+        ):
+            self.assertRaises(InvalidToken, held, make(**claims))
+        for typ in ("logout+jwt", "dpop+jwt", "application/logout+jwt"):
+            self.assertRaises(InvalidToken, held, make(headers={"typ": typ}))
+        self.assertRaises(ExpiredToken, held, make(exp=NOW))
+
+    def test_attack_o15_an_id_token_is_for_the_client_alone(self) -> None:
+        """Entra's access tokens for the gateway's own API have the client as audience, too, and a scope."""
+        accepted = attrs.evolve(ACCEPTED, audiences=frozenset({"gateway"}))
+        for aud in ("gateway", ["gateway", "x"]):
+            self.assertRaises(InvalidToken, held, make(aud=aud, scope=...), accepted)
+            for claims in ({}, {"scope": ..., "scp": "a"}, {"scope": ..., "typ": "Bearer"}):
+                self.assertIsNotNone(held(make(aud=aud, **claims), accepted))
+            self.assertIsNotNone(held(make(aud=aud, scope=..., headers={"typ": "at+jwt"}), accepted))
+        self.assertIsNotNone(held(make(scope=...)), "no ID token has this audience")
+
+    def test_who_may_not_sign_in_may_not_use_a_token(self) -> None:
+        for rules, claims in (
+            (attrs.evolve(RULES, require=(("email_verified", "true"),)), {}),
+            (attrs.evolve(RULES, allow_groups=frozenset({"/qa"})), {}),
+            (RULES, {"preferred_username": ...}),
+            (RULES, {"preferred_username": "a\nb"}),
+            (RULES, {"sub": ...}),
+            (RULES, {"groups": ..., "_claim_names": {"groups": "src1"}}),
+        ):
+            self.assertRaises(InvalidToken, held, make(**claims), ACCEPTED, rules)
+        self.assertIsNotNone(held(make(email_verified=True), rules=attrs.evolve(RULES, require=(("email_verified", "true"),))))
+
+
+class BearerTests(RemoteCase):
+    """Against a provider over HTTP."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.key = KEY
+        self.status = 200
+        self.bound: list[tuple[str, ...]] = []
+        self.refusal_of_name: Exception | None = None
+        self.provider = self.server(self.answer)
+        self.issuer = self.named = self.provider.url
+        client = RemoteClient("the provider sso", self.services.web.trusting(None), 5.0, self.time)  # type: ignore[arg-type]
+        accepted = Accepted(frozenset({self.issuer}), ACCEPTED.audiences, "gateway")
+        discovery = Discovery(client, self.issuer, self.time)  # type: ignore[arg-type]
+        tokens = BearerTokens(discovery, accepted, RULES, self.bind, self.time)  # type: ignore[arg-type]
+        self.authenticator = token_authenticator("sso", "corp", tokens, self.services)
+
+    async def bind(self, *name_and_identity: str) -> None:
+        self.bound.append(name_and_identity)
+        if self.refusal_of_name is not None:
+            raise self.refusal_of_name
+
+    def answer(self, connection: Connection) -> None:
+        import json
+
+        while True:
+            try:
+                path = connection.request().line.split()[1]
+            except EOFError:
+                return
+            if path == "/jwks":
+                body: dict[str, Any] = {"keys": [self.key.members()]}
+            else:
+                urls = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/jwks"}
+                body = {"issuer": self.named, **{name: self.issuer + path for name, path in urls.items()}}
+            raw = json.dumps(body).encode()
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (self.status, len(raw), raw))
+
+    def make(self, **claims: Any) -> str:
+        return make(now=time.time(), **{"iss": self.issuer, **claims})
+
+    async def test_a_token_is_known_and_its_name_is_bound_once(self) -> None:
+        token = self.make()
+        for _ in range(3):
+            found = await self.ask(self.authenticator, token)
+            assert found is not None
+            self.assertEqual((found.username, found.roles), ("alice", ("admin",)))
+        self.assertEqual(self.bound, [("corp", "alice", self.issuer, "8f2c")])
+        lines = [request.line for request in self.provider.requests]
+        self.assertEqual(lines, ["GET /.well-known/openid-configuration HTTP/1.1", "GET /jwks HTTP/1.1"])
+
+    async def test_attack_o4_a_name_of_another_identity_is_refused(self) -> None:
+        self.refusal_of_name = NameConflict("the name belongs to another identity")
+        error = await self.refusal(lambda: self.ask(self.authenticator, self.make(sub="other")), InvalidToken)
+        self.assertIn("belongs to another identity", str(error))
+
+    async def test_a_name_that_cannot_be_bound_now(self) -> None:
+        self.refusal_of_name = Unavailable("the state cannot be written")
+        await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
+
+    async def test_other_tokens_cause_no_question(self) -> None:
+        for token in ("opaque", self.make(iss="https://other"), "a.b.c"):
+            self.assertIsNone(await self.ask(self.authenticator, token))
+        self.assertEqual(self.provider.connections, 0)
+        self.assertEqual(self.bound, [])
+
+    async def test_a_token_for_another_audience_or_of_an_unknown_key_is_not_mine(self) -> None:
+        self.assertIsNone(await self.ask(self.authenticator, self.make(aud="other")))
+        self.assertIsNone(await self.ask(self.authenticator, self.make(key=OTHER)))
+        self.assertEqual(self.bound, [])
+
+    async def test_other_keys_end_what_is_remembered(self) -> None:
+        known = self.make()
+        self.assertIsNotNone(await self.ask(self.authenticator, known))
+        self.key = OTHER
+        self.time.advance(30)
+        self.assertIsNotNone(await self.ask(self.authenticator, self.make(key=OTHER)))
+        self.assertIsNone(await self.ask(self.authenticator, known))
+
+    async def test_a_provider_that_is_down_or_misconfigured_decides_nothing(self) -> None:
+        self.status = 500
+        await self.refusal(lambda: self.ask(self.authenticator, self.make()), ProviderUnavailable)
+        self.status, self.named = 200, "https://other"
+        self.time.advance(60)
+        await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
+
+    async def test_a_probe_reads_the_keys(self) -> None:
+        await self.authenticator.probe()
+        self.assertEqual(self.provider.requests[-1].line, "GET /jwks HTTP/1.1")
