@@ -16,11 +16,13 @@ from perimeter.errors import PerimeterError
 from perimeter.model import Principal
 
 EMAIL: Final = "email"
+GROUPS: Final = "groups"
 MAX_IDENTITY: Final = 255
 
 _VERIFIED: Final = "email_verified"
 _HOSTED_DOMAIN: Final = "hd"
-_LEFT_OUT: Final = "_claim_names"
+_ELSEWHERE: Final = "_claim_names"
+_HAS_GROUPS: Final = "hasgroups"
 
 
 class NotAllowed(PerimeterError):
@@ -122,16 +124,24 @@ def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
     )
 
 
-def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
-    """Entra leaves out the groups of users who have many of them. "Too many to list" must never mean "none"."""
-    elsewhere = claims.get(_LEFT_OUT)
-    if elsewhere is None:
-        return
+def left_out(claims: Mapping[str, Any]) -> frozenset[str]:
+    """The claims that the provider has left out, and says so (OpenID Connect Core, section 5.6.2).
+
+    Entra leaves out the groups of users who have many of them, and says ``hasgroups`` in some tokens. Raises
+    `perimeter.auth.kinds.remote.names.Unfit`.
+    """
+    elsewhere = claims.get(_ELSEWHERE, {})
     if not isinstance(elsewhere, dict):
-        raise names.Unfit(f"{_LEFT_OUT} is not an object")
-    left_out = frozenset(elsewhere) & {path.partition(".")[0] for path in rules.decisive} - frozenset(claims)
-    if left_out:
-        raise ClaimsElsewhere(left_out)
+        raise names.Unfit(f"{_ELSEWHERE} is not an object")
+    found = {*elsewhere, GROUPS} if claims.get(_HAS_GROUPS) in (True, "true") else {*elsewhere}
+    return frozenset(found - claims.keys())
+
+
+def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
+    """ "Too many to list" must never mean "none"."""
+    absent = left_out(claims) & {path.partition(".")[0] for path in rules.decisive}
+    if absent:
+        raise ClaimsElsewhere(absent)
 
 
 def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.judge import values_at
-from perimeter.errors import ProviderUnavailable, Unavailable
+from perimeter.errors import ProviderMisconfigured, ProviderUnavailable, Unavailable
+from perimeter.oidc.claims import GROUPS, left_out
 from perimeter.web_client.collection import collect
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ async def listed(client: RemoteClient, url: str, access_token: str) -> list[Any]
     try:
         return await collect(client, url, f"Bearer {access_token}")
     except Unavailable as error:
-        raise ProviderUnavailable(error.detail) from None
+        raise ProviderUnavailable(f"a list of the user's groups or addresses cannot be read: {error.detail}") from None
 
 
 def group_names(items: Iterable[Any], forms: Sequence[str]) -> list[str]:
@@ -69,3 +70,16 @@ def graph_groups(items: Iterable[Any]) -> list[str]:
         if kind == _GRAPH_GROUP:
             found.append(group)
     return found
+
+
+async def with_graph_groups(claims: dict[str, Any], client: RemoteClient, url: str, access_token: str) -> dict[str, Any]:
+    """The ``claims``, with the groups that Graph lists at ``url`` if the ID token has left them out.
+
+    Raises `ProviderUnavailable` or `ProviderMisconfigured`.
+    """
+    try:
+        if GROUPS not in left_out(claims):
+            return claims
+        return claims | {GROUPS: graph_groups(await listed(client, url, access_token))}
+    except names.Unfit as error:
+        raise ProviderMisconfigured(f"{client.service}: {error}") from None

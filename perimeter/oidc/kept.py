@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from perimeter.oidc.claims import ClaimRules
 from perimeter.oidc.idtoken import IdToken
 from perimeter.strict_json import decode_object
+
+STALE: Final = 3600.0
+"""Seconds for which a user stays as they were, while refreshes succeed and nothing can be found out about the user."""
+
+SOON: Final = 60.0
+"""Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 #: claims that are used beside those of the rules
 _ALWAYS = ("iss", "sub", "sid", "tid", "acr", "amr")

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from perimeter.auth.kinds.remote import names
 from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
 from perimeter.oidc.answer import code_of
-from perimeter.oidc.claims import EMAIL, ClaimsElsewhere, NotAllowed, principal_of, subject_of
+from perimeter.oidc.claims import EMAIL, GROUPS, ClaimsElsewhere, NotAllowed, principal_of, subject_of
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import group_names, listed
+from perimeter.oidc.kept import SOON, STALE, used_claims
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.redirect import Flow, IRenews, SignedIn
@@ -29,8 +31,34 @@ if TYPE_CHECKING:
     from perimeter.oidc.oauth2_kind import OAuth2Settings
     from perimeter.web_client.client import RemoteClient
 
-GROUPS: Final = "groups"
+_log = Logger()
+
 _VERIFIED: Final = "email_verified"
+
+
+@attrs.frozen(kw_only=True)
+class _Kept:
+    """What a session keeps. ``claims`` are those of the last look, as far as they are used.
+
+    ``stale_since`` is when a look failed after a refresh (epoch seconds); 0 if the last one did not.
+    """
+
+    access_token: str = attrs.field(repr=False)
+    refresh_token: str = attrs.field(default="", repr=False)
+    claims: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    stale_since: float = 0.0
+
+    def written(self) -> bytes:
+        """As bytes."""
+        return json.dumps(attrs.asdict(self), separators=(",", ":")).encode()
+
+
+def _read(secret: bytes) -> _Kept:
+    """What `_Kept.written` made. Raises `Rejected` for anything else."""
+    try:
+        return _Kept(**decode_object(secret))
+    except (TypeError, ValueError):
+        raise Rejected("the session keeps nothing of its provider that can be used") from None
 
 
 @implementer(IRenews)
@@ -77,18 +105,23 @@ class OAuth2Provider:
             "redirect_uri": flow.redirect_uri,
             "code_verifier": flow.verifier,
         }
-        return await self._signed_in(await self._tokens(form))
+        tokens = await self._tokens(form)
+        try:
+            return await self._signed_in(_Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token))
+        except Rejected as error:
+            raise ProviderUnavailable(error.detail) from None
 
     # -- while the session lasts
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
-        """See `IRenews`. Without a refresh token, the provider is asked with the access token that it has issued."""
-        tokens = _read(secret)
+        """See `IRenews`. Without a refresh token, the provider is asked with the access token that it has issued.
+
+        A refresh may replace the refresh token, so the provider is only asked for one when the access token has expired, and what
+        fails after it must not lose the new one: the user then stays as they were, for `STALE` at most.
+        """
+        kept = _read(secret)
         try:
-            if tokens.refresh_token:
-                issued = await self._tokens({"grant_type": "refresh_token", "refresh_token": tokens.refresh_token})
-                tokens = attrs.evolve(issued, refresh_token=issued.refresh_token or tokens.refresh_token)
-            signed_in = await self._signed_in(tokens)
+            signed_in = await self._renewed(kept)
         except NotAllowedHere as error:
             raise Rejected(error.detail) from None
         except ProviderMisconfigured as error:
@@ -97,16 +130,42 @@ class OAuth2Provider:
             raise Rejected("the refresh is for another user")
         return signed_in
 
+    async def _renewed(self, kept: _Kept) -> SignedIn:
+        try:
+            return await self._signed_in(kept)
+        except Rejected:
+            if not kept.refresh_token:
+                raise
+        tokens = await self._tokens({"grant_type": "refresh_token", "refresh_token": kept.refresh_token})
+        renewed = attrs.evolve(kept, access_token=tokens.access_token, refresh_token=tokens.refresh_token or kept.refresh_token)
+        try:
+            return await self._signed_in(renewed)
+        except (ProviderMisconfigured, ProviderUnavailable) as error:
+            now = self._seconds()
+            since = kept.stale_since or now
+            if now - since >= STALE:
+                raise
+            _log.warn("{name}: a user cannot be looked up again: {reason}", name=self.name, reason=error.detail)
+            return self._user_of(attrs.evolve(renewed, stale_since=since))
+
     # -- from tokens to a user
 
     async def _tokens(self, form: dict[str, str]) -> Tokens:
         endpoint = self._settings.token_uri
         return await self._requests.ask(endpoint, endpoint, form, self._seconds())
 
-    async def _signed_in(self, tokens: Tokens) -> SignedIn:
+    async def _signed_in(self, kept: _Kept) -> SignedIn:
+        """The user as the provider knows them now."""
         try:
-            claims = await self._claims(tokens.access_token)
-            principal, subject = principal_of(claims, self._rules), subject_of(claims, self._rules)
+            claims = await self._claims(kept.access_token)
+        except names.Unfit as error:
+            raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
+        return self._user_of(attrs.evolve(kept, claims=used_claims(claims, self._rules), stale_since=0.0))
+
+    def _user_of(self, kept: _Kept) -> SignedIn:
+        """The user whose claims were kept."""
+        try:
+            principal, subject = principal_of(kept.claims, self._rules), subject_of(kept.claims, self._rules)
         except NotAllowed as error:
             refusal = NotAllowedHere(str(error))
             refusal.attempted_user = error.username or None
@@ -114,13 +173,14 @@ class OAuth2Provider:
         except (names.Unfit, ClaimsElsewhere) as error:
             raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
         now = self._seconds()
+        refresh = min(self._settings.refresh, SOON) if kept.stale_since else self._settings.refresh
         return SignedIn(
             principal,
             self._settings.user_uri,
             subject,
             at=now,
-            secret=_written(tokens),
-            renew_after=now + self._settings.refresh if self._settings.refresh else 0.0,
+            secret=kept.written(),
+            renew_after=now + refresh if refresh else 0.0,
             lifetime=self._settings.lifetime,
         )
 
@@ -146,21 +206,6 @@ class OAuth2Provider:
             return answer.members()
         except Unavailable as error:
             raise ProviderUnavailable(error.detail) from None
-
-
-def _written(tokens: Tokens) -> bytes:
-    """What is needed for the next look at the user: the refresh token, or the access token where there is none."""
-    kept = {"refresh_token": tokens.refresh_token} if tokens.refresh_token else {"access_token": tokens.access_token}
-    return json.dumps(kept).encode()
-
-
-def _read(secret: bytes) -> Tokens:
-    """What `_written` made. Raises `Rejected` for anything else."""
-    try:
-        kept = decode_object(secret)
-        return Tokens(kept.get("access_token", ""), refresh_token=kept.get("refresh_token", ""))
-    except ValueError:
-        raise Rejected("the session keeps nothing of its provider that can be used") from None
 
 
 def _primary(addresses: list[Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class OAuth2Settings(ClientSettings):
     id_claim: str = option(TEXT, "claim that identifies the account for ever: a number or a text that no other account ever gets")
     groups_uri: tuple[str, ...] = option(
         list_of(URL),
-        "endpoints that list the user's groups, in JSON arrays with Link headers; they become the claim `groups`. The provider is "
-        "asked for them if `role_map` or `allow_groups` is set",
+        "endpoints that list the user's groups, in JSON arrays with Link headers; they become the claim `groups`. Asked if "
+        "`role_map` or `allow_groups` is set",
         default="",
     )
     group_name: tuple[str, ...] = option(

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from perimeter.config.language.datatypes import BOOLEAN, TEXT, list_of
+from perimeter.config.language.datatypes import BOOLEAN, TEXT, list_of, one_of
 from perimeter.config.language.name_types import WORD
 from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
+from perimeter.oidc.metadata import issuer_of_tenant
 from perimeter.oidc.presets import Preset
 from perimeter.oidc.settings import ClientSettings, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
+    from perimeter.oidc.bearer import Accepted
     from perimeter.oidc.claims import ClaimRules
     from perimeter.oidc.idtoken import Expected
+
+
+class GroupsFrom(StrEnum):
+    """Where groups come from that an ID token leaves out."""
+
+    TOKEN = "token"  # noqa: S105  # a word, not a token
+    GRAPH = "graph"
+
 
 #: words in the place of the tenant in the issuers of Entra that serve several tenants
 _COMMON: Final = frozenset({"common", "organizations", "consumers"})
@@ -52,6 +63,13 @@ class OidcSettings(ClientSettings):
         default="",
     )
     domains: tuple[str, ...] = option(list_of(WORD), "accepted values of `hd`: the organizations of Google accounts", default="")
+    groups_from: GroupsFrom = option(
+        one_of(GroupsFrom),
+        "where groups come from that the ID token leaves out, as Entra's does for users with more than 200: `graph` asks "
+        "Microsoft Graph; with `token`, such users cannot sign in",
+        default="token",
+    )
+    groups_uri: str = option(URL, "endpoint of Graph that lists the user's groups, for `groups_from = graph`", default="")
     trusted_audiences: tuple[str, ...] = option(
         list_of(TEXT), "values that `aud` of the ID token may have beside `client_id`", default=""
     )
@@ -62,6 +80,12 @@ class OidcSettings(ClientSettings):
     )
     second_factor_acr: tuple[str, ...] = option(
         list_of(TEXT), "values of `acr` or `amr` with which the sign-in counts as one with two factors", default=""
+    )
+    bearer: bool = option(
+        BOOLEAN, "`yes` admits the access tokens of the provider, if they are JWTs, as Bearer tokens of its users", default="no"
+    )
+    audience: tuple[str, ...] = option(
+        list_of(WORD), "with `bearer`: accepted values of `aud` in access tokens, such as the URL of the gateway", default=""
     )
 
     def urls(self) -> Iterable[str]:
@@ -76,8 +100,13 @@ class OidcSettings(ClientSettings):
             section.problem(its.preset, "github is no OpenID provider: type = oauth2")
         if self.issuer and not section.faulty(its.issuer):
             self._check_issuer(section)
+        if self.groups_uri and not is_secure(self.groups_uri):
+            section.problem(its.groups_uri, "expected an https URL; http is accepted for a loopback address alone")
+        if self.groups_from is GroupsFrom.GRAPH and not self.groups_uri and not section.faulty(its.groups_uri):
+            section.problem(its.groups_from, "graph also needs groups_uri, which preset = entra has")
         if "openid" not in self.scopes and not section.faulty(its.scopes):
             section.problem(its.scopes, "does not have openid, without which there is no ID token")
+        self._check_bearer(section)
 
     def _check_issuer(self, section: Section) -> None:
         its = attrs.fields(OidcSettings)
@@ -92,11 +121,40 @@ class OidcSettings(ClientSettings):
                 its.issuer,
                 "everybody can have an account there, so it also needs domains, email_domains, allow_groups or require",
             )
+        elif self.issuer.rstrip("/") in _OPEN_TO_ALL and self.roles_claim and not self.role_map:
+            section.problem(
+                its.issuer, "everybody can make groups there, so it also needs role_map: no name of a group is a role by itself"
+            )
+
+    def _check_bearer(self, section: Section) -> None:
+        its = attrs.fields(OidcSettings)
+        if self.bearer and not self.audience and not section.faulty(its.audience):
+            section.problem(its.bearer, "also needs audience: without it, tokens for every other service would be accepted here")
+        elif self.audience and not self.bearer and not section.faulty(its.bearer):
+            section.problem(its.audience, "has no effect without bearer = yes")
+        elif "*" in self.audience:
+            section.problem(its.audience, "expected the audience of tokens for the gateway: * stands for nothing here")
+
+    @property
+    def accepted(self) -> Accepted:
+        """The access tokens that are accepted with ``bearer``."""
+        from perimeter.oidc.bearer import Accepted
+
+        issuers = [self.issuer]
+        if self.of_many_tenants:
+            issuers = [issuer_of_tenant(self.issuer, tenant) for tenant in self.tenants]
+        return Accepted(frozenset(issuers), frozenset(self.audience), self.client_id)
 
     @property
     def of_many_tenants(self) -> bool:
         """Whether the issuer is one of Entra that serves several tenants."""
         return self.preset is Preset.ENTRA and not _COMMON.isdisjoint(self.issuer.split("/"))
+
+    @property
+    def graph_uri(self) -> str:
+        """Where groups are listed that the ID token leaves out; "" if they are not asked for, or decide nothing."""
+        asked = self.groups_from is GroupsFrom.GRAPH and "groups" in self.roles_claim
+        return self.groups_uri if asked else ""
 
     def rules(self, name: str, realm: str) -> ClaimRules:
         """See `ClientSettings.rules`."""

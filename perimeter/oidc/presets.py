@@ -19,7 +19,8 @@ class Preset(StrEnum):
 
 PRESETS: Final[Mapping[Preset, Mapping[str, str]]] = {
     Preset.KEYCLOAK: {
-        "roles_claim": "realm_access.roles, resource_access.*.roles, groups",
+        # not resource_access.*.roles: those are roles at other clients as well
+        "roles_claim": "realm_access.roles, groups",
         "access_token_claims": "yes",
     },
     Preset.GOOGLE: {
@@ -31,12 +32,26 @@ PRESETS: Final[Mapping[Preset, Mapping[str, str]]] = {
     Preset.ENTRA: {
         "identity_claim": "tid, oid",
         "roles_claim": "roles, groups",
+        "groups_uri": "https://graph.microsoft.com/v1.0/me/transitiveMemberOf?$select=id",
     },
     Preset.GITLAB: {
         "issuer": "https://gitlab.com",
         "username_claim": "nickname",
         "roles_claim": "groups",
     },
-    Preset.GITHUB: {},
+    Preset.GITHUB: {
+        "authorize_uri": "https://github.com/login/oauth/authorize",
+        "token_uri": "https://github.com/login/oauth/access_token",
+        "user_uri": "https://api.github.com/user",
+        "id_claim": "id",
+        "username_claim": "login",
+        # small pages, because each item has a kilobyte or several
+        "groups_uri": "https://api.github.com/user/orgs?per_page=30, https://api.github.com/user/teams?per_page=10",
+        "group_name": "organization.login/slug, login",
+        "emails_uri": "https://api.github.com/user/emails?per_page=100",
+        "roles_claim": "groups",
+        "scopes": "read:org, user:email",
+        "client_auth": "post",
+    },
 }
 """The defaults of each, as an operator would write them; "" stands for "not set"."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -21,19 +21,36 @@ from perimeter.errors import (
     Rejected,
     Unavailable,
 )
+from perimeter.model import discard_explanation
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
+from perimeter.oidc.bearer import token_authenticator
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
+from perimeter.oidc.examination import clock_difference, shortcomings
+from perimeter.oidc.explaining import explained
 from perimeter.oidc.flow import challenge
+from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
+from perimeter.oidc.kept import SOON, STALE, Kept, read_kept, used_claims
 from perimeter.oidc.logout_token import judge_logout_token
-from perimeter.oidc.kept import Kept, read_kept, used_claims
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
-from perimeter.plugin.authenticator import IProbe
-from perimeter.plugin.redirect import Flow, IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
+from perimeter.plugin.authenticator import IAuthenticator, IProbe
+from perimeter.plugin.redirect import (
+    Bind,
+    Flow,
+    IAcceptsTokens,
+    IBackChannelLogout,
+    IEndsElsewhere,
+    IExamined,
+    IRenews,
+    LoggedOut,
+    Shortcoming,
+    SignedIn,
+)
+from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -42,12 +59,6 @@ if TYPE_CHECKING:
 
 
 _log = Logger()
-
-STALE: Final = 3600.0
-"""Seconds for which a user stays as they were, while refreshes succeed and nothing can be found out about the user."""
-
-SOON: Final = 60.0
-"""Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 
 @attrs.frozen
@@ -64,7 +75,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IProbe)
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IAcceptsTokens, IExamined, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -75,6 +86,7 @@ class OidcProvider:
         self.discovery = Discovery(client, settings.issuer, clock)
         self._settings = settings
         self._rules = settings.rules(name, realm)
+        self._graph = settings.graph_uri
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
         self._seconds = clock.seconds
@@ -82,6 +94,19 @@ class OidcProvider:
     async def probe(self) -> None:
         """See `IProbe`."""
         await self.discovery.probe()
+
+    def token_authenticator(self, services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """See `IAcceptsTokens`."""
+        if not self._settings.bearer:
+            return None
+        return token_authenticator(self.name, self.realm, self.discovery, self._settings, services, bind)
+
+    async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
+        """See `IExamined`."""
+        await self.discovery.probe()
+        metadata = await self.discovery.metadata()
+        found = shortcomings(metadata, self._settings.method, ends_elsewhere)
+        return (*found, *clock_difference(self.discovery.provider_date, self._seconds()))
 
     # -- the sign-in
 
@@ -125,7 +150,10 @@ class OidcProvider:
             token = judge_id_token(header, keys, self._settings.expected(metadata.issuer), sign_in, self._seconds())
         except InvalidToken as error:
             raise Rejected(error.detail) from None
-        return self._signed_in(await self._look(metadata, token, tokens))
+        look = await self._look(metadata, token, tokens)
+        for step in explained(look.claims, self._rules) if flow.explain is not discard_explanation else ():
+            flow.explain(step)
+        return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
         """See `IRenews`.
@@ -231,6 +259,8 @@ class OidcProvider:
         """
         claims = dict(token.claims) if told_by_id_token else {}
         silent = not told_by_id_token
+        if self._graph:
+            claims = await with_graph_groups(claims, self._client, self._graph, tokens.access_token)
         if self._settings.access_token_claims and missing(claims, self._rules):
             claims = combined(claims, await self._of_access_token(token, tokens.access_token))
         if metadata.userinfo_endpoint and missing(claims, self._rules):

@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "requirements"
 
 LOCKS = {"ci": ("dev", "docs"), "run": (), "full": ("acme", "compression", "mfa", "regex"), "kerberos": ("kerberos",)}
-"""The lock files, and the extras that each has beside the dependencies of the gateway. The first constrains the others; "full" is what
-the image has: each extra that needs no compiler."""
+"""The lock files, and the extras that each has beside the dependencies of the gateway. The first constrains the others; "full" is
+what the image has: each extra that needs no compiler."""
 
 RESOLVE = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header", "--quiet", "--upgrade")
 

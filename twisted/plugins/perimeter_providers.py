@@ -4,3 +4,4 @@ from perimeter.plugin.named import NamedFactory
 from perimeter.plugin.redirect import IProviderFactory
 
 oidc = NamedFactory(IProviderFactory, "oidc", "perimeter.oidc.kind.OidcFactory")
+oauth2 = NamedFactory(IProviderFactory, "oauth2", "perimeter.oidc.oauth2_kind.OAuth2Factory")

@@ -107,7 +107,7 @@ def endpoint_routes(
             hosts=hosts,
             access=endpoint.otherwise,
             by_method=endpoint.access,
-            policy=attrs.evolve(endpoint.policy, factors=demand) if endpoint.demands_factor else endpoint.policy,
+            policy=attrs.evolve(endpoint.policy, factors=demand) if endpoint.demands_factors else endpoint.policy,
             builtin=True,
             exact=not endpoint.beneath,
             lasting=endpoint.lasting,

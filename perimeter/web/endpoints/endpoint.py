@@ -20,7 +20,7 @@ class Endpoint(Resource):
 
     ``path`` is where it stands; with ``beneath`` it answers for all paths below that too. ``access`` is what each method asks
     for; any other method is refused with 405, and asks for ``otherwise``. ``policy`` says which users may send any of them.
-    Without ``demands_factor`` nobody needs a second factor for it (`perimeter.gate.factors.FactorDemand`).
+    Without ``demands_factors`` no user needs a second factor for it (`perimeter.gate.factors.FactorDemand`).
     ``name`` is that of its route in the audit log. An answer of a ``lasting`` endpoint, such as a stream of events, ends when its
     user is not admitted any more.
     """
@@ -33,7 +33,7 @@ class Endpoint(Resource):
     lasting = False
     otherwise = ANYBODY
     policy = Policy()
-    demands_factor = True
+    demands_factors = True
 
     def __init__(self, path: str, access: Mapping[bytes, Access]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

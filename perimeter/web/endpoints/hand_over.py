@@ -22,6 +22,8 @@ from perimeter.errors import BadTicket, NoRoute, NoSuchSession, Refusal
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import FRONT, LONGEST, Again, safe_path
 from perimeter.http.cookies import own_value
+from perimeter.sessions.sealing import key_of
+from perimeter.sessions.session import Session
 from perimeter.sessions.tickets import Ticket, Tickets, commitment_to, is_commitment
 from perimeter.web.endpoints.encrypted import name_and_port, needs_https
 from perimeter.web.endpoints.endpoint import reading
@@ -83,9 +85,15 @@ class HandOver(PageEndpoint):
             back = hand_over_path(self.pages.prefix, host, commitment, to)
             return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back, safe='')}")
         note_session(request, session)
-        ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment))
+        ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment, self._key(request, session)))
         _, port = name_and_port(exchange_of(request).head.host)
         return self.redirect(request, f"https://{host}{port}{self.pages.prefix}{_ENTER}?ticket={ticket}&to={quote(to, safe='')}")
+
+    @staticmethod
+    def _key(request: Any, session: Session) -> bytes:
+        """The key of what a provider gave, so that requests on the other host can renew the session."""
+        cookie = exchange_of(request).head.headers.session
+        return key_of(cookie) if session.sealed and cookie is not None else b""
 
 
 class SendToLogin(PageEndpoint):

@@ -26,7 +26,7 @@ class OwnToken(Endpoint):
     """
 
     beneath = True
-    demands_factor = False  # to end a token takes nothing but the token
+    demands_factors = False  # to end a token takes nothing but the token
 
     def __init__(self, book: TokenBook, otherwise: Access = ANYBODY) -> None:
         super().__init__(_PATH, {b"DELETE": attrs.evolve(UNRESTRICTED, own=self._is_own)})

@@ -6,7 +6,7 @@ from perimeter.config.site import second_factor
 from perimeter.config.site.second_factor import Enroll, Method
 from tests.unit.doubles.site import SITE, SiteCase
 
-PAGES = SITE + "[route people]\npath = /people\nupstream = app\nbrowser_login = yes\n"
+PAGES = SITE + "[route people]\npath = /people\nupstream = app\nbrowser_login = yes\nhost = app.example.com\n"
 METHODS = "[second_factor]\nmethods = totp, webauthn\n"
 
 
