@@ -63,8 +63,8 @@ class PageParts:
     directory_realms: frozenset[str] = frozenset()
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
-    providers: ProviderParts | None = None
     factors: FactorParts | None = None
+    providers: ProviderParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
@@ -83,12 +83,12 @@ class PageParts:
             providers,
             login.automatic,
             bool(realms or not providers),
-            passkeys=self._passkeys(),
+            self._passkeys(),
         )
         return [
             sign_in,
-            *self._providers(pages, arrivals),
             *self._passkey_sign_in(sign_in),
+            *self._providers(pages, arrivals),
             Go(pages),
             Logout(pages, login.clear_on_logout),
             SignedOut(pages),
