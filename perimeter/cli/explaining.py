@@ -27,7 +27,7 @@ from perimeter.gate.routes import RouteTable
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
 from perimeter.model import Principal
-from perimeter.run.build.builtin import every_host, forward_auth_route
+from perimeter.run.build.builtin import forward_auth_route, hosts_of_pages
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.route import RouteParts, route_of
 from perimeter.web.endpoints.account.access import ACCOUNT
@@ -162,7 +162,11 @@ def _gate(config: SiteConfig) -> Gate:
         second_factor_roles=config.second_factor.roles,
     )
     own = endpoint_routes(parts.gateway(), sink, lambda _: target, demand=shared.demand())
-    own += endpoint_routes(_pages(config, realms), sink, lambda _: target, every_host(config), shared.demand())
+    main, others = hosts_of_pages(config)
+    own += endpoint_routes(_pages(config, realms), sink, lambda _: target, main, shared.demand())
+    if others:
+        away = Nothing(config.login.path, "pages", beneath=True)
+        own += endpoint_routes([away], sink, lambda _: target, others, shared.demand())
     routes = [route_of(settings, target, sink, shared) for settings in config.routes]
     return Gate(
         RouteTable([*routes, forward_auth_route(config, target, sink), *own]),

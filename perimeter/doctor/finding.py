@@ -45,6 +45,7 @@ class Name(StrEnum):
     CERTIFICATE_UNUSED = "certificate-unused"
     CERTIFICATE_WEAK = "certificate-weak"
     CLOCK_BEHIND = "clock-behind"
+    CLOCK_DIFFERS = "clock-differs"
     CLOCK_FREE = "clock-not-synchronised"
     CONFIGURATION_FAULT = "configuration-fault"
     CONFIGURATION_WARNING = "configuration-warning"
@@ -62,6 +63,9 @@ class Name(StrEnum):
     NAME_UNKNOWN = "name-unknown"
     NOT_RUNNING = "not-running"
     PASSWORD_GUESSED = "password-guessed"  # noqa: S105  # the name of a finding
+    PROVIDER_DOWN = "provider-down"
+    PROVIDER_LACKS = "provider-lacks"
+    PROVIDER_REFUSES = "provider-refuses"
     RUNNING_PROBLEM = "running-problem"
     RUNNING_VERSION = "running-version"
     SECRET_WEAK = "secret-weak"  # noqa: S105

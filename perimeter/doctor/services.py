@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.upstream import UpstreamSettings
+from perimeter.doctor import providers
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.net.addresses import LookupFailed
 from perimeter.net.deadlines import Deadlines
@@ -81,10 +82,12 @@ async def see(config: SiteConfig, reactor: Any, addresses: Addresses) -> list[Fi
             *(ask_authenticator(one, runtime) for one in chain.guarded),
             *(ask_upstream(pool, runtime) for pool in pools.values()),
         ]
-        answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
+        answers = DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
+        of_providers = await providers.see(config, AuthServices(reactor, offload))
+        problems = [problem for success, several in await answers if success for problem in several]
     finally:
         offload.stop()
-    return findings(problem for success, several in answers if success for problem in several)
+    return [*findings(problems), *of_providers]
 
 
 def findings(problems: Iterable[Problem]) -> list[Finding]:

@@ -6,8 +6,8 @@ way. The tokens are JWTs (RFC 9068 or similar); opaque ones are for ``type = int
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -21,17 +21,18 @@ from perimeter.errors import InvalidToken, NameConflict, ProviderMisconfigured, 
 from perimeter.model import Principal
 from perimeter.oidc.claims import ClaimRules, ClaimsElsewhere, NotAllowed, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
+from perimeter.plugin.redirect import Bind
 from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
+
+if TYPE_CHECKING:
+    from perimeter.oidc.openid_settings import OidcSettings
 
 REMEMBER = 60.0
 """Seconds that a verdict is remembered; less if the token expires sooner or the provider changes its keys."""
 
 SCOPES = ("scope", "scp")
 """Claims with the scopes of an access token (RFC 9068, section 2.2.3; ``scp`` is Entra's). An ID token has neither."""
-
-Bind = Callable[[str, str, str, str], Awaitable[object]]
-"""Binds a name of a realm to an identity: realm, user name, issuer, subject. Raises `NameConflict` or `Unavailable`."""
 
 
 @attrs.frozen
@@ -135,8 +136,11 @@ class BearerTokens:
         return keys
 
 
-def token_authenticator(name: str, realm: str, tokens: BearerTokens, services: AuthServices) -> TokenAuthenticator:
+def token_authenticator(
+    name: str, realm: str, discovery: Discovery, settings: OidcSettings, services: AuthServices, bind: Bind
+) -> TokenAuthenticator:
     """The authenticator of the provider ``name`` for its access tokens."""
+    tokens = BearerTokens(discovery, settings.accepted, settings.rules(name, realm), bind, services.reactor)
     authenticator = TokenAuthenticator(name, realm, tokens, REMEMBER, services)
     tokens.changed = authenticator.forget
     return authenticator

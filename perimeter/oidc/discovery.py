@@ -48,6 +48,8 @@ class Discovery:
         self._pause_ends = 0.0
         self._refusal: Refusal | None = None
         self._flights = Flights()
+        self.provider_date = ""
+        """The time of the provider in its last answer, as RFC 9110 (section 5.6.7) writes it; "" if it did not say."""
 
     async def metadata(self) -> Metadata:
         """The metadata. Raises `ProviderUnavailable`, or `ProviderMisconfigured` if they must not be used."""
@@ -107,6 +109,7 @@ class Discovery:
             if answer.status != 200:
                 raise answer.unexpected()
             members = answer.members()
+            self.provider_date = answer.date
         except Unavailable as error:
             raise ProviderUnavailable(error.detail) from None
         try:

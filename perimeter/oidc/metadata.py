@@ -56,6 +56,11 @@ def discovery_url(issuer: str) -> str:
     return issuer.rstrip("/") + WELL_KNOWN
 
 
+def issuer_of_tenant(issuer: str, tenant: str) -> str:
+    """The issuer in the tokens of ``tenant``, where ``issuer`` is the one of Entra for several tenants."""
+    return _COMMON.sub(lambda _: tenant, issuer, count=1)
+
+
 def read_metadata(members: Mapping[str, Any], issuer: str) -> Metadata:
     """The metadata of ``issuer`` from their JSON. Raises `BadMetadata`.
 

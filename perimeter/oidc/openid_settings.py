@@ -13,11 +13,13 @@ from perimeter.config.language.name_types import WORD
 from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
+from perimeter.oidc.metadata import issuer_of_tenant
 from perimeter.oidc.presets import Preset
 from perimeter.oidc.settings import ClientSettings, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
+    from perimeter.oidc.bearer import Accepted
     from perimeter.oidc.claims import ClaimRules
     from perimeter.oidc.idtoken import Expected
 
@@ -79,6 +81,12 @@ class OidcSettings(ClientSettings):
     second_factor_acr: tuple[str, ...] = option(
         list_of(TEXT), "values of `acr` or `amr` with which the sign-in counts as one with two factors", default=""
     )
+    bearer: bool = option(
+        BOOLEAN, "`yes` admits the access tokens of the provider, if they are JWTs, as Bearer tokens of its users", default="no"
+    )
+    audience: tuple[str, ...] = option(
+        list_of(WORD), "with `bearer`: accepted values of `aud` in access tokens, such as the URL of the gateway", default=""
+    )
 
     def urls(self) -> Iterable[str]:
         """See `RemoteSettings.urls`."""
@@ -98,6 +106,7 @@ class OidcSettings(ClientSettings):
             section.problem(its.groups_from, "graph also needs groups_uri, which preset = entra has")
         if "openid" not in self.scopes and not section.faulty(its.scopes):
             section.problem(its.scopes, "does not have openid, without which there is no ID token")
+        self._check_bearer(section)
 
     def _check_issuer(self, section: Section) -> None:
         its = attrs.fields(OidcSettings)
@@ -116,6 +125,25 @@ class OidcSettings(ClientSettings):
             section.problem(
                 its.issuer, "everybody can make groups there, so it also needs role_map: no name of a group is a role by itself"
             )
+
+    def _check_bearer(self, section: Section) -> None:
+        its = attrs.fields(OidcSettings)
+        if self.bearer and not self.audience and not section.faulty(its.audience):
+            section.problem(its.bearer, "also needs audience: without it, tokens for every other service would be accepted here")
+        elif self.audience and not self.bearer and not section.faulty(its.bearer):
+            section.problem(its.audience, "has no effect without bearer = yes")
+        elif "*" in self.audience:
+            section.problem(its.audience, "expected the audience of tokens for the gateway: * stands for nothing here")
+
+    @property
+    def accepted(self) -> Accepted:
+        """The access tokens that are accepted with ``bearer``."""
+        from perimeter.oidc.bearer import Accepted
+
+        issuers = [self.issuer]
+        if self.of_many_tenants:
+            issuers = [issuer_of_tenant(self.issuer, tenant) for tenant in self.tenants]
+        return Accepted(frozenset(issuers), frozenset(self.audience), self.client_id)
 
     @property
     def of_many_tenants(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,10 +21,14 @@ from perimeter.errors import (
     Rejected,
     Unavailable,
 )
+from perimeter.model import discard_explanation
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
+from perimeter.oidc.bearer import token_authenticator
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
+from perimeter.oidc.examination import clock_difference, shortcomings
+from perimeter.oidc.explaining import explained
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
@@ -33,8 +37,20 @@ from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
-from perimeter.plugin.authenticator import IProbe
-from perimeter.plugin.redirect import Flow, IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
+from perimeter.plugin.authenticator import IAuthenticator, IProbe
+from perimeter.plugin.redirect import (
+    Bind,
+    Flow,
+    IAcceptsTokens,
+    IBackChannelLogout,
+    IEndsElsewhere,
+    IExamined,
+    IRenews,
+    LoggedOut,
+    Shortcoming,
+    SignedIn,
+)
+from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
@@ -59,7 +75,7 @@ def _about_sign_in(token: IdToken) -> dict[str, Any]:
     return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
 
 
-@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IProbe)
+@implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IAcceptsTokens, IExamined, IProbe)
 class OidcProvider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -78,6 +94,19 @@ class OidcProvider:
     async def probe(self) -> None:
         """See `IProbe`."""
         await self.discovery.probe()
+
+    def token_authenticator(self, services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """See `IAcceptsTokens`."""
+        if not self._settings.bearer:
+            return None
+        return token_authenticator(self.name, self.realm, self.discovery, self._settings, services, bind)
+
+    async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
+        """See `IExamined`."""
+        await self.discovery.probe()
+        metadata = await self.discovery.metadata()
+        found = shortcomings(metadata, self._settings.method, ends_elsewhere)
+        return (*found, *clock_difference(self.discovery.provider_date, self._seconds()))
 
     # -- the sign-in
 
@@ -121,7 +150,10 @@ class OidcProvider:
             token = judge_id_token(header, keys, self._settings.expected(metadata.issuer), sign_in, self._seconds())
         except InvalidToken as error:
             raise Rejected(error.detail) from None
-        return self._signed_in(await self._look(metadata, token, tokens))
+        look = await self._look(metadata, token, tokens)
+        for step in explained(look.claims, self._rules) if flow.explain is not discard_explanation else ():
+            flow.explain(step)
+        return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
         """See `IRenews`.

@@ -7,7 +7,8 @@ the provider gave for later; no request of a session asks a provider.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import attrs
@@ -15,8 +16,15 @@ from zope.interface import Attribute, Interface
 
 from perimeter.config.language.option import Option
 from perimeter.config.language.section import Section
-from perimeter.model import Principal
+from perimeter.model import Principal, discard_explanation
+from perimeter.plugin.authenticator import IAuthenticator
 from perimeter.plugin.services import AuthServices
+
+Bind = Callable[[str, str, str, str], Awaitable[object]]
+"""Binds a user name to an identity for good: realm, user name, issuer, subject.
+
+Raises `perimeter.errors.NameConflict` if the name belongs to another identity, and `Unavailable`.
+"""
 
 
 @attrs.frozen(slots=True)
@@ -27,7 +35,8 @@ class Flow:
     and ``verifier`` (43 characters of base64url each) are secrets of this flow, made of the browser's cookie: the state of RFC
     6749 (section 10.12), the nonce of OpenID Connect Core (section 3.1.2.1), and the code verifier of RFC 7636. ``again`` asks
     the provider to authenticate the user anew, also if they are signed in there. ``login_hint`` is the name that the user may
-    enter. ``started`` is when it began (epoch seconds).
+    enter. ``started`` is when it began (epoch seconds). ``explain`` takes a sentence about each claim and what became of it, for
+    ``perimeter login --explain``; never a secret.
     """
 
     provider: str
@@ -38,6 +47,7 @@ class Flow:
     started: float = 0.0
     again: bool = False
     login_hint: str = ""
+    explain: Callable[[str], None] = attrs.field(default=discard_explanation, eq=False, repr=False)
 
 
 @attrs.frozen(slots=True)
@@ -119,6 +129,46 @@ class IBackChannelLogout(IRedirectAuthenticator):
 
     def logged_out(token: str) -> Awaitable[LoggedOut]:
         """What the message says. Raises `perimeter.errors.Rejected` for a bad one, and `Unavailable`."""
+
+
+class IAcceptsTokens(IRedirectAuthenticator):
+    """What else it may provide: the provider's own access tokens as credentials of its users."""
+
+    def token_authenticator(services: AuthServices, bind: Bind) -> IAuthenticator | None:
+        """The authenticator for them, which is asked with `perimeter.model.BearerCredentials`; None if the section wants none.
+
+        It must ``bind`` the name of a user before it returns the user, as a sign-in does.
+        """
+
+
+class Trouble(StrEnum):
+    """What is wrong with a provider, or with how the gateway uses it."""
+
+    #: something useful that it does not offer
+    LACKS = "lacks"
+    #: something because of which sign-ins fail
+    REFUSES = "refuses"
+    #: its clock and that of this machine differ
+    CLOCK = "clock"
+
+
+@attrs.frozen(slots=True)
+class Shortcoming:
+    """``message`` and ``remedy`` are sentences for the operator."""
+
+    trouble: Trouble
+    message: str
+    remedy: str
+
+
+class IExamined(IRedirectAuthenticator):
+    """What else it may provide: a look at what the provider offers, for ``perimeter doctor``."""
+
+    def examine(ends_elsewhere: bool) -> Awaitable[Sequence[Shortcoming]]:
+        """What is wrong. ``ends_elsewhere``: the site wants a sign-out to end the user's session at the provider, too.
+
+        Raises `perimeter.errors.ProviderUnavailable` or `ProviderMisconfigured`.
+        """
 
 
 class IProviderFactory(Interface):

@@ -43,12 +43,16 @@ _HEADERS = {"Accept": "application/json", "User-Agent": "Perimeter"}
 
 @attrs.frozen
 class RemoteAnswer:
-    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`. ``link`` is the header Link (RFC 8288)."""
+    """The answer of ``service``. ``body`` is None if it was larger than `MAX_BODY`.
+
+    ``link`` is the header Link (RFC 8288), ``date`` the header Date (RFC 9110, section 6.6.1); "" if it is absent.
+    """
 
     service: str
     status: int
     body: bytes | None = attrs.field(repr=False)
     link: str = attrs.field(default="", repr=False)
+    date: str = ""
 
     def members(self) -> dict[str, Any]:
         """The body as a JSON object. Raises `Unavailable`."""
@@ -160,7 +164,8 @@ class RemoteClient:
         done = collected.done
         response.deliverBody(collected)
         link = ", ".join(response.headers.getRawHeaders("Link", ()))
-        return RemoteAnswer(self.service, response.code, await done, link)
+        date = ", ".join(response.headers.getRawHeaders("Date", ()))
+        return RemoteAnswer(self.service, response.code, await done, link, date)
 
 
 _OPTIONS = Options("use an http:// URL", timeout="timeout")

@@ -63,7 +63,6 @@ class LikeProvider:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.terminate()
         self._process.wait(TIMEOUT)
         self._process.stdout.close()
 
@@ -175,7 +174,7 @@ def serve(server: Server) -> None:
 
     class _Input(Protocol):
         def connectionLost(self, reason: object = None) -> None:
-            running.callFromThread(lambda: running.running and running.stop())
+            running.stop()
 
     def listening(port: Any) -> None:
         number = port.getHost().port

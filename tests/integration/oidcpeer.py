@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import select
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 from unittest import SkipTest
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
-SCRIPT = Path(__file__).parent / "oidc" / "provider.mjs"
+SCRIPTS = Path(__file__).parent / "oidc"
+#: the provider sends logout tokens to the gateways of tests, whose certificates no CA has issued
+NO_CHECKS = {"NODE_TLS_REJECT_UNAUTHORIZED": "0"}
 START_TIMEOUT = 60.0
 SECRET = "p+ss:w/rd secret"
 
 
-class OpenIdProvider:
-    """A process of the provider. `close` ends it."""
+class Peer:
+    """A process of the provider, run by ``script``. `close` ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, script: str, *arguments: str) -> None:
         peers = Path(os.environ.get("PERIMETER_TEST_PEERS") or Path.home() / ".cache" / "perimeter-test-peers")
         modules = peers / "oidc" / "node_modules"
         if shutil.which("node") is None or not modules.is_dir():
             raise SkipTest("oidc-provider not installed: scripts/install-test-peers installs all that is needed")
+        command = ["node", str(SCRIPTS / script), str(modules), *arguments]
         self._process = subprocess.Popen(
-            ["node", str(SCRIPT), str(modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={**os.environ, **NO_CHECKS}
         )
         try:
             self.url = f"http://127.0.0.1:{self._port()}"
         except BaseException:
             self.close()
             raise
-        self.realm_url = f"{self.url}/realms/desp/protocol/openid-connect"
 
     def _port(self) -> int:
         assert self._process.stdout is not None
@@ -57,6 +62,26 @@ class OpenIdProvider:
             found: dict[str, str] = json.load(response)
         return found
 
+    def close(self) -> None:
+        """End it, and wait."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+class OpenIdProvider(Peer):
+    """A provider with the addresses of a Keycloak realm, that issues tokens and asks nobody to sign in."""
+
+    def __init__(self) -> None:
+        super().__init__("provider.mjs")
+        self.realm_url = f"{self.url}/realms/desp/protocol/openid-connect"
+
     def offline_token(self, **grant: str) -> str:
         """A token as a user gets it after a login in a browser."""
         return self._post(f"{self.url}/offline", json.dumps(grant).encode())["token"]
@@ -72,14 +97,90 @@ class OpenIdProvider:
         found = self._post(f"{self.realm_url}/token", urlencode(form).encode(), Authorization=basic)
         return found["access_token"]
 
-    def close(self) -> None:
-        """End it, and wait."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+
+class SignInProvider(Peer):
+    """A provider at which people sign in (oidc/signin.mjs says with which ``options``). ``port`` 0 is a free one."""
+
+    def __init__(self, port: int = 0, **options: object) -> None:
+        super().__init__("signin.mjs", str(port), json.dumps(options))
+
+    def _tell(self, what: str, **members: object) -> dict[str, str]:
+        return self._post(f"{self.url}/test/{what}", json.dumps(members).encode())
+
+    def client(self, redirect_uri: str, client_id: str = "gateway", **metadata: object) -> None:
+        """Register a client, or replace it: by default one with `SECRET` that may refresh. None takes a default away."""
+        described = {
+            "client_id": client_id,
+            "client_secret": SECRET,
+            "redirect_uris": [redirect_uri],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            **metadata,
+        }
+        self._tell("client", **{name: value for name, value in described.items() if value is not None})
+
+    def account(self, subject: str, **claims: object) -> None:
+        """Set the claims of the account ``subject``."""
+        self._tell("account", id=subject, **claims)
+
+    def disable(self, subject: str) -> None:
+        """Take the account away."""
+        self._tell("disable", id=subject)
+
+    def new_keys(self) -> None:
+        """Sign with a new key, and publish it alone."""
+        self._tell("keys")
+
+    def counts(self) -> dict[str, int]:
+        """How many token requests there were, by grant type."""
+        return {name: int(count) for name, count in self._tell("counts").items()}
+
+    def sign_in(self, url: str, account: str) -> str:
+        """Do what a browser does that is sent to ``url``. Return the URL that it is sent back to."""
+        browser = Browser()
+        page = browser.get(url)
+        return page if page.partition("?")[0] == browser.awaited(url) else browser.submit(page, account)
+
+
+@functools.cache
+def shared_provider(**options: object) -> SignInProvider:
+    """A provider with these options that all tests of this process share. It ends with the process."""
+    made = SignInProvider(**options)
+    atexit.register(made.close)
+    return made
+
+
+class Browser:
+    """A browser at the provider: it keeps cookies and follows redirects within the provider."""
+
+    def __init__(self) -> None:
+        self._opener = urllib.request.build_opener(_NoRedirect(), urllib.request.HTTPCookieProcessor())
+
+    @staticmethod
+    def awaited(url: str) -> str:
+        """The redirect_uri in an authorization request."""
+        return parse_qs(urlsplit(url).query)["redirect_uri"][0]
+
+    def get(self, url: str, data: bytes | None = None) -> str:
+        """The URL at which the redirects end: that of a page, or one elsewhere, which is not visited."""
+        home = urlsplit(url).netloc
+        while urlsplit(url).netloc == home:
+            try:
+                with self._opener.open(url, data, timeout=20):
+                    return url
+            except urllib.error.HTTPError as error:
+                with error:
+                    location = error.headers["Location"]
+                    if not 300 <= error.code < 400 or not location:
+                        raise AssertionError(f"{url}: {error.code} {error.read()[:500]!r}") from None
+                url, data = urljoin(url, location), None
+        return url
+
+    def submit(self, page: str, account: str) -> str:
+        """Sign in as ``account`` on the provider's page."""
+        return self.get(page, urlencode({"account": account, "password": "any"}).encode())
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: object) -> None:
+        return None

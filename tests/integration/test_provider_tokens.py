@@ -19,12 +19,15 @@ allow = role:viewer
 """
 
 SECTIONS = """\
-[authenticator signed]
-type = jwt
-realm = desp
+[provider signed]
+type = oidc
+realm = sso
 issuer = {url}
+client_id = private
+client_secret = {secret}
+roles_claim = realm_access.roles
+bearer = yes
 audience = gateway
-cert_uri = {realm_url}/certs
 
 [authenticator opaque]
 type = introspection
@@ -52,13 +55,13 @@ class ProviderTokenTests(GatewayCase):
     def test_a_signed_and_an_opaque_token_are_admitted_and_asked_about_once(self) -> None:
         signed, opaque = self.provider.access_token(), self.provider.access_token("urn:opaque")
         self.assertEqual((signed.count("."), opaque.count(".")), (2, 0))
-        for token in (signed, opaque):
+        for token, realm in ((signed, "sso"), (opaque, "desp")):
             before = self.provider.introspections()
             for _ in range(5):
                 answer = self.get(token)
                 self.assertEqual(answer.status, 200, answer)
             headers = dict(json.loads(answer.body)["headers"])
-            self.assertEqual([headers[name] for name in ("X-Auth-Username", "X-Auth-Realm")], ["alice", "desp"])
+            self.assertEqual([headers[name] for name in ("X-Auth-Username", "X-Auth-Realm")], ["alice", realm])
             self.assertEqual(self.provider.introspections() - before, token == opaque)
 
     def test_attack_o18_every_other_token_gets_the_same_answer(self) -> None:

@@ -6,39 +6,42 @@ authenticators. They are asked only by `vouched`: no credential of a request rea
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from zope.interface import alsoProvides, implementer
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.errors import InternalError
 from perimeter.model import AuthenticationRequest, Credentials, Principal, VouchedCredentials
-from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes
+from perimeter.plugin.authenticator import IAuthenticator, IProbe, ISchemes, Scheme
 from perimeter.plugin.redirect import IRedirectAuthenticator
-
-_ASKED: Final[tuple[str, ...]] = ()
 
 
 @implementer(IAuthenticator, ISchemes)
 class ProviderUsers:
-    """The users for whom ``provider`` vouches. It wants to see no credentials of a request. It is an `IProbe` if ``provider`` is.
+    """The users for whom ``provider`` vouches. It is an `IProbe` if ``provider`` is.
+
+    It wants to see no credentials of a request, except the provider's own access tokens if there is an authenticator for them,
+    ``tokens``.
 
     A session or an API token of such a user keeps the roles that the user had at the sign-in, since a provider cannot be asked
     about a user by name.
     """
 
-    schemes: tuple[str, ...] = _ASKED
-
-    def __init__(self, provider: IRedirectAuthenticator) -> None:
+    def __init__(self, provider: IRedirectAuthenticator, tokens: IAuthenticator | None = None) -> None:
         self.name: str = provider.name
         self.realm: str = provider.realm
+        self.schemes: tuple[str, ...] = () if tokens is None else (Scheme.BEARER,)
         self._provider: Any = provider
+        self._tokens = tokens
         if IProbe.providedBy(provider):
             alsoProvides(self, IProbe)
 
     async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
-        """The user for whom the provider has vouched."""
-        return credentials.principal if isinstance(credentials, VouchedCredentials) else None
+        """The user for whom the provider has vouched, or who holds an access token of it."""
+        if isinstance(credentials, VouchedCredentials):
+            return credentials.principal
+        return None if self._tokens is None else await self._tokens.authenticate(credentials, request)
 
     async def probe(self) -> None:
         """See `IProbe`."""

@@ -10,6 +10,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.route import RouteSettings
 from perimeter.config.site.route_matching import WILDCARDS, hosts_for
+from perimeter.config.site.server import ServerScheme
 
 
 def check(config: SiteConfig, routes: Sequence[Section]) -> None:
@@ -28,10 +29,11 @@ def check(config: SiteConfig, routes: Sequence[Section]) -> None:
 
 def warnings(config: SiteConfig) -> list[str]:
     """Warnings about pages whose origin scripts of services share."""
+    own = {one.name for one in config.upstreams if any(server.scheme is ServerScheme.SAMPLE for server in one.servers)}
+    services = [route for route in config.routes if route.upstream and route.upstream not in own]
     host = config.login.host
     if not host:
-        shared = [route.name for route in config.routes if route.browser_login]
-        if not config.operator.role or not shared:
+        if not config.operator.role or not any(route.browser_login for route in services):
             return []
         return [
             "[operator] role: the operator's page has the same host as the services, whose scripts could act on it in "
@@ -40,7 +42,7 @@ def warnings(config: SiteConfig) -> list[str]:
     return [
         f"[route {route.name}] also serves {host}, the host in [login]: scripts of its service share the origin of the "
         "sign-in page"
-        for route in config.routes
+        for route in services
         if _serves(route, host)
     ]
 

@@ -35,7 +35,7 @@ from perimeter.run.build.grants import grants_of, identifier_of
 from perimeter.run.build.hand_over import hand_overs_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
-from perimeter.run.build.providers import provider_parts
+from perimeter.run.build.providers import provider_parts, provider_users
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
@@ -107,7 +107,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     config, reactor = prepared.config, runtime.reactor
     metrics = runtime.metrics if counts(config) else None
     providers = providers_of(config, prepared.authenticators)
-    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, providers)
+    users = provider_users(prepared, providers)
+    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, users)
     grants = grants_of(prepared, runtime)
     identifier = identifier_of(config, chain, grants, reactor)
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)

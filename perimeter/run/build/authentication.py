@@ -74,11 +74,11 @@ def authenticators_of(
     config: SiteConfig,
     prepared: PreparedAuthenticators,
     watch: Watch | None = None,
-    providers: Iterable[IRedirectAuthenticator] = (),
+    users: Iterable[ProviderUsers] = (),
 ) -> list[IAuthenticator]:
     """The authenticators of ``config`` with their augmenters, in the order in which they are asked. Raises `StartupError`.
 
-    The users of ``providers`` come last.
+    The ``users`` of providers come first: they see by themselves which tokens are not theirs, and others ask a service.
     """
     kinds, services = prepared.kinds, prepared.services
     augmenters = augmenters_of(config.augmenters, kinds.augmenters, services, watch, prepared.augmenters)
@@ -86,8 +86,7 @@ def authenticators_of(
         prepared.authenticators.get(one.name) or build_authenticator(one, kinds.authenticators, services)
         for one in _in_order(config)
     ]
-    users = [ProviderUsers(provider) for provider in providers]
-    return [augment(one, augmenters) for one in (*found, *users)]
+    return [augment(one, augmenters) for one in (*users, *found)]
 
 
 def providers_of(config: SiteConfig, prepared: PreparedAuthenticators) -> list[IRedirectAuthenticator]:
@@ -111,14 +110,14 @@ def authenticator_chain(
     prepared: PreparedAuthenticators,
     runtime: Runtime,
     metrics: Metrics | None,
-    providers: Iterable[IRedirectAuthenticator] = (),
+    users: Iterable[ProviderUsers] = (),
 ) -> AuthenticatorChain:
-    """The chain of the configured authenticators and ``providers``, counted in ``metrics``. Raises `StartupError`."""
+    """The chain of the authenticators of ``config`` and the ``users`` of providers. Raises `StartupError`."""
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed, from_address = authentication.lockout_after, authentication.address_limit
     return AuthenticatorChain(
-        authenticators_of(config, prepared, watch, providers),
+        authenticators_of(config, prepared, watch, users),
         authentication.timeout,
         authentication.remember_password,
         runtime.reactor,

@@ -45,6 +45,14 @@ def every_host(config: SiteConfig) -> tuple[str, ...]:
     return (*sorted({host for route in config.routes for host in route.hosts if host != "*"}), "*")
 
 
+def hosts_of_pages(config: SiteConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The hosts that have the gateway's own pages, and the others, where no path below the prefix of pages reaches a service."""
+    every, main = every_host(config), config.login.host
+    if not main or not config.signs_people_in:
+        return every, ()
+    return (main,), tuple(host for host in every if host != main)
+
+
 def forward_auth_route(config: SiteConfig, target: ITarget, sink: IAuditSink) -> Route:
     """The route of ``/authenticate``: for every host, since most proxies ask with the client's Host.
 

@@ -10,7 +10,7 @@ from perimeter.factors.secrets_key import SecretsKey
 from perimeter.gate.factors import FactorDemand
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
-from perimeter.run.build.builtin import every_host
+from perimeter.run.build.builtin import hosts_of_pages
 from perimeter.run.build.endpoints import endpoint_routes
 from perimeter.run.build.pages import PageParts, https_port
 from perimeter.sessions.tickets import Tickets
@@ -43,13 +43,13 @@ def page_routes(
     demand: FactorDemand | None = None,
 ) -> list[Route]:
     """The routes of a ``gateway`` listener to the pages that ``parts`` make; ``demand`` says whose second factor they need."""
-    endpoints, hosts = parts.endpoints(), every_host(parts.config)
+    endpoints = parts.endpoints()
+    main, others = hosts_of_pages(parts.config)
     if hand_overs is None or not endpoints:
-        return endpoint_routes(endpoints, sink, to, hosts, demand)
-    main = hand_overs.login_host
+        return endpoint_routes(endpoints, sink, to, main, demand)
     return [
-        *endpoint_routes([HandOver(parts.pages(), hand_overs), *endpoints], sink, to, (main,), demand),
-        *endpoint_routes(_app_endpoints(parts, hand_overs), sink, to, tuple(one for one in hosts if one != main), demand),
+        *endpoint_routes([HandOver(parts.pages(), hand_overs), *endpoints], sink, to, main, demand),
+        *endpoint_routes(_app_endpoints(parts, hand_overs), sink, to, others, demand),
     ]
 
 

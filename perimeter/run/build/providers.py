@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from perimeter.auth.chain.chain import AuthenticatorChain
-from perimeter.auth.chain.vouching import vouched
+from perimeter.auth.chain.vouching import ProviderUsers, vouched
 from perimeter.config.site.provider_pages import callback_uri
-from perimeter.plugin.redirect import IRedirectAuthenticator
+from perimeter.plugin.redirect import IAcceptsTokens, IRedirectAuthenticator
 from perimeter.providers.flows import FLOWS
 from perimeter.providers.pins import PINS
 from perimeter.state.once import ONCE
@@ -18,6 +18,21 @@ from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
 if TYPE_CHECKING:
     from perimeter.run.build.prepared import Prepared
     from perimeter.run.build.runtime import Runtime
+
+
+def provider_users(prepared: Prepared, built: Sequence[IRedirectAuthenticator]) -> list[ProviderUsers]:
+    """The users of the providers, with the providers' own access tokens where a section wants them.
+
+    The name of a user is bound to one identity, whichever way the user comes first (attack O4).
+    """
+    state, services = prepared.state.state, prepared.authenticators.services
+    bind = partial(state.view(PINS).bind, state.view(ONCE))
+    found = []
+    for provider in built:
+        accepts = IAcceptsTokens.providedBy(provider)
+        tokens = IAcceptsTokens(provider).token_authenticator(services, bind) if accepts else None
+        found.append(ProviderUsers(provider, tokens))
+    return found
 
 
 def provider_parts(

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import directlyProvides, providedBy
 
-from perimeter.auth.registry import authenticator_factories
+from perimeter.auth.registry import authenticator_factories, provider_factories
 from perimeter.config.language.references import References
 from perimeter.config.language.scanner import scan
 from perimeter.config.language.section import Section
@@ -89,14 +89,20 @@ class RemoteCase(TestCase):
         self.assertEqual(problems, [])
         return authenticator_factories()[kind].build("weather", realm, settings, self.services)
 
-    def parse(self, kind: str, text: str) -> tuple[Any, list[str]]:
-        """The values of the section's own options, and their errors."""
+    def build_provider(self, kind: str, text: str, realm: str = "corp") -> Any:
+        """The provider ``corp`` of a section that must be valid; ``text`` are the options of its kind."""
+        settings, problems = self.parse(kind, text, provider_factories())
+        self.assertEqual(problems, [])
+        return provider_factories()[kind].build("corp", realm, settings, self.services)
+
+    def parse(self, kind: str, text: str, factories: Any = None) -> tuple[Any, list[str]]:
+        """The values of the section's own options, and their errors; ``factories`` replace those of authenticators."""
         directory = Path(self.mktemp()).absolute()
         (scanned,), faults = scan(f"[authenticator weather]\n{text}\n")
         self.assertEqual(faults, [])
         problems: list[Problem] = []
         section = Section(scanned, "site.ini", directory, References({}, directory), problems)
-        settings = authenticator_factories()[kind].parse(section)
+        settings = (factories or authenticator_factories())[kind].parse(section)
         section.finish()
         return settings, [str(problem) for problem in problems]
 

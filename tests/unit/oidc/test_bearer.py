@@ -10,12 +10,11 @@ import jwt
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.remote.judge import read_header
+from perimeter.auth.registry import provider_factories
 from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
-from perimeter.oidc.bearer import Accepted, BearerTokens, Holder, holder_of, token_authenticator
+from perimeter.oidc.bearer import Accepted, Holder, holder_of
 from perimeter.oidc.claims import ClaimRules
-from perimeter.oidc.discovery import Discovery
 from perimeter.tokens.jwk import Jwk, generate
-from perimeter.web_client.client import RemoteClient
 from tests.integration.upstreams import Connection
 from tests.unit.doubles.remote import RemoteCase
 
@@ -125,11 +124,16 @@ class BearerTests(RemoteCase):
         self.refusal_of_name: Exception | None = None
         self.provider = self.server(self.answer)
         self.issuer = self.named = self.provider.url
-        client = RemoteClient("the provider sso", self.services.web.trusting(None), 5.0, self.time)  # type: ignore[arg-type]
-        accepted = Accepted(frozenset({self.issuer}), ACCEPTED.audiences, "gateway")
-        discovery = Discovery(client, self.issuer, self.time)  # type: ignore[arg-type]
-        tokens = BearerTokens(discovery, accepted, RULES, self.bind, self.time)  # type: ignore[arg-type]
-        self.authenticator = token_authenticator("sso", "corp", tokens, self.services)
+        self.authenticator = self.accepting()
+
+    def accepting(self, options: str = "") -> Any:
+        provider = self.build_provider(
+            "oidc",
+            f"issuer = {self.issuer}\nclient_id = gateway\nclient_secret = hush\nbearer = yes\n"
+            f"audience = https://gw.example.com\nroles_claim = groups\nrole_map = /ops: admin\nattributes = email\n{options}",
+            "corp",
+        )
+        return provider.token_authenticator(self.services, self.bind)
 
     async def bind(self, *name_and_identity: str) -> None:
         self.bound.append(name_and_identity)
@@ -203,3 +207,38 @@ class BearerTests(RemoteCase):
     async def test_a_probe_reads_the_keys(self) -> None:
         await self.authenticator.probe()
         self.assertEqual(self.provider.requests[-1].line, "GET /jwks HTTP/1.1")
+
+    async def test_without_bearer_there_is_no_authenticator(self) -> None:
+        provider = self.build_provider("oidc", f"issuer = {self.issuer}\nclient_id = gateway")
+        self.assertIsNone(provider.token_authenticator(self.services, self.bind))
+
+
+class OptionTests(RemoteCase):
+    SECTION = "issuer = https://sso.example.com\nclient_id = gateway\n"
+
+    def problems(self, options: str) -> list[str]:
+        return [one.partition("] ")[2] for one in self.parse("oidc", self.SECTION + options, provider_factories())[1]]
+
+    def test_combinations(self) -> None:
+        self.assertEqual(self.problems("bearer = yes\naudience = https://gw.example.com, api"), [])
+        self.assertEqual(self.problems("bearer = no"), [])
+        for options, problem in (
+            ("bearer = yes", "bearer: also needs audience"),
+            ("audience = api", "audience: has no effect without bearer = yes"),
+            ("bearer = yes\naudience = *", "audience: expected the audience of tokens for the gateway"),
+            ("bearer = yes\naudience = api, *", "audience: expected the audience of tokens for the gateway"),
+        ):
+            (found,) = self.problems(options)
+            self.assertIn(problem, found)
+
+    def test_the_accepted_issuers(self) -> None:
+        settings, _ = self.parse("oidc", self.SECTION + "bearer = yes\naudience = a, b", provider_factories())
+        self.assertEqual(settings.accepted, Accepted(frozenset({"https://sso.example.com"}), frozenset({"a", "b"}), "gateway"))
+        many = (
+            "preset = entra\nissuer = https://login.microsoftonline.com/organizations/v2.0\ntenants = t1, t2\n"
+            "client_id = gateway\nbearer = yes\naudience = a"
+        )
+        settings, problems = self.parse("oidc", many, provider_factories())
+        self.assertEqual(problems, [])
+        issuers = {f"https://login.microsoftonline.com/{tenant}/v2.0" for tenant in ("t1", "t2")}
+        self.assertEqual(settings.accepted.issuers, issuers)

@@ -227,7 +227,6 @@ class NotYetTests(SiteCase):
             {f"{kind.word} {option.name}" for kind, option in later},
             {
                 "perimeter redis_url",
-                "login host",
                 "login passkeys",
             },
         )

@@ -1,0 +1,119 @@
+"""A host of its own for sign-in: one sign-in serves two sites, in a browser, and a sign-out ends it on both."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page
+
+from tests.integration.browser import HOST, OWN, SISTER, STRANGER, BrowserCase, back, secure, type_password
+from tests.integration.harness import LOGIN_ROUTES, USERS, site
+
+HOSTS = f"host = {HOST}, {STRANGER}\nbrowser_login = yes\n"
+CONFIG = secure(site(LOGIN_ROUTES.replace("browser_login = yes\n", HOSTS), extra=f"[login]\nhost = {SISTER}\n"))
+
+
+class LoginHostCase(BrowserCase):
+    CONFIG = CONFIG
+    FILES: ClassVar = USERS
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port = self.served["https"]
+        self.sso, self.other = (f"https://{host}:{self.port}" for host in (SISTER, STRANGER))
+        self.hosts = tuple(f"{host}:{self.port}" for host in (SISTER, STRANGER))
+
+    def at_sign_in(self, page: Page) -> None:
+        self.assertTrue(page.url.startswith(f"{self.sso}{OWN}login?"), page.url)
+        page.get_by_role("button", name="Sign in", exact=True).wait_for()
+
+
+class VisitTests(LoginHostCase):
+    def visit(self, javascript: bool) -> None:
+        page = self.page(javascript=javascript, hosts=self.hosts)
+        wanted = "/reports/a%20b?x=1&y=%2F&z="
+        page.goto(wanted)
+        self.at_sign_in(page)
+        type_password(page, "alice", "wrong")
+        page.get_by_text("The user name or the password is wrong.").wait_for()
+        type_password(page)
+        page.wait_for_url(self.origin + wanted)
+        self.assertEqual(page.inner_text("h1"), "Page of the service")
+
+        page.goto(f"{self.other}/kept")
+        self.assertEqual(page.url, f"{self.other}/kept", "no second sign-in")
+        page.wait_for_load_state()
+        names = {(one["name"], one["domain"]) for one in page.context.cookies() if one["name"] == "__Host-perimeter"}
+        self.assertEqual(names, {("__Host-perimeter", host) for host in (HOST, SISTER, STRANGER)})
+
+        page.click("#logout")
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_role("heading", name="You are signed out").wait_for()
+        page.wait_for_load_state()
+        self.assertEqual(urlsplit(page.url).netloc, urlsplit(self.other).netloc)
+        back(page, 2)
+        self.at_sign_in(page)
+        page.goto("/x")
+        self.at_sign_in(page)
+
+    def test_with_scripts(self) -> None:
+        self.visit(True)
+
+    def test_without_scripts(self) -> None:
+        self.visit(False)
+
+    def test_the_fragment_arrives(self) -> None:
+        page = self.page(hosts=self.hosts)
+        page.goto("/deep#/panel?x=1&y=2")
+        self.at_sign_in(page)
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/deep#/panel?x=1&y=2")
+
+    def test_two_tabs_arrive_where_they_wanted(self) -> None:
+        context = self.context(hosts=self.hosts)
+        one, two = context.new_page(), context.new_page()
+        one.goto("/one")
+        two.goto("/two")
+        for page, path in ((two, "/two"), (one, "/one")):
+            self.at_sign_in(page)
+            type_password(page)
+            page.wait_for_url(self.origin + path)
+
+    def test_the_account_page_shows_one_session_and_ends_it_on_all_hosts(self) -> None:
+        page = self.page(hosts=self.hosts)
+        page.goto("/x")
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/x")
+        page.goto(f"{self.other}/x")
+        page.wait_for_url(f"{self.other}/x")
+        page.goto(f"{self.sso}{OWN}account")
+        self.assertEqual(page.locator(".badge", has_text="this one").count(), 1)
+        self.assertEqual(page.get_by_text("Chromium").count() + page.get_by_text("Chrome").count(), 1)
+        page.goto(f"{self.sso}{OWN}logout")
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_role("heading", name="You are signed out").wait_for()
+        page.goto(f"{self.other}/not-in-the-cache-of-the-browser")
+        self.at_sign_in(page)
+
+    def test_attack_b5_a_ticket_is_of_no_use_to_another_browser(self) -> None:
+        page = self.page(hosts=self.hosts)
+        entered = list[str]()
+        page.on("request", lambda request: entered.append(request.url) if f"{OWN}enter?" in request.url else None)
+        page.goto("/x")
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/x")
+        (url,) = entered
+        again = page.goto(url)
+        assert again is not None
+        self.assertEqual(again.status, 403)
+        page.get_by_role("link", name="Continue").click()
+        page.wait_for_url(f"{self.origin}/x")
+        thief = self.page(hosts=self.hosts)
+        stolen = thief.goto(url)
+        assert stolen is not None
+        self.assertEqual(stolen.status, 403)
+        thief.get_by_role("link", name="Continue").click()
+        self.at_sign_in(thief)
+        log = (self.served.directory / "access.log").read_text() + self.served.log
+        self.assertNotIn(url.partition("ticket=")[2][:40], log)

@@ -1,0 +1,179 @@
+"""type = oauth2: looks at the user while the session lasts, where the provider issues refresh tokens that rotate."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from perimeter.errors import ProviderMisconfigured, ProviderUnavailable, Rejected
+from perimeter.oidc.kept import SOON, STALE
+from tests.integration.upstreams import Connection, Upstream
+from tests.unit.doubles.sign_in import CALLBACK, SignInCase
+
+ALICE = {"id": "a-1", "preferred_username": "alice", "roles": ["viewer"]}
+
+
+class RotatingCase(SignInCase):
+    """A provider whose access tokens are the numbers from 1; only those in ``good`` are. Refresh tokens are used once."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.issued = 0
+        self.good: set[str] = set()
+        self.user: Any = ALICE
+        self.user_status = 200
+        self.rotates = True
+        self.forms: list[dict[str, list[str]]] = []
+        self.upstream: Upstream = self.server(self.serve)
+
+    def serve(self, connection: Connection) -> None:
+        while True:
+            try:
+                received = connection.request()
+            except EOFError:
+                return
+            if received.line.startswith("POST /token "):
+                status, answer = self.token(parse_qs(received.body.decode()))
+            else:
+                known = received.get("authorization") in {f"Bearer {one}" for one in self.good}
+                status, answer = (self.user_status, self.user) if known else (401, {})
+            body = json.dumps(answer).encode()
+            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+    def token(self, form: dict[str, list[str]]) -> tuple[int, Any]:
+        self.forms.append(form)
+        if form["grant_type"] == ["refresh_token"] and form["refresh_token"] != [f"r{self.issued}"]:
+            return 400, {"error": "invalid_grant"}
+        if self.rotates or not self.issued:
+            self.issued += 1
+        self.good = {str(self.issued)}
+        answer = {"access_token": str(self.issued), "token_type": "bearer", "expires_in": 60}
+        refresh = {"refresh_token": f"r{self.issued}"} if form["grant_type"] == ["authorization_code"] or self.rotates else {}
+        return 200, answer | refresh
+
+    def rotating(self, options: str = "") -> Any:
+        url = self.upstream.url
+        return self.provider(
+            "oauth2",
+            f"client_id = gateway\nclient_secret = s\nauthorize_uri = {url}/authorize\ntoken_uri = {url}/token\n"
+            f"user_uri = {url}/user\nid_claim = id\n{options}",
+        )
+
+    async def completed(self, provider: Any) -> Any:
+        return await provider.complete({"code": "c"}, self.flow())
+
+
+class SignInTests(RotatingCase):
+    async def test_the_request_of_the_browser(self) -> None:
+        provider = self.rotating("scopes = profile, teams\nextra = audience=x")
+        flow = self.flow(again=True, login_hint="a lice")
+        url = urlsplit(await provider.begin(flow))
+        self.assertEqual(f"{url.scheme}://{url.netloc}{url.path}", f"{self.upstream.url}/authorize")
+        query = parse_qs(url.query)
+        self.assertEqual(len(query.pop("code_challenge")[0]), 43)
+        self.assertEqual(
+            query,
+            {
+                "audience": ["x"],
+                "response_type": ["code"],
+                "client_id": ["gateway"],
+                "redirect_uri": [CALLBACK],
+                "scope": ["profile teams"],
+                "state": [flow.state],
+                "code_challenge_method": ["S256"],
+                "prompt": ["select_account"],
+                "login_hint": ["a lice"],
+                "login": ["a lice"],
+            },
+        )
+        query = parse_qs(urlsplit(await self.rotating().begin(self.flow())).query)
+        self.assertTrue({"scope", "prompt", "login", "login_hint"}.isdisjoint(query))
+
+    async def test_the_code_is_redeemed_with_the_verifier(self) -> None:
+        found = await self.completed(self.rotating())
+        self.assertEqual((found.principal.username, found.principal.roles), ("alice", ("viewer",)))
+        (form,) = self.forms
+        self.assertEqual(form["code_verifier"], [self.flow().verifier])
+        self.assertEqual((form["code"], form["redirect_uri"]), (["c"], [CALLBACK]))
+
+    async def test_a_new_token_that_is_refused_is_a_fault_of_the_provider(self) -> None:
+        self.user_status = 401
+        await self.refused(self.completed(self.rotating()), ProviderUnavailable)
+
+    async def test_a_user_without_a_name_or_an_identity(self) -> None:
+        for wrong in ({"id": None}, {"preferred_username": 7}, {"roles": {}}):
+            self.user = ALICE | wrong
+            await self.refused(self.completed(self.rotating()), ProviderMisconfigured)
+
+
+class RefreshTests(RotatingCase):
+    async def test_a_good_access_token_is_used_and_nothing_rotates(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.user = ALICE | {"roles": ["admin"]}
+        renewed = await provider.renew(found.secret, "a-1")
+        self.assertEqual(renewed.principal.roles, ("admin",))
+        self.assertEqual(len(self.forms), 1)
+
+    async def test_an_expired_access_token_is_refreshed_and_the_new_refresh_token_kept(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        for _ in range(2):
+            self.good = set()
+            found = await provider.renew(found.secret, "a-1")
+        self.assertEqual([form.get("refresh_token") for form in self.forms], [None, ["r1"], ["r2"]])
+
+    async def test_a_refresh_token_that_does_not_rotate_stays(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.rotates = False
+        for _ in range(2):
+            self.good = set()
+            found = await provider.renew(found.secret, "a-1")
+        self.assertEqual([form.get("refresh_token") for form in self.forms], [None, ["r1"], ["r1"]])
+
+    async def test_a_refresh_token_that_is_refused_ends_the_session(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.good, self.issued = set(), 7
+        await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+
+    async def test_an_outage_after_the_refresh_does_not_lose_the_new_token(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.good, self.user_status = set(), 500
+        renewed = await provider.renew(found.secret, "a-1")
+        self.assertEqual(renewed.principal, found.principal)
+        self.assertEqual(renewed.renew_after, renewed.at + SOON)
+        self.user_status, self.user = 200, ALICE | {"roles": []}
+        renewed = await provider.renew(renewed.secret, "a-1")
+        self.assertEqual((renewed.principal.roles, renewed.renew_after), ((), renewed.at + 900))
+
+    async def test_an_outage_is_not_ignored_for_long(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.user_status = 500
+        for pause in (0.0, STALE - 1.0):
+            self.time.advance(pause)
+            self.good = set()
+            found = await provider.renew(found.secret, "a-1")
+        self.time.advance(1.0)
+        self.good = set()
+        await self.refused(provider.renew(found.secret, "a-1"), ProviderUnavailable)
+
+    async def test_a_fault_of_the_configuration_ends_no_session(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.user = ALICE | {"roles": 7}
+        await self.refused(provider.renew(found.secret, "a-1"), ProviderUnavailable)
+
+    async def test_what_is_not_a_secret_of_this_kind(self) -> None:
+        provider = self.rotating()
+        for secret in (b"", b"{}", b"[]", b'{"access_token": "t", "more": 1}'):
+            await self.refused(provider.renew(secret, "a-1"), Rejected)
+
+    async def test_no_token_is_shown(self) -> None:
+        self.issued = 4_711_000
+        found = await self.completed(self.rotating())
+        self.assertNotIn("4711001", repr(found))
