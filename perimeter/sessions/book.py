@@ -69,7 +69,9 @@ class SessionBook:
     ) -> tuple[str, Session]:
         """A new session of ``owner``, who has just been verified by ``methods``: the value of its cookie, and the session.
 
-        ``earlier`` are proofs of the same sign-in from before that. With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
+        ``earlier`` are proofs of the same sign-in from before that.
+
+        With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
         with the sign-in: that session ends, also if it is of another user (attack 25). If the user has too many sessions by now,
         the oldest ends. Raises `Overloaded` if there are too many of all users, and `Unavailable` if the session cannot be
         written; nothing has ended then.

@@ -29,7 +29,7 @@ from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields, providers_of
 from perimeter.run.build.challenges import ChallengeGate, challenge_gate
 from perimeter.run.build.endpoints import EndpointParts
-from perimeter.run.build.factors import factor_parts
+from perimeter.run.build.factors import factor_parts, second_factor_parts
 from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
 from perimeter.run.build.hand_over import hand_overs_of
@@ -138,6 +138,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         routes,
         signing_in,
         factor_parts(prepared, runtime, shared.demand()),
+        second_factor_parts(prepared, runtime, chain),
     )
     hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)
     gate = _gate_of(config, identifier, identity)

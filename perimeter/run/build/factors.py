@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.passkeys import passkey_hosts
 from perimeter.config.site.second_factor import Enroll, Method
 from perimeter.factors.book import FactorBook
 from perimeter.factors.challenges import Challenges
+from perimeter.factors.pending import PENDING
+from perimeter.factors.pending_book import PendingBook
 from perimeter.factors.stored import FACTORS
 from perimeter.factors.webauthn import RelyingParty
 from perimeter.gate.factors import FactorDemand
 from perimeter.model import Principal
+from perimeter.run.build.authentication import throttle_of
 from perimeter.run.build.prepared import Prepared
 from perimeter.run.build.runtime import Runtime
+from perimeter.sessions.stored import SESSIONS
 from perimeter.state.once import ONCE
 from perimeter.web.endpoints.account.factors import FactorParts
+from perimeter.web.endpoints.second_factor import SecondFactorParts
 from perimeter.web.passkeys import Passkeys
 
 _HTTPS = 443
@@ -46,6 +52,13 @@ def factor_parts(prepared: Prepared, runtime: Runtime, demand: FactorDemand | No
         demanded,
         settings.enroll is Enroll.CODE,
     )
+
+
+def second_factor_parts(prepared: Prepared, runtime: Runtime, chain: AuthenticatorChain) -> SecondFactorParts:
+    """What the page works on that asks for a second factor. Wrong codes are counted where ``chain`` counts wrong passwords."""
+    config, state, clock = prepared.config, prepared.state.state, runtime.reactor
+    pending = PendingBook(state.view(PENDING), state.view(SESSIONS), state.view(ONCE), clock)
+    return SecondFactorParts(pending, chain.throttle or throttle_of(config, runtime))
 
 
 def relying_party(config: SiteConfig) -> RelyingParty:

@@ -35,8 +35,8 @@ class Arrival:
     """A user who has shown who they are.
 
     ``methods`` are those of `perimeter.sessions.session.Session.proved`, which the user has shown now, and ``earlier`` are proofs
-    of this sign-in from before that. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, with its
-    ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``.
+    of this sign-in from before that. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, with
+    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``.
     """
 
     principal: Principal

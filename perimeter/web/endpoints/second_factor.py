@@ -67,6 +67,14 @@ class Attempt(Protocol):
         """It could not be found out."""
 
 
+@attrs.frozen(eq=False)
+class SecondFactorParts:
+    """What the page works on besides `FactorParts`: sign-ins that wait, and the count of wrong codes."""
+
+    pending: PendingBook
+    throttle: CodeThrottle
+
+
 @attrs.frozen
 class Asked:
     """Whom the page asks: by the value of a cookie, a sign-in that waits or a session. ``to`` is where they want to go."""
@@ -98,15 +106,14 @@ class SecondFactor(PageEndpoint):
         pages: Pages,
         arrivals: Arrivals,
         parts: FactorParts,
-        pending: PendingBook,
-        throttle: CodeThrottle,
+        more: SecondFactorParts,
         count: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__(FACTOR.decode("ascii"), {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._arrivals = arrivals
         self._parts = parts
-        self._pending = pending
-        self._throttle = throttle
+        self._pending = more.pending
+        self._throttle = more.throttle
         self._count = count
 
     # -- the page
