@@ -120,7 +120,14 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     login = f"{config.login.path}/login".encode("ascii")
     hsts = {one.name: int(one.hsts) for one in config.listeners if one.hsts is not None}
     shared = RouteParts(
-        directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts, config.second_factor.roles
+        directory_realms,
+        passwords,
+        login,
+        reactor.seconds,
+        prepared.maintenance_pages,
+        hsts,
+        config.second_factor.roles,
+        f"{config.login.path}/factor".encode("ascii") if config.second_factor.methods else b"",
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
