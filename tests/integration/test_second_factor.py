@@ -236,8 +236,7 @@ class BrowserTests(SecondFactorCase):
     def sign_in_again(self, page: Page, app: App) -> None:
         page.goto("/vault?x=2#deep")
         type_password(page, "frank", "secret")
-        print("URL", page.url, page.content()[-1500:])
-        page.get_by_role("heading", name="Confirm that it is you").wait_for(timeout=3000)
+        page.get_by_role("heading", name="Confirm that it is you").wait_for()
         page.fill("input[name=code]", app.next())
         page.get_by_role("button", name="Confirm").click()
         page.wait_for_url(f"{self.origin}/vault?x=2#deep")
