@@ -240,6 +240,9 @@ class NotYetTests(SiteCase):
         self.assertIn("[perimeter] state: redis is not available yet", found)
 
 
+FACTOR_ROUTES = [("/accounts", 2, 28800.0), ("/", 1, None)]
+
+
 class ShippedTests(SiteCase):
     """The files in etc/ are read as they are, with the built-in kinds of authenticator."""
 
@@ -252,6 +255,12 @@ class ShippedTests(SiteCase):
         self.assertEqual({one.interface for one in config.listeners}, {"127.0.0.1"})
         self.assertEqual([(str(one.path), one.auth) for one in config.routes], [("/public", "none"), ("/", "required")])
         self.assertEqual(config.upstreams[0].servers, (ServerSettings("sample", "", 0),))
+
+    def test_second_factor(self) -> None:
+        config = self.shipped("second-factor.ini")
+        self.assertEqual((config.second_factor.roles, config.second_factor.enroll), (("admin",), "code"))
+        self.assertEqual([(str(one.path), one.factors, one.factor_age) for one in config.routes], FACTOR_ROUTES)
+        self.assertEqual(config.warnings, ())
 
     def test_reactor(self) -> None:
         config = self.shipped("reactor.ini")
