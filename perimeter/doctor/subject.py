@@ -110,7 +110,7 @@ def gateway_user(state_dir: Path, pid: int = 0) -> GatewayUser:
 
 
 def servers_of(config: SiteConfig) -> list[Server]:
-    """All servers that the sections name: services, directories, and services that know users."""
+    """All servers that the sections name: services, directories, providers, and services that know users."""
     found = [
         Server(
             f"[upstream {upstream.name}]", server.host, server.port, server.scheme is ServerScheme.HTTPS, not upstream.looks_up
@@ -121,6 +121,8 @@ def servers_of(config: SiteConfig) -> list[Server]:
     ]
     for one in config.authenticators:
         found += _plugged(f"[authenticator {one.name}]", one.settings)
+    for provider in config.providers:
+        found += _plugged(f"[provider {provider.name}]", provider.settings)
     for augmenter in config.augmenters:
         found += _plugged(f"[augmenter {augmenter.name}]", augmenter.settings)
     return list(dict.fromkeys(found))

@@ -56,6 +56,12 @@ def families(metrics: Metrics) -> Iterator[Metric]:
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
     shown = metrics.second_factors.items()
     yield _counter("perimeter_second_factor", "Second factors that were shown on the page.", ("kind", "outcome"), shown)
+    yield _counter(
+        "perimeter_session_renewals",
+        "Questions to providers about users who are signed in.",
+        ("provider", "outcome"),
+        metrics.renewals.items(),
+    )
     yield _counter("perimeter_traces", "Requests to record in traces.", ("outcome",), metrics.traces.items())
     yield _counter("perimeter_trace_spans", "Spans, by their outcome.", ("outcome",), metrics.spans.items())
     reloads = CounterMetricFamily("perimeter_config_reloads", "Reloads of the configuration.", labels=("result",))

@@ -1,15 +1,29 @@
-"""Claims of an access token, which providers such as Keycloak put there and not into the ID token. Pure."""
+"""Which access tokens of a provider are accepted; and claims that providers such as Keycloak put there alone. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
+
 from perimeter.auth.kinds.remote.judge import ACCESS_TYPES, JwtHeader, verified
 from perimeter.errors import InvalidToken
 from perimeter.oidc.idtoken import IdToken
 from perimeter.tokens.jwk import Jwk
 from perimeter.tokens.jwt import check_times
+
+
+@attrs.frozen
+class Accepted:
+    """The access tokens that are accepted: of one of ``issuers``, for one of ``audiences``.
+
+    ``client_id`` is the gateway's own at the provider, which is the audience of its ID tokens.
+    """
+
+    issuers: frozenset[str]
+    audiences: frozenset[str]
+    client_id: str
 
 
 def access_token_claims(header: JwtHeader, keys: Sequence[Jwk], token: IdToken, client_id: str, now: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ way. The tokens are JWTs (RFC 9068 or similar); opaque ones are for ``type = int
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -19,32 +19,18 @@ from perimeter.auth.kinds.remote.keys import RemoteKeys
 from perimeter.auth.kinds.remote.memory import Vouched
 from perimeter.errors import InvalidToken, NameConflict, ProviderMisconfigured, Unavailable
 from perimeter.model import Principal
+from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.claims import ClaimRules, ClaimsElsewhere, NotAllowed, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.plugin.redirect import Bind
 from perimeter.plugin.services import AuthServices
 from perimeter.tokens.jwk import Jwk
 
-if TYPE_CHECKING:
-    from perimeter.oidc.openid_settings import OidcSettings
-
 REMEMBER = 60.0
 """Seconds that a verdict is remembered; less if the token expires sooner or the provider changes its keys."""
 
 SCOPES = ("scope", "scp")
 """Claims with the scopes of an access token (RFC 9068, section 2.2.3; ``scp`` is Entra's). An ID token has neither."""
-
-
-@attrs.frozen
-class Accepted:
-    """The access tokens that are accepted: of one of ``issuers``, for one of ``audiences``.
-
-    ``client_id`` is the gateway's own at the provider, which is the audience of its ID tokens.
-    """
-
-    issuers: frozenset[str]
-    audiences: frozenset[str]
-    client_id: str
 
 
 @attrs.frozen
@@ -137,10 +123,10 @@ class BearerTokens:
 
 
 def token_authenticator(
-    name: str, realm: str, discovery: Discovery, settings: OidcSettings, services: AuthServices, bind: Bind
+    discovery: Discovery, accepted: Accepted, rules: ClaimRules, services: AuthServices, bind: Bind
 ) -> TokenAuthenticator:
-    """The authenticator of the provider ``name`` for its access tokens."""
-    tokens = BearerTokens(discovery, settings.accepted, settings.rules(name, realm), bind, services.reactor)
-    authenticator = TokenAuthenticator(name, realm, tokens, REMEMBER, services)
+    """The authenticator of the provider `ClaimRules.service` for its access tokens."""
+    tokens = BearerTokens(discovery, accepted, rules, bind, services.reactor)
+    authenticator = TokenAuthenticator(rules.service, rules.realm, tokens, REMEMBER, services)
     tokens.changed = authenticator.forget
     return authenticator

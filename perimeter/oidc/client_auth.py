@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from typing import Final, Protocol
-from urllib.parse import quote_plus
 
 import attrs
 import jwt
@@ -16,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from perimeter.oidc.client_method import ClientMethod
 from perimeter.strict_json import decode
 from perimeter.tokens.jwk import RSA_BITS, BadKey, Jwk, load_jwk, thumbprint
+from perimeter.web_client.client import client_basic
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
@@ -48,9 +47,8 @@ class Basic:
     secret: str = attrs.field(repr=False)
 
     def proof(self, audience: str, now: float) -> Proof:
-        """See `ClientAuth`. Both halves are form-encoded before they are joined (RFC 6749, section 2.3.1)."""
-        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.secret)}"
-        return Proof("Basic " + base64.b64encode(pair.encode()).decode("ascii"))
+        """See `ClientAuth`."""
+        return Proof(client_basic(self.client_id, self.secret))
 
 
 @attrs.frozen

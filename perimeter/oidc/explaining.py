@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.judge import values_at
+from perimeter.model import discard_explanation
 from perimeter.oidc.claims import ClaimRules, has_value
 
 MAX_VALUE: Final = 400
@@ -15,6 +16,13 @@ MAX_VALUE: Final = 400
 
 _OF_THE_SIGN_IN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 """Claims that belong to one sign-in and decide nothing about the user."""
+
+
+def explain_claims(claims: Mapping[str, Any], rules: ClaimRules, explain: Callable[[str], None]) -> None:
+    """Give each sentence to ``explain``, unless nobody wants them."""
+    if explain is not discard_explanation:
+        for step in explained(claims, rules):
+            explain(step)
 
 
 def explained(claims: Mapping[str, Any], rules: ClaimRules) -> Iterator[str]:

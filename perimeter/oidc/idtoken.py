@@ -118,7 +118,8 @@ def judge_renewed(
 
 def _check_all(claims: dict[str, Any], algorithm: str, expected: Expected, access_token: str, now: float) -> float:
     """Check what does not depend on the sign-in. Return ``iat``."""
-    if claims.get("iss") != _issuer(claims, expected):
+    issuer = _issuer(claims, expected)
+    if issuer is None or claims.get("iss") != issuer:
         raise InvalidToken("the ID token is from another issuer")
     _check_audience(claims, expected)
     purpose = claims.get("typ", _PURPOSE)

@@ -27,7 +27,7 @@ _AUTH_METHODS: Final = ("client_secret_basic",)
 
 
 class BadMetadata(PerimeterError):
-    """The metadata cannot be used; the text says why and quotes nothing of them."""
+    """The metadata cannot be used; the text says why, and quotes nothing of them except their issuer."""
 
 
 @attrs.frozen
@@ -69,7 +69,8 @@ def read_metadata(members: Mapping[str, Any], issuer: str) -> Metadata:
     """
     named = members.get("issuer")
     if named != issuer and not _is_common(named, issuer):
-        raise BadMetadata("the metadata are those of another issuer than `issuer` of the section")
+        shown = f", {named}" if is_secure(named) else ""
+        raise BadMetadata(f"the metadata are those of another issuer than `issuer` of the section{shown}")
     urls = {name: _endpoint(members, name, issuer) for name in (*_ENDPOINTS, *_MORE_ENDPOINTS)}
     for name in _ENDPOINTS:
         if not urls[name]:

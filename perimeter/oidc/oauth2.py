@@ -7,7 +7,7 @@ itself, with the code verifier of this browser: so no token that was issued to a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -17,8 +17,10 @@ from zope.interface import implementer
 
 from perimeter.auth.kinds.remote import names
 from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
+from perimeter.model import discard_explanation
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.claims import EMAIL, GROUPS, ClaimsElsewhere, NotAllowed, principal_of, subject_of
+from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import group_names, listed
 from perimeter.oidc.kept import SOON, STALE, used_claims
@@ -28,7 +30,7 @@ from perimeter.plugin.redirect import Flow, IRenews, SignedIn
 from perimeter.strict_json import decode_object
 
 if TYPE_CHECKING:
-    from perimeter.oidc.oauth2_kind import OAuth2Settings
+    from perimeter.oidc.oauth2_settings import OAuth2Settings
     from perimeter.web_client.client import RemoteClient
 
 _log = Logger()
@@ -107,7 +109,8 @@ class OAuth2Provider:
         }
         tokens = await self._tokens(form)
         try:
-            return await self._signed_in(_Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token))
+            kept = _Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token)
+            return await self._signed_in(kept, flow.explain)
         except Rejected as error:
             raise ProviderUnavailable(error.detail) from None
 
@@ -154,12 +157,13 @@ class OAuth2Provider:
         endpoint = self._settings.token_uri
         return await self._requests.ask(endpoint, endpoint, form, self._seconds())
 
-    async def _signed_in(self, kept: _Kept) -> SignedIn:
+    async def _signed_in(self, kept: _Kept, explain: Callable[[str], None] = discard_explanation) -> SignedIn:
         """The user as the provider knows them now."""
         try:
             claims = await self._claims(kept.access_token)
         except names.Unfit as error:
             raise ProviderMisconfigured(f"{self._client.service}: {error}") from None
+        explain_claims(claims, self._rules, explain)
         return self._user_of(attrs.evolve(kept, claims=used_claims(claims, self._rules), stale_since=0.0))
 
     def _user_of(self, kept: _Kept) -> SignedIn:

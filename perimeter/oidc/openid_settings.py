@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import attrs
 
@@ -19,7 +19,7 @@ from perimeter.oidc.settings import ClientSettings, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
-    from perimeter.oidc.bearer import Accepted
+    from perimeter.oidc.access_token import Accepted
     from perimeter.oidc.claims import ClaimRules
     from perimeter.oidc.idtoken import Expected
 
@@ -41,6 +41,8 @@ _OPEN_TO_ALL: Final = frozenset({"https://accounts.google.com", "https://gitlab.
 @attrs.frozen(kw_only=True)
 class OidcSettings(ClientSettings):
     """``type = oidc``."""
+
+    unfit_presets: ClassVar = {Preset.GITHUB: "github is no OpenID provider: type = oauth2"}
 
     issuer: str = option(
         URL,
@@ -96,8 +98,6 @@ class OidcSettings(ClientSettings):
         """See `Settings.check`."""
         super().check(section)
         its = attrs.fields(OidcSettings)
-        if self.preset is Preset.GITHUB:
-            section.problem(its.preset, "github is no OpenID provider: type = oauth2")
         if self.issuer and not section.faulty(its.issuer):
             self._check_issuer(section)
         if self.groups_uri and not is_secure(self.groups_uri):
@@ -138,7 +138,7 @@ class OidcSettings(ClientSettings):
     @property
     def accepted(self) -> Accepted:
         """The access tokens that are accepted with ``bearer``."""
-        from perimeter.oidc.bearer import Accepted
+        from perimeter.oidc.access_token import Accepted
 
         issuers = [self.issuer]
         if self.of_many_tenants:

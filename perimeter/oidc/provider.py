@@ -21,14 +21,13 @@ from perimeter.errors import (
     Rejected,
     Unavailable,
 )
-from perimeter.model import discard_explanation
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.bearer import token_authenticator
 from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
-from perimeter.oidc.explaining import explained
+from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import with_graph_groups
 from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
@@ -99,12 +98,13 @@ class OidcProvider:
         """See `IAcceptsTokens`."""
         if not self._settings.bearer:
             return None
-        return token_authenticator(self.name, self.realm, self.discovery, self._settings, services, bind)
+        return token_authenticator(self.discovery, self._settings.accepted, self._rules, services, bind)
 
     async def examine(self, ends_elsewhere: bool) -> Sequence[Shortcoming]:
         """See `IExamined`."""
         await self.discovery.probe()
         metadata = await self.discovery.metadata()
+        await (await self.discovery.keys()).probe()
         found = shortcomings(metadata, self._settings.method, ends_elsewhere)
         return (*found, *clock_difference(self.discovery.provider_date, self._seconds()))
 
@@ -151,8 +151,7 @@ class OidcProvider:
         except InvalidToken as error:
             raise Rejected(error.detail) from None
         look = await self._look(metadata, token, tokens)
-        for step in explained(look.claims, self._rules) if flow.explain is not discard_explanation else ():
-            flow.explain(step)
+        explain_claims(look.claims, self._rules, flow.explain)
         return self._signed_in(look)
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:

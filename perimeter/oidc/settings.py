@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import attrs
 
@@ -78,7 +79,10 @@ class ClientSettings(RemoteSettings):
     """How the gateway is a client of a provider, and how claims become users. Times are seconds.
 
     ``lifetime`` and ``refresh`` may be 0, "none". ``client_auth`` is None if it follows from the secret or the key.
+    ``unfit_presets`` says of each preset that this kind does not have why.
     """
+
+    unfit_presets: ClassVar[Mapping[Preset, str]] = {}
 
     preset: Preset | None = option(
         optional(one_of(Preset)), "other defaults for what follows, as this provider needs them", default=""
@@ -122,20 +126,19 @@ class ClientSettings(RemoteSettings):
         """See `Settings.check`."""
         super().check(section)
         its = attrs.fields(ClientSettings)
-        if section.given(its.client_secret) and section.given(its.client_key):
-            section.problem(its.client_key, "set either client_secret or client_key, not both")
-        needed = {
+        needs = {
             ClientMethod.BASIC: its.client_secret,
             ClientMethod.POST: its.client_secret,
             ClientMethod.PRIVATE_KEY: its.client_key,
-        }.get(self.method)
-        for one in (its.client_secret, its.client_key):
-            if one is needed and not section.given(one):
-                section.problem(its.client_auth, f"{self.method} also needs {one.name}")
-            elif one is not needed and needed is not None and section.given(one) and not section.faulty(one):
-                section.problem(one, f"has no effect with client_auth = {self.method}")
-        if self.method is ClientMethod.NONE:
-            section.refuse((its.client_secret, its.client_key), "has no effect with client_auth = none")
+        }
+        needed = needs.get(self.method)
+        if section.given(its.client_secret) and section.given(its.client_key):
+            section.problem(its.client_key, "set either client_secret or client_key, not both")
+        elif needed is not None and not section.given(needed):
+            section.problem(its.client_auth, f"{self.method} also needs {needed.name}")
+        else:
+            others = [one for one in (its.client_secret, its.client_key) if one != needed]
+            section.refuse(others, f"has no effect with client_auth = {self.method}")
         self._check_key(section)
 
     def _check_key(self, section: Section) -> None:
@@ -188,9 +191,13 @@ class ClientSettings(RemoteSettings):
 
 def read_client(section: Section, settings: type[C]) -> C:
     """What ``section`` says, with the defaults of its ``preset``."""
-    option = declared(attrs.fields(ClientSettings).preset)
+    field = attrs.fields(ClientSettings).preset
+    option = declared(field)
     assert option is not None
     preset: Preset | None = section.value(option)
+    if preset is not None and preset in settings.unfit_presets:
+        section.problem(field, settings.unfit_presets[preset])
+        preset = None
     return read(section, settings, {} if preset is None else PRESETS[preset])
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlencode
 
+from perimeter.auth.kinds.remote.settings import crosses_network
+
 MAX_URL: Final = 2048
 
-# RFC 3986 without user information and fragment: browsers and servers disagree about what else a text may be (attack O9).
+# RFC 3986 without user information and fragment: browsers and servers disagree about what else a text may be.
 _URL: Final = re.compile(
     r"(https?)://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?)(?::[0-9]{1,5})?"
     r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?"
@@ -22,18 +23,7 @@ def is_secure(url: object, *, plain: bool = True) -> bool:
     if not isinstance(url, str) or len(url) > MAX_URL:
         return False
     found = _URL.fullmatch(url)
-    if found is None:
-        return False
-    return found[1] == "https" or (plain and _is_loopback(found[2]))
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    return found is not None and (found[1] == "https" or (plain and not crosses_network(url)))
 
 
 def with_parameters(url: str, parameters: Iterable[tuple[str, str]]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.request
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
+from perimeter.oidc.flow import challenge
 from tests.integration.harness import USERS, GatewayCase, site
-from tests.integration.oidcpeer import SECRET, OpenIdProvider
+from tests.integration.oidcpeer import SECRET, OpenIdProvider, SignInProvider, shared_provider
 from tests.integration.wire import Response, bearer
 
 ROUTE = """\
@@ -72,3 +76,65 @@ class ProviderTokenTests(GatewayCase):
         self.assertEqual({answer.body for answer in answers}, {answers[0].body})
         first, *further = (answer.get_all("www-authenticate") for answer in answers)
         self.assertEqual(further, [first] * len(further))
+
+
+CALLBACK = "https://gw.example/.perimeter/callback/corp"
+
+SIGN_IN = """\
+[provider corp]
+type = oidc
+issuer = {url}
+client_id = gateway
+client_secret = {secret}
+redirect_uri = {callback}
+bearer = yes
+audience = gateway
+
+[authenticator opaque]
+type = introspection
+introspection_uri = {url}/token/introspection
+client_id = gateway
+client_secret = {secret}
+audience = *
+"""
+
+
+class TokensOfASignInTests(GatewayCase):
+    """What a client gets at a sign-in. The access tokens are opaque; the ID token has the gateway as audience."""
+
+    def test_attack_o15_only_the_access_token_is_a_credential(self) -> None:
+        peer = shared_provider()
+        peer.client(CALLBACK)
+        peer.account("account-7", preferred_username="alice")
+        sections = SIGN_IN.format(url=peer.url, secret=SECRET, callback=CALLBACK)
+        served = self.gateway(site(ROUTE.replace("allow = role:viewer\n", ""), extra=sections), USERS)
+        tokens = self.tokens(peer)
+        statuses = {}
+        for name in ("access_token", "id_token", "refresh_token"):
+            with served.connect("http") as wire:
+                statuses[name] = wire.get("/", bearer(tokens[name])).status
+        self.assertEqual(statuses, {"access_token": 200, "id_token": 401, "refresh_token": 401})
+
+    def tokens(self, peer: SignInProvider) -> dict[str, str]:
+        """The answer to the token request of a sign-in."""
+        verifier = "v" * 43
+        asked = {
+            "response_type": "code",
+            "client_id": "gateway",
+            "redirect_uri": CALLBACK,
+            "scope": "openid profile",
+            "code_challenge": challenge(verifier),
+            "code_challenge_method": "S256",
+        }
+        back = peer.sign_in(f"{peer.url}/auth?{urlencode(asked)}", "account-7")
+        form = {
+            "grant_type": "authorization_code",
+            "code": parse_qs(urlsplit(back).query)["code"][0],
+            "redirect_uri": CALLBACK,
+            "code_verifier": verifier,
+        }
+        basic = base64.b64encode(f"gateway:{quote_plus(SECRET)}".encode()).decode()
+        request = urllib.request.Request(f"{peer.url}/token", urlencode(form).encode(), {"Authorization": f"Basic {basic}"})
+        with urllib.request.urlopen(request, timeout=20) as response:
+            found: dict[str, str] = json.load(response)
+        return found

@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners, factor_checks, login_hosts, passkeys, provider_pages
+from perimeter.config.site import acme_listeners, factor_checks, login_hosts, own_issuer, passkeys, provider_pages
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -46,6 +46,7 @@ class Sections:
     errors: Section
     login: Section
     second_factor: Section
+    authenticators: Sequence[Section] = ()
     augmenters: Sequence[Section] = ()
     providers: Sequence[Section] = ()
 
@@ -57,6 +58,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
     _augmenters(config, sections)
     login_hosts.check(config, sections.routes)
     _providers(config, sections)
+    own_issuer.check(config, sections.authenticators, sections.providers)
     provider_pages.check(config, sections.providers, sections.login)
     seen: dict[_Requests, RouteSettings] = {}
     for route, section in zip(config.routes, sections.routes, strict=True):

@@ -75,11 +75,12 @@ def _config(document: Document, kinds: PluginKinds) -> SiteConfig:
         authentication=document.one("authentication"),
         errors=document.one("errors"),
         login=document.one("login"),
+        authenticators=document.many("authenticator"),
         augmenters=document.many("augmenter"),
         providers=document.many("provider"),
         second_factor=document.one("second_factor"),
     )
-    authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in document.many("authenticator"))
+    authenticators = tuple(read_authenticator(section, kinds.authenticators) for section in sections.authenticators)
     authentication = _whole(sections.authentication, AuthenticationSettings)
     if not sections.authentication.given(attrs.fields(AuthenticationSettings).order):
         authentication = attrs.evolve(authentication, order=tuple(one.name for one in authenticators))

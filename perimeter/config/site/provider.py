@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -16,9 +15,6 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings, read
 from perimeter.config.site.plugged import read_kind
 from perimeter.plugin.redirect import IProviderFactory
-
-# The name is a segment of paths, and a word of the audit log and of metrics.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: what the audit log and the metrics call other ways in
 _TAKEN: Final = frozenset({"password", "recovery", "token", "totp", "webauthn"})
@@ -61,9 +57,7 @@ class ProviderSettings(Settings):
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
-        if not _NAME.fullmatch(self.name):
-            section.problem("", "expected a name of at most 64 letters, digits and . _ -, which begins with a letter or digit")
-        elif self.name.lower() in _TAKEN:
+        if self.name.lower() in _TAKEN:
             section.problem("", "expected another name: the audit log uses this word for another way in")
 
 

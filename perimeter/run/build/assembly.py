@@ -36,6 +36,7 @@ from perimeter.run.build.hand_over import hand_overs_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.providers import provider_parts, provider_users
+from perimeter.run.build.renewals import renewals_of
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
@@ -110,7 +111,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     users = provider_users(prepared, providers)
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, users)
     grants = grants_of(prepared, runtime)
-    identifier = identifier_of(config, chain, grants, reactor)
+    signing_in = provider_parts(prepared, runtime, chain, providers)
+    identifier = identifier_of(config, chain, grants, reactor, renewals_of(config, signing_in, grants.sessions, metrics))
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
     default_sink = prepared.sinks[None]
@@ -120,12 +122,18 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     login = f"{config.login.path}/login".encode("ascii")
     hsts = {one.name: int(one.hsts) for one in config.listeners if one.hsts is not None}
     shared = RouteParts(
-        directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts, config.second_factor.roles
+        directory_realms,
+        passwords,
+        login,
+        reactor.seconds,
+        prepared.maintenance_pages,
+        hsts,
+        config.second_factor.roles,
+        f"{config.login.path}/factor".encode("ascii") if config.second_factor.methods else b"",
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
-    signing_in = provider_parts(prepared, runtime, chain, providers)
     pages = PageParts(
         config,
         prepared.look,

@@ -119,8 +119,7 @@ class Arrivals:
         self.note(arrival.method, "second_factor")
         note_user(request, arrival.principal)
         request.responseHeaders.addRawHeader(b"Set-Cookie", pending_cookie(cookie.encode("ascii"), int(LIFETIME)))
-        # By a page of this site, because browsers do not send the cookie with a redirect that began at a provider.
-        return self.lead_on(page, request, page.pages.prefix + FACTOR.decode("ascii"), arrival.fragment)
+        return page.redirect(request, f"{page.pages.prefix}{FACTOR.decode('ascii')}{arrival.fragment}")
 
     async def begin(self, page: PageEndpoint, request: Any, arrival: Arrival) -> None:
         """Begin the session, and set its cookie. Raises as `arrive`."""

@@ -307,6 +307,7 @@ class ConfigurationTests(TestCase):
         self.assertIn("[planted]", planted.output, "it would be noticed")
         needed = {
             ("explain",): ["GET", "/"],
+            ("login",): ["--user", "x"],
             ("emit",): ["nginx"],
             ("unban",): ["x"],
             ("revoke",): ["--id", "x"],

@@ -12,7 +12,8 @@ from twisted.trial.unittest import TestCase
 from perimeter.auth.kinds.remote.judge import read_header
 from perimeter.auth.registry import provider_factories
 from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
-from perimeter.oidc.bearer import Accepted, Holder, holder_of
+from perimeter.oidc.access_token import Accepted
+from perimeter.oidc.bearer import Holder, holder_of
 from perimeter.oidc.claims import ClaimRules
 from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.upstreams import Connection

@@ -14,12 +14,13 @@ from zope.interface.verify import verifyObject
 from perimeter.auth.augment.augmented import augment
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.vouching import ProviderUsers, vouched
-from perimeter.errors import InternalError, Unavailable
+from perimeter.errors import InternalError, InvalidToken, Unavailable
 from perimeter.model import (
     AuthenticationRequest,
     BasicCredentials,
     BearerCredentials,
     ConnectionCredentials,
+    Credentials,
     Principal,
     Recollection,
 )
@@ -82,6 +83,26 @@ class VouchingTests(TestCase):
             self.assertIsNone(
                 self.successResultOf(ensureDeferred(ProviderUsers(FakeProvider()).authenticate(credentials, REQUEST)))
             )
+
+    def test_access_tokens_of_the_provider_are_for_their_authenticator(self) -> None:
+        @implementer(IAuthenticator)
+        class Tokens:
+            name = "corp"
+            realm = "corp"
+
+            async def authenticate(self, credentials: Credentials, request: AuthenticationRequest) -> Principal | None:
+                return CAROL if credentials == BearerCredentials("good") else None
+
+        users = ProviderUsers(FakeProvider(), Tokens())
+        chain = AuthenticatorChain([users], 5.0, 60.0, Clock())
+        self.assertTrue(chain.takes_tokens)
+        self.assertFalse(self.chain().takes_tokens)
+        for credentials in (BasicCredentials("Carol", "x"), ConnectionCredentials(), Recollection("Carol")):
+            self.assertEqual(chain.concerned(credentials, REQUEST), [])
+        found = self.successResultOf(ensureDeferred(chain.authenticate(BearerCredentials("good"), REQUEST)))
+        self.assertEqual(found, attrs.evolve(CAROL, authenticator="corp"))
+        self.failureResultOf(ensureDeferred(chain.authenticate(BearerCredentials("bad"), REQUEST)), InvalidToken)
+        self.assertEqual(self.successResultOf(self.vouch(chain)).username, "Carol")
 
     def test_the_owner_of_a_session_stays_as_they_were(self) -> None:
         owner = attrs.evolve(CAROL, authenticator="corp")

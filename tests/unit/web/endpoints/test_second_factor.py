@@ -54,7 +54,7 @@ class SignInTests(SecondFactorCase):
 
     def test_a_password_is_half_a_sign_in(self) -> None:
         response = self.half()
-        self.assertEqual((response.status, self.location(response)), (303, "/.perimeter/go?to=%2F.perimeter%2Ffactor"))
+        self.assertEqual((response.status, self.location(response)), (303, PAGE))
         self.assertEqual(self.browser.cookies.keys(), {"__Host-perimeter-pre", PENDING})
         (cookie,) = [value for name, value in response.fields if name == b"set-cookie" and PENDING.encode() in value]
         self.assertTrue(cookie.endswith(b"; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=300"), cookie)
