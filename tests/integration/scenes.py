@@ -7,8 +7,9 @@ from collections.abc import Callable
 import attrs
 from playwright.sync_api import Page
 
-from tests.integration.browser import OWN, secure, type_password
+from tests.integration.browser import HOST, OWN, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, site
+from tests.integration.virtual_authenticator import VirtualAuthenticator
 
 CONFIG = secure(
     site(
@@ -19,14 +20,23 @@ title = Forecast dashboards
 message = Accounts: service-desk@example.com
 stay = 30d
 
+passkeys = yes
+
+[second_factor]
+methods = webauthn, totp
+rp_id = {HOST}
+
 [operator]
 role = admin
-""",
+""".replace("{HOST}", HOST),
     )
 )
 
-FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n"}
-PASSWORDS = {"alice": "wonderland", "bob": "builder"}
+_WITH_FACTORS = ("carol", "dave", "erin", "frank")
+"""Users who add a second factor, each in one scene."""
+
+FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n" + "".join(f"{name}: {name}\n" for name in _WITH_FACTORS)}
+PASSWORDS = {"alice": "wonderland", "bob": "builder", **{name: name for name in _WITH_FACTORS}}
 
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
@@ -75,6 +85,41 @@ def _account(page: Page) -> None:
     page.goto(f"{OWN}account?done=token")
 
 
+def _app_wrong(page: Page) -> None:
+    page.goto(f"{OWN}account/factors/app")
+    page.fill("input[name=code]", "123456")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Add the app").click()
+
+
+def _passkey_added(page: Page) -> None:
+    """The recovery codes that come with a first passkey."""
+    VirtualAuthenticator(page)
+    page.goto(f"{OWN}account/factors/passkey")
+    page.fill("input[name=name]", "my laptop")
+    page.get_by_role("button", name="Add the passkey").click()
+    page.get_by_role("heading", name="Your recovery codes").wait_for()
+
+
+def _with_passkey(path: str) -> Callable[[Page], object]:
+    """A page of the account of a user with a passkey, which was shown."""
+
+    def play(page: Page) -> None:
+        _passkey_added(page)
+        page.goto(f"{OWN}account/factors/recovery")
+        page.get_by_role("button", name="Use a passkey").click()
+        page.get_by_role("heading", name="Make new recovery codes?").wait_for()
+        page.goto(f"{OWN}account{path}")
+
+    return play
+
+
+def _factor(page: Page) -> None:
+    """The page of a passkey."""
+    _with_passkey("")(page)
+    page.get_by_role("link", name="Change my laptop").click()
+
+
 def _operator(page: Page) -> None:
     page.goto(f"{OWN}operator")
     page.get_by_text("Live, ").wait_for()
@@ -110,6 +155,13 @@ SCENES = (
     Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
     Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
     Scene("token-shown", _token_form, "bob"),
+    Scene("passkey-form", at(f"{OWN}account/factors/passkey"), "bob"),
+    Scene("app-form", at(f"{OWN}account/factors/app"), "bob"),
+    Scene("app-form-wrong", _app_wrong, "bob"),
+    Scene("account-codes", _passkey_added, "carol"),
+    Scene("account-factors", _with_passkey(""), "dave"),
+    Scene("account-factor", _factor, "erin"),
+    Scene("account-recovery", _with_passkey("/factors/recovery"), "frank"),
     Scene("operator", _operator, "alice"),
     *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )

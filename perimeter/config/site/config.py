@@ -76,8 +76,9 @@ class SiteConfig:
 
     @property
     def checks_second_factors(self) -> bool:
-        """Whether a user can show a second factor."""
-        return bool(self.second_factor.methods)
+        """Whether a user can have a second factor: registered here, or checked by a provider."""
+        by_provider = any(getattr(one.settings, "second_factor_acr", ()) for one in self.providers)
+        return bool(self.second_factor.methods) or by_provider
 
     @property
     def orders_certificates(self) -> bool:
