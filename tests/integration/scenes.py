@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import attrs
 from playwright.sync_api import Page
+from pyotp import TOTP
 
-from tests.integration.browser import OWN, secure, type_password
+from tests.integration.browser import HOST, OWN, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, site
 
 CONFIG = secure(
@@ -21,12 +23,18 @@ stay = 30d
 
 [operator]
 role = admin
-""",
+
+[second_factor]
+methods = totp, webauthn
+rp_id = {HOST}
+""".replace("{HOST}", HOST),
     )
 )
 
-FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n"}
-PASSWORDS = {"alice": "wonderland", "bob": "builder"}
+NEW = tuple(f"new{number}" for number in range(12))
+"""Users for pages that are shown once: one for each time."""
+PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "gardener", "dave": "sailor", **dict.fromkeys(NEW, "beginner")}
+FILES = {"users.realm": "".join(f"{name}: {word}{', admin' * (name == 'alice')}\n" for name, word in PASSWORDS.items())}
 
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
@@ -75,6 +83,50 @@ def _account(page: Page) -> None:
     page.goto(f"{OWN}account?done=token")
 
 
+def _half(page: Page, user: str) -> None:
+    """The user has entered the password, and comes to the page of the second factor."""
+    page.context.clear_cookies()
+    page.goto(f"{OWN}login?to={OWN}factor")
+    with page.expect_navigation(url=f"**{OWN}factor"):
+        type_password(page, user, PASSWORDS[user])
+
+
+def _register(page: Page) -> None:
+    found = re.search(r"secret=([A-Z2-7]{32})", page.content())
+    assert found is not None
+    page.fill("input[name=code]", TOTP(found[1]).now())
+    page.get_by_role("button", name="Register the app").click()
+    page.get_by_role("heading", name="Your recovery codes").wait_for()
+
+
+def _factor(page: Page, wrong: str = "") -> None:
+    """dave, who has registered an app, or does so now, signs in."""
+    _half(page, "dave")
+    if page.get_by_role("heading", name="Register a second factor").count():
+        _register(page)
+        _half(page, "dave")
+    if wrong:
+        page.fill("input[name=code]", wrong)
+        with page.expect_response(f"**{OWN}factor"):
+            page.get_by_role("button", name="Confirm").click()
+
+
+def _first_wrong(page: Page) -> None:
+    _half(page, "carol")
+    page.fill("input[name=code]", "000000")
+    with page.expect_response(f"**{OWN}factor"):
+        page.get_by_role("button", name="Register the app").click()
+
+
+def _codes(page: Page) -> None:
+    """The recovery codes of a user who registers a first factor."""
+    for user in NEW:
+        _half(page, user)
+        if page.get_by_role("heading", name="Register a second factor").count():
+            _register(page)
+            return
+
+
 def _operator(page: Page) -> None:
     page.goto(f"{OWN}operator")
     page.get_by_text("Live, ").wait_for()
@@ -110,6 +162,11 @@ SCENES = (
     Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
     Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
     Scene("token-shown", _token_form, "bob"),
+    Scene("factor-first", lambda page: _half(page, "carol")),
+    Scene("factor-first-wrong", _first_wrong),
+    Scene("factor-codes", _codes),
+    Scene("factor", _factor),
+    Scene("factor-wrong", lambda page: _factor(page, "000000")),
     Scene("operator", _operator, "alice"),
     *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )
