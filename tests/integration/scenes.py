@@ -11,6 +11,7 @@ from pyotp import TOTP
 
 from tests.integration.browser import HOST, OWN, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, site
+from tests.integration.virtual_authenticator import VirtualAuthenticator
 
 CONFIG = secure(
     site(
@@ -21,19 +22,26 @@ title = Forecast dashboards
 message = Accounts: service-desk@example.com
 stay = 30d
 
-[operator]
-role = admin
+passkeys = yes
 
 [second_factor]
-methods = totp, webauthn
+methods = webauthn, totp
 rp_id = {HOST}
+
+[operator]
+role = admin
 """.replace("{HOST}", HOST),
     )
 )
 
+_WITH_FACTORS = ("carol", "dave", "erin", "frank")
+"""Users who add a second factor, each in one scene."""
+
 NEW = tuple(f"new{number}" for number in range(12))
-"""Users for pages that are shown once: one for each time."""
-PASSWORDS = {"alice": "wonderland", "bob": "builder", "carol": "gardener", "dave": "sailor", **dict.fromkeys(NEW, "beginner")}
+"""Users for a page that is shown once: one for each time."""
+
+PASSWORDS = {"alice": "wonderland", "bob": "builder", **{name: name for name in (*_WITH_FACTORS, "gina", "hugo")}}
+PASSWORDS |= dict.fromkeys(NEW, "beginner")
 FILES = {"users.realm": "".join(f"{name}: {word}{', admin' * (name == 'alice')}\n" for name, word in PASSWORDS.items())}
 
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
@@ -99,12 +107,12 @@ def _register(page: Page) -> None:
     page.get_by_role("heading", name="Your recovery codes").wait_for()
 
 
-def _factor(page: Page, wrong: str = "") -> None:
-    """dave, who has registered an app, or does so now, signs in."""
-    _half(page, "dave")
+def _second(page: Page, wrong: str = "") -> None:
+    """hugo, who has registered an app, or does so now, signs in."""
+    _half(page, "hugo")
     if page.get_by_role("heading", name="Register a second factor").count():
         _register(page)
-        _half(page, "dave")
+        _half(page, "hugo")
     if wrong:
         page.fill("input[name=code]", wrong)
         with page.expect_response(f"**{OWN}factor"):
@@ -112,7 +120,7 @@ def _factor(page: Page, wrong: str = "") -> None:
 
 
 def _first_wrong(page: Page) -> None:
-    _half(page, "carol")
+    _half(page, "gina")
     page.fill("input[name=code]", "000000")
     with page.expect_response(f"**{OWN}factor"):
         page.get_by_role("button", name="Register the app").click()
@@ -125,6 +133,41 @@ def _codes(page: Page) -> None:
         if page.get_by_role("heading", name="Register a second factor").count():
             _register(page)
             return
+
+
+def _app_wrong(page: Page) -> None:
+    page.goto(f"{OWN}account/factors/app")
+    page.fill("input[name=code]", "123456")
+    with page.expect_navigation():
+        page.get_by_role("button", name="Add the app").click()
+
+
+def _passkey_added(page: Page) -> None:
+    """The recovery codes that come with a first passkey."""
+    VirtualAuthenticator(page)
+    page.goto(f"{OWN}account/factors/passkey")
+    page.fill("input[name=name]", "my laptop")
+    page.get_by_role("button", name="Add the passkey").click()
+    page.get_by_role("heading", name="Your recovery codes").wait_for()
+
+
+def _with_passkey(path: str) -> Callable[[Page], object]:
+    """A page of the account of a user with a passkey, which was shown."""
+
+    def play(page: Page) -> None:
+        _passkey_added(page)
+        page.goto(f"{OWN}account/factors/recovery")
+        page.get_by_role("button", name="Use a passkey").click()
+        page.get_by_role("heading", name="Make new recovery codes?").wait_for()
+        page.goto(f"{OWN}account{path}")
+
+    return play
+
+
+def _factor(page: Page) -> None:
+    """The page of a passkey."""
+    _with_passkey("")(page)
+    page.get_by_role("link", name="Change my laptop").click()
 
 
 def _operator(page: Page) -> None:
@@ -162,11 +205,18 @@ SCENES = (
     Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
     Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
     Scene("token-shown", _token_form, "bob"),
-    Scene("factor-first", lambda page: _half(page, "carol")),
+    Scene("factor-first", lambda page: _half(page, "gina")),
     Scene("factor-first-wrong", _first_wrong),
     Scene("factor-codes", _codes),
-    Scene("factor", _factor),
-    Scene("factor-wrong", lambda page: _factor(page, "000000")),
+    Scene("factor", _second),
+    Scene("factor-wrong", lambda page: _second(page, "000000")),
+    Scene("passkey-form", at(f"{OWN}account/factors/passkey"), "bob"),
+    Scene("app-form", at(f"{OWN}account/factors/app"), "bob"),
+    Scene("app-form-wrong", _app_wrong, "bob"),
+    Scene("account-codes", _passkey_added, "carol"),
+    Scene("account-factors", _with_passkey(""), "dave"),
+    Scene("account-factor", _factor, "erin"),
+    Scene("account-recovery", _with_passkey("/factors/recovery"), "frank"),
     Scene("operator", _operator, "alice"),
     *(Scene(f"operator-{name}", at(f"{OWN}operator/{path}"), "alice") for name, path in _OPERATOR.items()),
 )

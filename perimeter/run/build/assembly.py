@@ -144,8 +144,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         directory_realms,
         grants.book,
         routes,
-        factor_parts(prepared, runtime, shared.demand()),
         signing_in,
+        factor_parts(prepared, runtime, shared.demand()),
         second_factor_parts(prepared, runtime, chain),
     )
     hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)

@@ -65,8 +65,8 @@ class PageParts:
     directory_realms: frozenset[str] = frozenset()
     tokens: TokenBook | None = None
     routes: Sequence[Route] = ()
-    factors: FactorParts | None = None
     providers: ProviderParts | None = None
+    factors: FactorParts | None = None
     second: SecondFactorParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
@@ -86,13 +86,13 @@ class PageParts:
             providers,
             login.automatic,
             bool(realms or not providers),
-            self._passkeys(),
+            passkeys=self._passkeys(),
         )
         return [
             sign_in,
-            *self._passkey_sign_in(sign_in),
             *self._second_factor(pages, arrivals),
             *self._providers(pages, arrivals),
+            *self._passkey_sign_in(sign_in),
             Go(pages),
             Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers)),
             SignedOut(pages),

@@ -225,9 +225,7 @@ class NotYetTests(SiteCase):
         later = [(kind, option) for kind in KINDS for option in kind.declared if not option.available]
         self.assertEqual(
             {f"{kind.word} {option.name}" for kind, option in later},
-            {
-                "perimeter redis_url",
-            },
+            {"perimeter redis_url"},
         )
         for kind, option in later:
             section = named.get(kind.word, kind.word)
@@ -237,9 +235,6 @@ class NotYetTests(SiteCase):
     def test_values_of_later_work_are_refused(self) -> None:
         (found,) = self.problems(self.with_option("perimeter", "state", "redis"))
         self.assertIn("[perimeter] state: redis is not available yet", found)
-
-
-FACTOR_ROUTES = [("/accounts", 2, 28800.0), ("/", 1, None)]
 
 
 class ShippedTests(SiteCase):
@@ -254,12 +249,6 @@ class ShippedTests(SiteCase):
         self.assertEqual({one.interface for one in config.listeners}, {"127.0.0.1"})
         self.assertEqual([(str(one.path), one.auth) for one in config.routes], [("/public", "none"), ("/", "required")])
         self.assertEqual(config.upstreams[0].servers, (ServerSettings("sample", "", 0),))
-
-    def test_second_factor(self) -> None:
-        config = self.shipped("second-factor.ini")
-        self.assertEqual((config.second_factor.roles, config.second_factor.enroll), (("admin",), "code"))
-        self.assertEqual([(str(one.path), one.factors, one.factor_age) for one in config.routes], FACTOR_ROUTES)
-        self.assertEqual([one for one in config.warnings if "certificate" not in one], [])
 
     def test_reactor(self) -> None:
         config = self.shipped("reactor.ini")
