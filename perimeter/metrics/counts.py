@@ -157,6 +157,8 @@ class Metrics:
         self.upstreams = UpstreamCounts()
         #: sign-ins on the page, by method and outcome
         self.logins: Counter[tuple[str, ...]] = Counter()
+        #: questions to providers about users who are signed in, by provider and outcome
+        self.renewals: Counter[tuple[str, ...]] = Counter()
         #: requests that traces record (recorded), and those above the limit (limited)
         self.traces: Counter[tuple[str, ...]] = Counter()
         #: spans, by their outcome (`perimeter.traces.exporter.Outcome`)
@@ -198,6 +200,10 @@ class Metrics:
     def count_login(self, method: str, outcome: str) -> None:
         """Count a sign-in. Both are words of the program."""
         self.logins[method, outcome] += 1
+
+    def count_renewal(self, provider: str, outcome: str) -> None:
+        """Count a question to a provider about a user who is signed in. The outcome is a word of the program."""
+        self.renewals[provider, outcome] += 1
 
     def count_reload(self, success: bool) -> None:
         """Count a reload."""

@@ -54,6 +54,12 @@ def families(metrics: Metrics) -> Iterator[Metric]:
         metrics.limited.items(),
     )
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
+    yield _counter(
+        "perimeter_session_renewals",
+        "Questions to providers about users who are signed in.",
+        ("provider", "outcome"),
+        metrics.renewals.items(),
+    )
     yield _counter("perimeter_traces", "Requests to record in traces.", ("outcome",), metrics.traces.items())
     yield _counter("perimeter_trace_spans", "Spans, by their outcome.", ("outcome",), metrics.spans.items())
     reloads = CounterMetricFamily("perimeter_config_reloads", "Reloads of the configuration.", labels=("result",))

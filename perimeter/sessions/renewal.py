@@ -125,7 +125,7 @@ class Renewals:
         if self._quiet.get(root.id) is None:
             asked = await self._join(root, session, cookie, provider)
             if asked is _Asked.ELSEWHERE and self._stored.with_id(root.id) is root:
-                waiting = self._stored.change_of(root.id).addTimeout(_ELSEWHERE, self._clock)
+                waiting = self._stored.changes.of(root.id).addTimeout(_ELSEWHERE, self._clock)
                 await waiting.addErrback(lambda failure: failure.trap(TimeoutError) and None)
         found, now = self._stored.root(session), self._clock.seconds()
         current = self._stored.with_id(session.id)

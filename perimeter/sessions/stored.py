@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -11,6 +12,7 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import Overloaded
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
+from perimeter.sessions.awaited import AwaitedChanges
 from perimeter.sessions.index import SessionIndex, same_owner
 from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, grant_of
 from perimeter.sessions.tables import CODECS, SessionTable
@@ -51,8 +53,8 @@ class StoredSessions:
         self._told: dict[str, float] | None = None
         #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
         self.epoch = 0
-        #: by id of a session: those who wait until it is renewed or ends
-        self._awaited: dict[str, list[Deferred[None]]] = {}
+        #: renewals and ends of sessions, by any process
+        self.changes = AwaitedChanges()
 
     # -- View
 
@@ -74,8 +76,7 @@ class StoredSessions:
                 use.at, use.kept, use.gap = max(use.at, loaded.at), loaded.kept, max(use.gap, loaded.gap)
                 index.uses[id] = use if same_owner(self._index.by_id[id], index.by_id[id]) else use.copy()
         self._index = index
-        for id in list(self._awaited):
-            self._changed(id)
+        self.changes.all_happened()
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
@@ -83,11 +84,7 @@ class StoredSessions:
         if isinstance(change, Renewed):
             self.epoch += 1
         if isinstance(change, Renewed | EndedSession):
-            self._changed(change.id)
-
-    def _changed(self, id: str) -> None:
-        for awaiting in self._awaited.pop(id, ()):
-            awaiting.callback(None)
+            self.changes.happened(change.id)
 
     def removed(self) -> None:
         """Something was taken away."""
@@ -114,6 +111,12 @@ class StoredSessions:
     def root(self, session: Session) -> Session | None:
         """The session of the sign-in: ``session``, or the one that it came from; None if that has ended."""
         return self._index.by_id.get(session.parent or session.id)
+
+    def due_after(self, session: Session, now: float) -> float:
+        """When the provider is to be asked about the user of ``session``, if that is after ``now``; otherwise infinity."""
+        root = self.root(session)
+        renewal = None if root is None else root.renewal
+        return inf if renewal is None or renewal.due <= now else renewal.due
 
     def use(self, id: str) -> SessionUse | None:
         """When the session with this id was used last: another object after its owner has changed. None if it has ended."""
@@ -180,19 +183,6 @@ class StoredSessions:
     def news(self) -> Deferred[None] | None:
         """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
         return self._writer.catch_up()
-
-    def change_of(self, id: str) -> Deferred[None]:
-        """Fires when the session with this id is renewed or ended, by any process. To be cancelled by a caller who leaves."""
-
-        def leave(waiting: Deferred[None]) -> None:
-            others = self._awaited.get(id, [])
-            others.remove(waiting)
-            if not others:
-                self._awaited.pop(id, None)
-
-        waiting: Deferred[None] = Deferred(leave)
-        self._awaited.setdefault(id, []).append(waiting)
-        return waiting
 
     # -- changing them
 

@@ -6,6 +6,7 @@ import atexit
 import functools
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -135,6 +136,10 @@ class SignInProvider(Peer):
         """How many token requests there were, by grant type."""
         return {name: int(count) for name, count in self._tell("counts").items()}
 
+    def tokens(self) -> list[str]:
+        """Refresh tokens and access tokens that were issued."""
+        return list(self._tell("tokens"))
+
     def sign_in(self, url: str, account: str) -> str:
         """Do what a browser does that is sent to ``url``. Return the URL that it is sent back to."""
         browser = Browser()
@@ -179,6 +184,15 @@ class Browser:
     def submit(self, page: str, account: str) -> str:
         """Sign in as ``account`` on the provider's page."""
         return self.get(page, urlencode({"account": account, "password": "any"}).encode())
+
+    def sign_out(self, url: str) -> str:
+        """Say yes on the provider's sign-out page at ``url``. Return the URL that the browser is sent to."""
+        with self._opener.open(url, timeout=20) as page:
+            text = page.read().decode()
+        target, secret = (re.search(f'{name}="([^"]*)"', text) for name in ("action", "value"))
+        assert target is not None, text
+        assert secret is not None, text
+        return self.get(target[1], urlencode({"xsrf": secret[1], "logout": "yes"}).encode())
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

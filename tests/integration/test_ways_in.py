@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from unittest import SkipTest
+from urllib.parse import parse_qsl, urlencode
 
 import psutil
 
@@ -396,6 +398,35 @@ class ExampleTests(WaysCase):
         self.assertEqual(self.who(gateway, f"Authorization: Bearer {made}"), (200, "importer", "reader,machine"))
         (gateway.directory / "api.keys").write_text("")
         eventually(lambda: self.who(gateway, "Authorization: Bearer key-1")[0] == 401, "a key that was taken away")
+
+    def test_people_sign_in_at_a_provider_of_a_third_party(self) -> None:
+        extra = (
+            "[provider portal]\ntype = portal\nurl = https://portal.example/in\nsecret = s3cret\ntitle = Portal\n"
+            "redirect_uri = https://gateway.test/.perimeter/callback/portal\n"
+        )
+        path = os.pathsep.join((str(SOURCE), str(self.installed())))
+        text = site(SAMPLE.replace("path = /\n", "path = /\nbrowser_login = yes\n"), tls=True, extra=extra)
+        gateway = self.gateway(text, USERS, {"PYTHONPATH": path})
+        with gateway.connect("https") as wire:
+            self.assertIn("Sign in with Portal", wire.get("/.perimeter/login").text)
+            for name, secret, status in (("carol", "s3cret", 303), ("carol", "other", 403), ("", "s3cret", 403)):
+                begun = wire.get("/.perimeter/start/portal?to=/")
+                self.assertEqual(begun.status, 302, begun)
+                page, _, query = (begun.get("location") or "").partition("?")
+                sent = dict(parse_qsl(query))
+                self.assertEqual(
+                    (page, sent["return"]), ("https://portal.example/in", "https://gateway.test/.perimeter/callback/portal")
+                )
+                mac = hmac.new(secret.encode(), f"{sent['state']}\n{name}".encode(), "sha256").hexdigest()
+                answer = urlencode({"state": sent["state"], "user": name, "signature": mac})
+                flow = (begun.get("set-cookie") or "").partition(";")[0]
+                back = wire.get(f"/.perimeter/callback/portal?{answer}", f"Cookie: {flow}")
+                self.assertEqual(back.status, status, back)
+                cookies = [line.partition(";")[0] for line in back.get_all("set-cookie")]
+                session = [line for line in cookies if line.startswith("__Host-perimeter=")]
+                self.assertEqual(len(session), int(status == 303))
+                if session:
+                    self.assertEqual(told(wire.get("/", f"Cookie: {session[0]}"))["x-auth-username"], "carol")
 
     def test_a_kind_that_is_not_installed_stops_the_start(self) -> None:
         extra = "[authenticator keys]\ntype = api-keys\npath = users.realm\n"

@@ -173,7 +173,8 @@ class SessionSource:
         if ends <= now:
             raise SessionExpired("the session ended while its owner was looked up")
         principal = attrs.evolve(owner, grant=self._stored.grant(session))
-        self._verdicts.put(cookie, Verdict(principal, min(ends, now + RECALL_INTERVAL), self._stored.epoch))
+        until = min(ends, now + RECALL_INTERVAL, self._stored.due_after(session, now))
+        self._verdicts.put(cookie, Verdict(principal, until, self._stored.epoch))
         return principal
 
     def _without_owner(self, session: Session, error: InvalidToken) -> SessionExpired:

@@ -35,6 +35,7 @@ from perimeter.run.build.hand_over import hand_overs_of
 from perimeter.run.build.pages import PageParts
 from perimeter.run.build.prepared import Prepared, counts
 from perimeter.run.build.providers import provider_parts, provider_users
+from perimeter.run.build.renewals import renewals_of
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
@@ -109,7 +110,8 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     users = provider_users(prepared, providers)
     chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, users)
     grants = grants_of(prepared, runtime)
-    identifier = identifier_of(config, chain, grants, reactor)
+    signing_in = provider_parts(prepared, runtime, chain, providers)
+    identifier = identifier_of(config, chain, grants, reactor, renewals_of(config, signing_in, grants.sessions, metrics))
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)
     challenges = identifier.challenges()
     default_sink = prepared.sinks[None]
@@ -124,7 +126,6 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
-    signing_in = provider_parts(prepared, runtime, chain, providers)
     pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, grants.book, routes, signing_in)
     hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)
     gate = _gate_of(config, identifier, identity)

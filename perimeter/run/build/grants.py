@@ -17,6 +17,7 @@ from perimeter.gate.sources.session import SessionSource
 from perimeter.gate.sources.source import CredentialSource
 from perimeter.run.build.prepared import Prepared
 from perimeter.run.build.runtime import Runtime
+from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
@@ -54,7 +55,9 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news)
 
 
-def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants, reactor: Any) -> Identifier:
+def identifier_of(
+    config: SiteConfig, chain: AuthenticatorChain, grants: Grants, reactor: Any, renewals: Renewals | None
+) -> Identifier:
     """The sources by which gates identify users, without unused ones, since each source costs time for each request."""
     clock: Callable[[], float] = reactor.seconds
     limits = config.limits
@@ -75,7 +78,7 @@ def identifier_of(config: SiteConfig, chain: AuthenticatorChain, grants: Grants,
         sources.append(Negotiate(chain, limits.max_authorization))
     if config.signs_people_in:
         proxies = config.perimeter.trusted_proxies
-        sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies))
+        sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies, renewals))
     if chain.takes_connections:
         sources.append(Connection(chain))
     return Identifier(sources)

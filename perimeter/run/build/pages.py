@@ -13,6 +13,7 @@ from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
 from perimeter.plugin.authenticator import Scheme
+from perimeter.run.build.renewals import back_channels, signed_out_elsewhere
 from perimeter.sessions.book import SessionBook
 from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.account.account import Account
@@ -90,7 +91,7 @@ class PageParts:
             *self._providers(pages, arrivals),
             *self._passkey_sign_in(sign_in),
             Go(pages),
-            Logout(pages, login.clear_on_logout),
+            Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers)),
             SignedOut(pages),
             *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
@@ -115,7 +116,8 @@ class PageParts:
         parts = self.providers
         if parts is None:
             return []
-        return [kind(pages, arrivals, parts, one) for one in parts.providers for kind in (Start, Callback)]
+        found = [kind(pages, arrivals, parts, one) for one in parts.providers for kind in (Start, Callback)]
+        return [*found, *back_channels(self.config, parts, self.book)]
 
     def _account(self, pages: Pages) -> list[Endpoint]:
         parts = AccountParts(pages, self.tokens, self.routes)

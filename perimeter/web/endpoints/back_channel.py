@@ -12,10 +12,11 @@ from typing import Any, Final
 from perimeter.errors import InvalidCredentialsRequest, Rejected
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.decision import Admitted, recognise
-from perimeter.plugin.redirect import IRedirectAuthenticator, LoggedOut
+from perimeter.plugin.redirect import LoggedOut
 from perimeter.sessions.book import SessionBook
 from perimeter.state.once import Claims
 from perimeter.web.endpoints.endpoint import Endpoint, json_answer, never_store
+from perimeter.web.endpoints.providers.parts import Provider
 from perimeter.web.form import form
 from perimeter.web.request import exchange_of, respond
 
@@ -27,14 +28,16 @@ LONGEST: Final = 16 * 1024
 
 
 class BackChannelLogout(Endpoint):
-    """Ends sessions that came from ``provider``, an `IBackChannelLogout`. ``claims`` lets each message count once."""
+    """Ends sessions that came from ``provider``, an `IBackChannelLogout`. ``claims`` lets each message count once. ``reactor`` is
+    the clock."""
 
-    def __init__(self, prefix: str, provider: IRedirectAuthenticator, sessions: SessionBook, claims: Claims) -> None:
+    def __init__(self, prefix: str, provider: Provider, sessions: SessionBook, claims: Claims, reactor: Any) -> None:
         super().__init__(f"{prefix}/backchannel/{provider.name}", {b"POST": ANYBODY})
         self.name = "backchannel"
         self._provider = provider
         self._sessions = sessions
         self._claims = claims
+        self._reactor = reactor
 
     def render_POST(self, request: Any) -> int:
         """200, whether a session has ended or not; 400 for a token that is not good, or not new (section 2.8)."""
@@ -46,9 +49,10 @@ class BackChannelLogout(Endpoint):
         tokens = form(request).get(b"logout_token", [])
         if len(tokens) != 1 or len(tokens[0]) > LONGEST:
             return _refused(request, "one logout token is needed, as a form")
-        authenticator: Any = self._provider
+        authenticator: Any = self._provider.authenticator
+        token = tokens[0].decode("iso-8859-1")
         try:
-            message: LoggedOut = await authenticator.logged_out(tokens[0].decode("iso-8859-1"))
+            message: LoggedOut = await self._provider.ask(self._reactor, lambda: authenticator.logged_out(token))
         except Rejected as error:
             return _refused(request, error.detail)
         if not await self._claims.claim(self._name_of(message), message.until):

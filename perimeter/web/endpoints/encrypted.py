@@ -5,15 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from perimeter.web.endpoints.page import PageEndpoint
+from perimeter.web.endpoints.page import PageEndpoint, name_and_port
 from perimeter.web.request import exchange_of
-
-
-def name_and_port(host: bytes) -> tuple[str, str]:
-    """The two parts of a Host value: the name as it was sent, and the port with its colon, or ""."""
-    text = host.decode("ascii", "replace")
-    at = text.find("]") + 1 if text.startswith("[") else len(text.partition(":")[0])
-    return text[:at], text[at:]
 
 
 def needs_https(page: PageEndpoint, request: Any, to: str, https_port: int) -> bytes:

@@ -15,7 +15,8 @@ from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields
 from perimeter.web.request import exchange_of
 
-_FOREIGN: Final = (b"cross-site", b"same-site")
+FOREIGN: Final = (b"cross-site", b"same-site")
+"""What Sec-Fetch-Site says of a request of another site."""
 
 
 class Go(PageEndpoint):
@@ -42,7 +43,7 @@ class Go(PageEndpoint):
                 link=f"{self.pages.prefix}/login?to={quote(to, safe='')}",
                 label="Sign in",
             )
-        foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in _FOREIGN
+        foreign = exchange_of(request).head.headers.get(b"sec-fetch-site") in FOREIGN
         body = self.render_page(request, "go.html", location=to, onwards=not foreign)
         request.setHeader(b"Referrer-Policy", b"no-referrer")  # services do not need the URL of this page, and it has no form
         return body

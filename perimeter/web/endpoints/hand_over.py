@@ -25,7 +25,7 @@ from perimeter.http.cookies import own_value
 from perimeter.sessions.sealing import key_of
 from perimeter.sessions.session import Session
 from perimeter.sessions.tickets import Ticket, Tickets, commitment_to, is_commitment
-from perimeter.web.endpoints.encrypted import name_and_port, needs_https
+from perimeter.web.endpoints.encrypted import needs_https
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, query_fields
 from perimeter.web.html.cookies import HAND_OVER, HAND_OVER_LENGTH, hand_over_cookie, session_cookie
@@ -86,7 +86,7 @@ class HandOver(PageEndpoint):
             return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back, safe='')}")
         note_session(request, session)
         ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment, self._key(request, session)))
-        _, port = name_and_port(exchange_of(request).head.host)
+        port = self.pages.port(exchange_of(request))
         return self.redirect(request, f"https://{host}{port}{self.pages.prefix}{_ENTER}?ticket={ticket}&to={quote(to, safe='')}")
 
     @staticmethod
@@ -124,7 +124,7 @@ class SendToLogin(PageEndpoint):
         back = hand_over_path(self.pages.prefix, host, commitment, to)
         if len(back) > LONGEST:
             back = hand_over_path(self.pages.prefix, host, commitment, FRONT)
-        _, port = name_and_port(exchange.head.host)
+        port = self.pages.port(exchange)
         page = f"https://{self._hand_overs.login_host}{port}{self.pages.prefix}{self._page}"
         return self.redirect(request, f"{page}?to={quote(back, safe='')}{more}")
 

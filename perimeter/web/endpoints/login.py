@@ -175,7 +175,8 @@ class Login(PageEndpoint):
         link = provider.start_path(self.pages.prefix, to)
         if exchange_of(request).head.headers.get(b"sec-fetch-mode") is None:
             return self.redirect(request, link)
-        return self.render_page(request, "leaving.html", provider=provider.title, link=link)
+        text = f"You sign in with {provider.title}."
+        return self.render_page(request, "onwards.html", text=text, location=link, begins=True)
 
     @staticmethod
     def _before(request: Any) -> bytes:

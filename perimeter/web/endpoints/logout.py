@@ -13,12 +13,14 @@ import attrs
 from twisted.logger import Logger
 
 from perimeter.config.site.login import Cleared
+from perimeter.errors import Refusal
 from perimeter.gate.access import ANYBODY
-from perimeter.plugin.redirect import IEndsElsewhere, IRedirectAuthenticator
+from perimeter.plugin.redirect import IEndsElsewhere
 from perimeter.sessions.session import Session
 from perimeter.web.endpoints.cleared import clear_site_data
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session
+from perimeter.web.endpoints.providers.parts import Provider
 from perimeter.web.html.cookies import no_session_cookie
 from perimeter.web.request import exchange_of, respond
 
@@ -33,10 +35,20 @@ SIGNED_OUT: Final = "/signed-out"
 
 @attrs.frozen
 class Elsewhere:
-    """A provider at which users can sign out, too. It sends the browser back to the URL ``return_to``."""
+    """A provider at which users can sign out, too. It sends the browser back to ``return_to``. ``reactor`` is the clock."""
 
-    provider: IRedirectAuthenticator
+    provider: Provider
     return_to: str
+    reactor: Any
+
+    async def url(self, secret: bytes) -> str:
+        """Where the provider signs the user out; "" if it has no page for that, or does not answer."""
+        authenticator: Any = self.provider.authenticator
+        try:
+            return await self.provider.ask(self.reactor, lambda: authenticator.sign_out_url(secret, self.return_to, ""))
+        except Refusal as error:
+            _log.warn("no sign-out at the provider {name}: {why}", name=self.provider.name, why=error.detail)
+            return ""
 
 
 class Logout(PageEndpoint):
@@ -69,7 +81,7 @@ class Logout(PageEndpoint):
         """Where the user of ``session`` can sign out besides."""
         vouched = self.pages.sessions.vouched(session)
         found = None if vouched is None else self._elsewhere.get(vouched.provider)
-        return found if found is not None and IEndsElsewhere.providedBy(found.provider) else None
+        return found if found is not None and IEndsElsewhere.providedBy(found.provider.authenticator) else None
 
     def render_POST(self, request: Any) -> int:
         """End this session, or with ``everywhere`` all sessions of the user; with ``elsewhere`` lead to the provider then."""
@@ -95,22 +107,11 @@ class Logout(PageEndpoint):
         request.responseHeaders.addRawHeader(b"Set-Cookie", no_session_cookie())
         if self._cleared:
             request.setHeader(b"Clear-Site-Data", self._cleared)
-        url = await _sign_out_url(there, secret) if there is not None and secret else ""
+        url = await there.url(secret) if there is not None and secret else ""
         if there is None or not url:
             return self.redirect(request, self.pages.prefix + SIGNED_OUT)
         # A page and no redirect: Chromium would refuse one to another site that follows a form.
         return self.render_page(request, "signed_out_here.html", location=url, title=there.provider.title)
-
-
-async def _sign_out_url(there: Elsewhere, secret: bytes) -> str:
-    """Where the provider signs the user out; "" if it has no page for that, or does not answer. The session has ended here."""
-    authenticator: Any = there.provider
-    try:
-        url: str = await authenticator.sign_out_url(secret, there.return_to, "")
-    except Exception:
-        _log.failure("users cannot sign out at the provider {name}", name=there.provider.name)
-        return ""
-    return url
 
 
 class SignedOut(PageEndpoint):

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import attrs
 
 from perimeter.config.language.net_types import PeerNetwork, in_networks
+from perimeter.config.site.route_matching import canonical_host
 from perimeter.errors import BadRequest, CrossSite, MissingCredentials
 from perimeter.gate.access import Access
 from perimeter.gate.cross_site import own_origins
@@ -61,6 +62,19 @@ class Pages:
         connection = exchange.connection
         said = vouched_https(exchange.head.headers) if self._relayed(connection) else None
         return bool(connection.tls) if said is None else said
+
+    def port(self, exchange: Exchange) -> str:
+        """The port that a client uses for https, with its colon; "" for the default one.
+
+        A proxy may leave it out of Host, and then names it in X-Forwarded-Host or X-Forwarded-Port.
+        """
+        name = canonical_host(exchange.head.host)
+        for origin in sorted(self.origins(exchange)):
+            host = origin.partition(b"://")[2]
+            _, port = name_and_port(host)
+            if port and canonical_host(host) == name:
+                return port
+        return ""
 
     def operates(self, user: Principal | None) -> bool:
         """Whether the operator's page admits ``user``: only then do other pages link to it."""
@@ -219,3 +233,10 @@ def text_lists(fields: Mapping[bytes, list[bytes]]) -> dict[str, list[str]]:
         return {name.decode("utf-8"): [value.decode("utf-8") for value in values] for name, values in fields.items()}
     except UnicodeDecodeError:
         raise BadRequest("the form is not UTF-8") from None
+
+
+def name_and_port(host: bytes) -> tuple[str, str]:
+    """The two parts of a Host value: the name as it was sent, and the port with its colon, or ""."""
+    text = host.decode("ascii", "replace")
+    at = text.find("]") + 1 if text.startswith("[") else len(text.partition(":")[0])
+    return text[:at], text[at:]

@@ -242,7 +242,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "passkey": {"options": "{}", "challenge": "c"},
         "providers": (("Company login", "/.perimeter/start/corp?to=/x"),),
     },
-    "leaving.html": {**_COMMON, "provider": "Company login", "link": "/.perimeter/start/corp?to=/x"},
+    "onwards.html": {**_COMMON, "text": "You sign in with Company login.", "location": "/.perimeter/start/corp", "begins": True},
     "go.html": {**_COMMON, "location": "/x", "onwards": True},
     "logout.html": {**_COMMON, "current": "alice", "realm": "staff", "token": "t", "others": 2, "elsewhere": "Corp"},
     "signed_out_here.html": {**_COMMON, "location": "/x", "title": "Corp"},

@@ -1,9 +1,10 @@
 // A certified OpenID provider at which people sign in, for the tests: `node signin.mjs NODE_MODULES [PORT [OPTIONS]]`.
 //
-// Prints its port. OPTIONS is JSON: {"rotate": true, "claims": "id_token" or "userinfo", "lifetime": seconds of an access token}.
+// Prints its port. OPTIONS is JSON: {"rotate": true, "claims": "id_token" or "userinfo", "lifetime": seconds of an access token,
+// "key": a JWK to sign with, so that a provider can be started anew with it}.
 // Tests talk to it beside the protocol: POST /test/client registers a client, /test/account sets the claims of an account,
-// /test/disable takes it away, /test/keys changes the signing key, /test/counts counts token requests by grant. A form asks
-// for the name of the account; every password is good, and consent is not asked for.
+// /test/disable takes it away, /test/keys changes the signing key, /test/counts counts token requests by grant, /test/tokens
+// the tokens that were issued. A form asks for the name of the account; every password is good, and consent is not asked for.
 
 import { createServer } from 'node:http';
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -57,6 +58,7 @@ const make = (issuer, keys) => new Provider(issuer, {
   features: {
     devInteractions: { enabled: false },
     backchannelLogout: { enabled: true },
+    rpInitiatedLogout: { enabled: true, logoutSource: (ctx, form) => { ctx.body = SIGN_OUT(form); } },
     introspection: { enabled: true },
     clientCredentials: { enabled: true },
   },
@@ -80,6 +82,9 @@ const FORM = (hint) => `<!doctype html><html lang="en"><title>The provider</titl
 <label>Account <input name="account" value="${hint.replace(/[^a-z0-9@.-]/g, '')}"></label>
 <label>Password <input name="password" type="password"></label><button>Sign in at the provider</button></form>`;
 
+const SIGN_OUT = (form) => `<!doctype html><html lang="en"><title>The provider</title><h1>The provider</h1>${form}
+<button form="op.logoutForm" name="logout" value="yes">Sign out at the provider</button>`;
+
 async function interaction(request, response) {
   const { params } = await provider.interactionDetails(request, response);
   if (request.method === 'GET') {
@@ -100,9 +105,10 @@ const tests = {
   disable: ({ id }) => accounts.delete(id),
   keys: () => { keys = [newKey()]; provider = start(provider.issuer); },
   counts: () => counts,
+  tokens: () => Object.fromEntries([...store.keys()].filter((key) => /^(Refresh|Access)Token:/.test(key)).map((key) => [key.split(':')[1], ''])),
 };
 
-let keys = [newKey()];
+let keys = [options.key ?? newKey()];
 let provider;
 const start = (issuer) => {
   const made = make(issuer, keys);

@@ -91,6 +91,17 @@ class ExplainTests(SiteCase):
         for page in ("login", "logout", "signed-out"):
             self.assertEqual(self.explain("GET", f"/.perimeter/{page}")[0], 0, page)
 
+    def test_pages_on_a_host_of_their_own(self) -> None:
+        people = "\n[route people]\nhost = people.example\npath = /\nupstream = app\nbrowser_login = yes\n"
+        self.site.write_text(f"{SITE}{people}[login]\nhost = sso.example\n")
+        for host, authentication in (
+            ("sso.example", "authentication: only the session of a browser"),
+            ("people.example", "authentication: none, the client stays anonymous"),
+            ("other.example", "authentication: none, the client stays anonymous"),
+        ):
+            _, lines = self.explain("GET", f"http://{host}/.perimeter/account")
+            self.assertIn(authentication, lines, host)
+
     def test_the_route_and_those_that_come_later(self) -> None:
         status, lines = self.explain("GET", "/admin/x?y")
         self.assertEqual(status, 1)

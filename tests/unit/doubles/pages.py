@@ -17,6 +17,7 @@ from perimeter.config.language.net_types import Network
 from perimeter.config.site.listener import ListenerSettings
 from perimeter.config.site.login import LoginSettings
 from perimeter.config.site.operator import OperatorSettings
+from perimeter.config.site.provider import ProviderSettings
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -167,6 +168,7 @@ class PageConfig:
 
     signs_people_in = True
     listeners = (ListenerSettings("https", port=9443, tls=True, hsts=60.0),)
+    providers: tuple[ProviderSettings, ...] = ()
 
     def __init__(
         self, login: LoginSettings, trusted_proxies: tuple[Network, ...], operator: OperatorSettings | None = None

@@ -59,6 +59,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(lambda seconds: lambda metrics: metrics.auth.augmented("admins", "success", seconds), _seconds),
     st.builds(lambda outcome: lambda metrics: metrics.count_login("password", outcome), st.sampled_from(["success", "wrong"])),
+    st.builds(lambda outcome: lambda metrics: metrics.count_renewal("corp", outcome), st.sampled_from(["renewed", "ended"])),
     st.builds(lambda success: lambda metrics: metrics.count_reload(success), st.booleans()),
 )  # fmt: skip
 

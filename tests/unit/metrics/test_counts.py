@@ -283,3 +283,16 @@ class TraceTests(CountsCase):
         self.assertEqual(self.metrics.spans["dropped",], 3)
         self.metrics.count_trace(False)
         self.assertEqual(self.metrics.traces["limited",], 1)
+
+
+class RenewalTests(CountsCase):
+    def test_what_providers_have_said_of_sessions(self) -> None:
+        for outcome in ("renewed", "renewed", "ended"):
+            self.metrics.count_renewal("corp", outcome)
+        found = {
+            sample.labels["outcome"]: sample.value
+            for family in families(self.metrics)
+            for sample in family.samples
+            if sample.name == "perimeter_session_renewals_total" and sample.labels["provider"] == "corp"
+        }
+        self.assertEqual(found, {"renewed": 2.0, "ended": 1.0})

@@ -25,7 +25,8 @@ from perimeter.sessions.opened import secret_of
 from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewable, Renewals
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
-from tests.unit.doubles.providers import CAROL, VOUCHED, Provider, ProviderSessionCase, signed_in
+from tests.unit.doubles.provider import CAROL
+from tests.unit.doubles.provider_sessions import VOUCHED, ProviderSessionCase, RenewingProvider, signed_in
 from tests.unit.doubles.sessions import ALICE, START
 
 GRACE = 600.0
@@ -55,14 +56,14 @@ class Claimed:
 class RenewalCase(ProviderSessionCase):
     def setUp(self) -> None:
         super().setUp()
-        self.provider = Provider()
+        self.provider = RenewingProvider()
         self.claims = Claimed()
         self.counts: list[tuple[str, str]] = []
         self.fault: Exception | None = None
         self.renewals = self.process()
         self.cookie, self.session = self.vouched()
 
-    def process(self, provider: Provider | None = None) -> Renewals:
+    def process(self, provider: RenewingProvider | None = None) -> Renewals:
         """The renewals of one process."""
         providers = {"corp": Renewable(provider or self.provider, GRACE)}
         return self.made(providers, lambda *one: self.counts.append(one))
@@ -203,7 +204,7 @@ class RenewTests(RenewalCase):
         self.assertEqual(self.at_once(self.process(plain)), CAROL)
 
     def test_a_provider_that_is_not_configured_any_more(self) -> None:
-        other_realm = {"corp": Renewable(Provider(realm="other"), GRACE)}
+        other_realm = {"corp": Renewable(RenewingProvider(realm="other"), GRACE)}
         for providers in ({}, {"other": Renewable(self.provider, GRACE)}, other_realm):
             with self.assertRaises(InvalidToken):
                 self.made(providers).owner_of(self.session, self.cookie)
@@ -221,7 +222,7 @@ class RenewTests(RenewalCase):
 
 
 @implementer_only(IRedirectAuthenticator)
-class _Plain(Provider):
+class _Plain(RenewingProvider):
     """A provider that cannot renew."""
 
 
@@ -455,13 +456,13 @@ class ChildTests(RenewalCase):
 
 
 class WaitTests(ProviderSessionCase):
-    """`StoredSessions.change_of`."""
+    """`StoredSessions.changes`."""
 
     def test_it_fires_for_this_session(self) -> None:
         _, one = self.vouched()
         _, other = self.vouched()
         for change in (lambda: self.stored.renew(Renewed(one.id, OPS, b"", Renewal(1.0))), lambda: self.stored.end(one)):
-            mine, others = self.stored.change_of(one.id), self.stored.change_of(other.id)
+            mine, others = self.stored.changes.of(one.id), self.stored.changes.of(other.id)
             change()
             self.done(mine)
             self.assertNoResult(others)
@@ -469,14 +470,14 @@ class WaitTests(ProviderSessionCase):
 
     def test_one_of_two_leaves(self) -> None:
         _, one = self.vouched()
-        first, second = self.stored.change_of(one.id), self.stored.change_of(one.id)
+        first, second = self.stored.changes.of(one.id), self.stored.changes.of(one.id)
         first.addErrback(lambda _: None).cancel()
         self.stored.apply(EndedSession(one.id))
         self.done(second)
 
     def test_it_fires_if_all_is_read_anew(self) -> None:
         _, one = self.vouched()
-        waiting = self.stored.change_of(one.id)
+        waiting = self.stored.changes.of(one.id)
         self.state.replace(self.state.load())
         self.done(waiting)
 

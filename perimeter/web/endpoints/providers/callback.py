@@ -19,6 +19,7 @@ from perimeter.plugin.redirect import SignedIn
 from perimeter.providers.flows import LIFETIME, BegunFlow
 from perimeter.web.endpoints.arrival import Arrival, Arrivals
 from perimeter.web.endpoints.endpoint import reading
+from perimeter.web.endpoints.go import FOREIGN
 from perimeter.web.endpoints.login import authentication_request
 from perimeter.web.endpoints.page import PageEndpoint, Pages, text_lists
 from perimeter.web.endpoints.providers.failures import refused
@@ -66,13 +67,28 @@ class Callback(PageEndpoint):
             if own is None or begun is None:
                 return self._unknown(request, own)
             to = begun.to
-            if not await self._first_use(begun):
-                if self.session_of(request) is not None:  # the page was opened a second time, or from the history
-                    return self._arrivals.lead_on(self, request, to)
+            if await self._first_use(begun):
+                body = await self._complete(request, parameters, begun, own.secrets)
+            elif self.session_of(request) is not None:  # the page was opened a second time, or from the history
+                body = self._arrivals.lead_on(self, request, to)
+            else:
                 raise FlowGone("the flow was used before")
-            return await self._complete(request, parameters, begun, own.secrets)
+            return self._from_here(request, body)
         except Refusal as refusal:
             return refused(self, request, self._arrivals, self._provider, to, refusal)
+
+    def _from_here(self, request: Any, body: bytes) -> bytes:
+        """The answer to a browser that comes from the provider: a page of this site instead of a redirect to one.
+
+        After a redirect the browser would still send a request of another site: `/go` would not lead on by itself, and cookies
+        with SameSite=Strict would be missing.
+        """
+        location = request.responseHeaders.getRawHeaders(b"location")
+        if location is None or exchange_of(request).head.headers.get(b"sec-fetch-site") not in FOREIGN:
+            return body
+        request.responseHeaders.removeHeader(b"location")
+        text = f"{self._provider.title} has sent you back to this site."
+        return self.render_page(request, "onwards.html", text=text, location=location[-1].decode("ascii"), begins=False)
 
     def _own(self, request: Any, state: str) -> _Own | None:
         """The flow of this browser with this ``state``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Coroutine
 from ipaddress import ip_network
+from math import inf
 from typing import Any
 
 import attrs
@@ -341,6 +342,18 @@ class ProviderTests(SourceCase):
         cookie, child = self.begin(BOB, origin=Origin(parent=self.session.id, secret=b"key"))
         self.assertEqual(self.find(cookie=cookie), BOB)
         self.assertEqual(self.owners.asked, [(child, cookie)])
+
+    def test_the_owner_is_looked_up_again_when_the_provider_is_to_be_asked(self) -> None:
+        cookie, child = self.begin(BOB, origin=Origin(parent=self.session.id, secret=b"key"))
+        for seconds, asked in ((0, 1), (29.75, 1), (0.25, 2), (59.75, 2), (0.25, 3)):
+            self.clock.advance(seconds)
+            self.find()
+            self.find(cookie=cookie)
+            self.assertEqual(len(self.owners.asked), 2 * asked, seconds)
+        self.assertEqual(self.stored.due_after(child, START + 29.75), START + 30)
+        self.assertEqual(self.stored.due_after(self.session, START + 30), inf)
+        self.done(self.stored.end(self.session))
+        self.assertEqual(self.stored.due_after(child, START), inf)
 
     def test_new_roles_are_those_of_the_next_request(self) -> None:
         self.assertEqual(self.find().roles, ("dev",))

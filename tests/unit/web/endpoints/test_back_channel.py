@@ -14,9 +14,11 @@ from perimeter.sessions.sealing import key_of
 from perimeter.state.once import ONCE
 from perimeter.web.endpoints.back_channel import LONGEST, BackChannelLogout
 from perimeter.web.endpoints.endpoint import Endpoint
+from perimeter.web.endpoints.providers.parts import Provider
 from tests.unit.doubles.http_rig import Response
 from tests.unit.doubles.pages import Browser, PageCase
-from tests.unit.doubles.providers import CAROL, VOUCHED, Provider, ProviderSessionCase
+from tests.unit.doubles.provider import CAROL
+from tests.unit.doubles.provider_sessions import VOUCHED, ProviderSessionCase, RenewingProvider
 from tests.unit.doubles.sessions import START
 
 PATH = "/.perimeter/backchannel/corp"
@@ -25,12 +27,12 @@ FORM = "Content-Type: application/x-www-form-urlencoded"
 
 class BackChannelTests(PageCase, ProviderSessionCase):
     def setUp(self) -> None:
-        self.provider = Provider()
+        self.provider = RenewingProvider()
         super().setUp()
 
     def endpoints(self, login: LoginSettings) -> list[Endpoint]:
         self.claims: Any = self.state.view(ONCE)
-        return [BackChannelLogout("/.perimeter", self.provider, self.book, self)]
+        return [BackChannelLogout("/.perimeter", Provider(self.provider, ""), self.book, self, self.clock)]
 
     async def claim(self, name: bytes, until: float) -> bool:
         """`perimeter.state.once.Claims`."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
+from ipaddress import ip_network
 from urllib.parse import parse_qs, quote, urlsplit
 
 from perimeter.errors import StateUnavailable
+from perimeter.sessions.sealing import unseal, unseal_under
+from perimeter.sessions.session import Origin
 from perimeter.web.endpoints.hand_over import AppHosts
 from tests.unit.doubles.hosts import APPS, HostsCase, User, login_url
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import Browser, hidden
+from tests.unit.doubles.pages import NAVIGATION, Browser, hidden
 from tests.unit.doubles.sessions import ALICE
 from tests.unit.web.endpoints.test_login import ELSEWHERE
 
@@ -96,6 +99,16 @@ class WayTests(HostsCase):
         self.assertEqual((record.event, record.principal, record.principal.grant.id), ("enter", ALICE, child.id))
         self.assertEqual(record.status, 303)
 
+    def test_what_a_provider_gave_can_be_opened_on_the_other_host(self) -> None:
+        user = self.user
+        cookie, parent = self.begin(origin=Origin(secret=b"a refresh token"))
+        user.on("sso.example").cookies[SESSION] = cookie.decode()
+        user.open(login_url("app.example", "/x"))
+        self.assertEqual(user.at, f"{APP}/x")
+        (child,) = self.stored.children(parent)
+        key = unseal(user.on("app.example").cookies[SESSION].encode(), child.sealed)
+        self.assertEqual(unseal_under(key, parent.sealed), b"a refresh token")
+
     def test_another_host_needs_no_second_sign_in(self) -> None:
         user = self.signed_in()
         user.open(login_url("wiki.example", "/w"))
@@ -111,6 +124,23 @@ class WayTests(HostsCase):
         self.assertTrue(self.user.at.startswith("https://sso.example:8443/"))
         self.user.sign_in(page)
         self.assertEqual(self.user.at, "https://app.example:8443/x")
+
+    def test_the_port_is_the_one_that_a_proxy_names(self) -> None:
+        self.trusted_proxies = (ip_network("192.0.2.0/24"),)
+        self.serve()
+        browser = Browser(self, tls="", host="app.example")
+        proto = "X-Forwarded-Proto: https"
+        for lines, port in (
+            (("X-Forwarded-Host: app.example:8443",), ":8443"),
+            (("X-Forwarded-Host: app.example", "X-Forwarded-Port: 8443"), ":8443"),
+            (("X-Forwarded-Host: app.example:443",), ""),
+            (("X-Forwarded-Host: other.example:8443",), ""),
+            ((), ""),
+        ):
+            answer = browser.open("/.perimeter/login?to=/", *NAVIGATION, proto, *lines)
+            self.assertEqual(answer.status, 303)
+            location = (answer.get(b"location") or b"").decode()
+            self.assertEqual(urlsplit(location).netloc, f"sso.example{port}", lines)
 
     def test_a_browser_that_is_signed_in_goes_on_at_once(self) -> None:
         user = self.signed_in()

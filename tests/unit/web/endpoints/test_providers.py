@@ -32,6 +32,7 @@ from tests.unit.doubles.provider import CAROL, FakeProvider, signed_in
 START_AT = "/.perimeter/start/corp"
 CALLBACK = "/.perimeter/callback/corp"
 FROM_ELSEWHERE = ("Sec-Fetch-Site: cross-site", *NAVIGATION[1:])
+PROGRAM = ("Accept: text/html",)
 
 
 class ProviderCase(PageCase):
@@ -69,7 +70,7 @@ class ProviderCase(PageCase):
     def come_back(self, state: str, browser: Browser | None = None, path: str = CALLBACK, **more: str) -> Response:
         """The browser comes back from the provider."""
         target = f"{path}?{urlencode({'code': 'c0de', 'state': state, **more})}"
-        return (browser or self.browser).open(target, *FROM_ELSEWHERE)
+        return (browser or self.browser).open(target, *PROGRAM)
 
     def sign_in(self, to: str = "/x", browser: Browser | None = None) -> Response:
         return self.come_back(self.begin(to, browser), browser)
@@ -104,6 +105,14 @@ class SignInTests(ProviderCase):
         self.assertEqual({len(flow.state), len(flow.nonce), len(flow.verifier)}, {43})
         self.assertEqual(len({flow.state, flow.nonce, flow.verifier}), 3)
         self.assertEqual((flow.started, flow.again, flow.login_hint), (self.clock.seconds(), False, ""))
+
+    def test_a_browser_that_comes_from_elsewhere_gets_a_page_of_this_site(self) -> None:
+        state = self.begin("/x")
+        for _ in range(2):  # the second time the flow was used already
+            response = self.browser.open(f"{CALLBACK}?code=c0de&state={state}", *FROM_ELSEWHERE)
+            self.assertEqual((response.status, response.get(b"location")), (200, None))
+            self.assertIn(b'href="/.perimeter/go?to=%2Fx">Continue</a>', response.body)
+            self.assertNotIn(b"sessionStorage", response.body)
 
     def test_a_second_try_of_the_same_flow_leads_on_and_makes_no_session(self) -> None:
         state = self.begin("/x")
@@ -275,7 +284,7 @@ class AttackTests(ProviderCase):
             response = self.come_back(state)
             self.assert_refused(response, 403, "flow_expired", b"begun in another browser")
             self.assertEqual(self.corp.completed, [])
-        twice = self.browser.open(f"{CALLBACK}?code=a&code=b&state={own}", *FROM_ELSEWHERE)
+        twice = self.browser.open(f"{CALLBACK}?code=a&code=b&state={own}", *PROGRAM)
         self.assert_refused(twice, 403, "wrong_credentials", b"is not valid")
         self.clock.advance(LIFETIME - 0.1)
         cookies = dict(self.browser.cookies)

@@ -1,8 +1,8 @@
-"""A provider that signs people in, whose answers a test decides, and sessions that came from it."""
+"""A provider that is asked about its users while their sessions last, and sessions that came from it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Any
 
 import attrs
@@ -10,31 +10,23 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from perimeter.model import Principal
-from perimeter.plugin.redirect import Flow, IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
+from perimeter.plugin.redirect import IBackChannelLogout, IEndsElsewhere, IRenews, LoggedOut, SignedIn
 from perimeter.sessions.session import Origin, Renewal, Session, Vouched
+from tests.unit.doubles.provider import CAROL, FakeProvider
 from tests.unit.doubles.sessions import START, SessionCase
 
-ISSUER = "https://sso.example.com"
-CAROL = Principal("carol", "corp", ("dev",), "corp")
+ISSUER = "https://sso.example"
 VOUCHED = Vouched("corp", ISSUER, "sub-7", "sid-1")
 
 
 @implementer(IRenews, IEndsElsewhere, IBackChannelLogout)
-class Provider:
+class RenewingProvider(FakeProvider):
     """Each question is in ``asked``. It is answered with the next of ``answers``: a value, an exception, or a Deferred of one."""
 
     def __init__(self, name: str = "corp", realm: str = "corp", title: str = "Company login") -> None:
-        self.name, self.realm, self.title = name, realm, title
+        super().__init__(name, realm, title)
         self.answers: list[Any] = []
         self.asked: list[tuple[Any, ...]] = []
-
-    def begin(self, flow: Flow) -> Awaitable[str]:
-        """See `IRedirectAuthenticator`."""
-        return self._answer("begin", flow)
-
-    def complete(self, parameters: Mapping[str, str], flow: Flow) -> Awaitable[SignedIn]:
-        """See `IRedirectAuthenticator`."""
-        return self._answer("complete", parameters, flow)
 
     def renew(self, secret: bytes, subject: str) -> Awaitable[SignedIn]:
         """See `IRenews`."""
