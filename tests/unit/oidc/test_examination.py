@@ -72,9 +72,6 @@ class ClockTests(TestCase):
 
 
 class ProviderTests(OpenIdCase):
-    def provider(self) -> Any:
-        return self.build_provider("oidc", f"issuer = {self.issuer}\nclient_id = gateway\nclient_secret = hush")
-
     async def test_a_provider_is_asked_for_metadata_and_keys(self) -> None:
         provider = self.provider()
         self.assertTrue(IExamined.providedBy(provider))
