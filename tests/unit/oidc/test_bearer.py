@@ -14,6 +14,7 @@ from twisted.trial.unittest import TestCase
 from perimeter.auth.kinds.remote.judge import read_header
 from perimeter.auth.registry import provider_factories
 from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
+from perimeter.oidc import bearer
 from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.bearer import Holder, holder_of
 from perimeter.oidc.claims import ClaimRules
@@ -125,6 +126,7 @@ class BearerTests(OpenIdCase):
         self.answers["/keys"] = {"keys": [KEY.members()]}
         self.bound: list[tuple[str, ...]] = []
         self.refusal_of_name: Exception | None = None
+        self.bound_at = 1000
         self.authenticator = self.accepting()
 
     def accepting(self, options: str = "") -> Any:
@@ -138,7 +140,7 @@ class BearerTests(OpenIdCase):
 
     async def bind(self, *name_and_identity: str) -> None:
         self.bound.append(name_and_identity)
-        if self.refusal_of_name is not None:
+        if self.refusal_of_name is not None and len(self.bound) < self.bound_at:
             raise self.refusal_of_name
 
     def make(self, **claims: Any) -> str:
@@ -160,8 +162,16 @@ class BearerTests(OpenIdCase):
         self.assertIn("belongs to another identity", str(error))
 
     async def test_a_name_that_cannot_be_bound_now(self) -> None:
+        self.patch(bearer, "BETWEEN_TRIES", 0.001)
         self.refusal_of_name = Unavailable("the state cannot be written")
         await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
+        self.assertEqual(len(self.bound), bearer.TRIES)
+
+    async def test_another_request_may_be_binding_the_name(self) -> None:
+        self.patch(bearer, "BETWEEN_TRIES", 0.001)
+        self.refusal_of_name, self.bound_at = Unavailable("another sign-in with this user name is under way"), bearer.TRIES
+        self.assertIsNotNone(await self.ask(self.authenticator, self.make()))
+        self.assertEqual(len(self.bound), bearer.TRIES)
 
     async def test_other_tokens_cause_no_question(self) -> None:
         for token in ("opaque", self.make(iss="https://other"), "a.b.c"):
