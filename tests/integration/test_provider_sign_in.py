@@ -98,6 +98,16 @@ class SecurityTests(SharedCase):
     def reach_all(self) -> None:
         self.wires = {0: self.connect(self.served)}
 
+    def test_attack_o1_the_code_of_another_sign_in(self) -> None:
+        stolen = self.provider.sign_in(self.begin(0), "sub-mallory")
+        self.cookies = {}
+        self.assertEqual(self.come_back(0, stolen).status, 403)  # the whole answer, in another browser
+        own = dict(parse_qsl(urlsplit(self.begin(0)).query))["state"]
+        answer = {**dict(parse_qsl(urlsplit(stolen).query)), "state": own}
+        refused = self.open(0, f"{OWN}callback/corp?{urlencode(answer)}")  # the code alone
+        self.assertEqual((refused.status, "is not valid, so you are not signed in" in refused.text), (403, True), refused)
+        self.assertNotIn("__Host-perimeter", self.cookies)
+
     def test_attack_o4_a_name_belongs_to_its_first_identity_until_it_is_released(self) -> None:
         self.come_back(0, self.provider.sign_in(self.begin(0), "sub-carol"))
         session, self.cookies = self.cookies, {}
