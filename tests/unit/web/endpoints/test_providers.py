@@ -150,6 +150,14 @@ class SignInTests(ProviderCase):
         (session,) = self.stored.all()
         self.assertEqual(session.expires, self.clock.seconds() + 60)
 
+    def test_a_sign_in_is_as_old_as_that_at_the_provider(self) -> None:
+        now = self.clock.seconds()
+        for at, proved in ((now - 3600, now - 3600), (now + 60, now), (0.0, now)):
+            self.corp.answer = signed_in(at=at)
+            self.come_back(self.begin(more="&again=1"))
+            (session,) = self.stored.all()
+            self.assertEqual(session.proved, (("provider:corp", proved),))
+
     def test_what_the_provider_gave_is_sealed(self) -> None:
         self.corp.answer = signed_in(secret=b"refresh token", sid="s-1")
         self.sign_in()
