@@ -125,7 +125,7 @@ def described(token: ApiToken) -> dict[str, Any]:
 
 def _facts(user: Principal, session: Session) -> list[tuple[str, str]]:
     """Who the user is, as rows of a table."""
-    proofs = "; ".join(f"{_METHODS.get(method, method)}, {moment(at)} UTC" for method, at in session.proved)
+    proofs = "; ".join(f"{_METHODS.get(method, method.removeprefix("provider:"))}, {moment(at)} UTC" for method, at in session.proved)
     return [
         ("Name", user.username),
         ("Realm", user.realm),

@@ -112,6 +112,7 @@ class Callback(PageEndpoint):
 
     async def _first_use(self, begun: BegunFlow) -> bool:
         """Whether nobody has used the flow before, in any worker."""
+        self._parts.flows.used(begun)
         return await self._parts.claims.claim(b"flow\0" + begun.digest, begun.created + LIFETIME)
 
     async def _complete(self, request: Any, parameters: dict[str, str], begun: BegunFlow, secrets: FlowSecrets) -> bytes:
