@@ -365,7 +365,8 @@ class ArrivalTests(SecondFactorCase):
         for signed_in in (None, self.provider):
             for until in (ALICE.until, START + 50):
                 owner = attrs.evolve(ALICE, until=until)
-                found = None if signed_in is None else attrs.evolve(signed_in, principal=owner)
+                said = attrs.evolve(owner, roles=("of the provider",))  # before augmenters
+                found = None if signed_in is None else attrs.evolve(signed_in, principal=said)
                 arrival = Arrival(owner, ("provider:corp",), "/x?y", "#f", True, "corp", found)
                 again = unpacked(packed(arrival), ALICE, proved, "totp")
                 wanted = attrs.evolve(arrival, methods=("totp",), fragment="", earlier=proved)
