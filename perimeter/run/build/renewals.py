@@ -8,7 +8,8 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.provider import Logout
 from perimeter.plugin.redirect import IBackChannelLogout, IEndsElsewhere
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.renewal import Renewable, Renewals
+from perimeter.sessions.renewable import Renewable
+from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import StoredSessions
 from perimeter.web.endpoints.back_channel import BackChannelLogout
 from perimeter.web.endpoints.logout import SIGNED_OUT, Elsewhere

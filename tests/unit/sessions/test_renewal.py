@@ -23,7 +23,8 @@ from perimeter.errors import (
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator
 from perimeter.sessions.opened import secret_of
-from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewable, Renewals
+from perimeter.sessions.renewable import LONGEST, Renewable
+from perimeter.sessions.renewal import INTERVAL, Renewals
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
 from perimeter.tokens.owners import encode_owner
@@ -439,6 +440,31 @@ class UnavailableTests(RenewalCase):
         self.at_once()
         self.assertEqual((self.at_once(), self.kept().sealed), (CAROL, self.session.sealed))
         self.assertEqual(self.counts, [("corp", "unavailable")])
+
+    def test_it_is_written_later_and_the_provider_is_not_asked_again(self) -> None:
+        self.provider.answers = [signed_in(principal=BARE)]
+        self.at(60)
+        self.store.fails = True
+        self.at_once()
+        self.at(240)
+        self.at_once()
+        self.store.fails = False
+        self.at(420)
+        self.at_once()
+        self.assertEqual((self.kept().owner, unseal(self.cookie, self.kept().sealed)), (OPS, b"second"))
+        self.assertEqual(len(self.asked()), 1)
+        self.provider.answers = [signed_in(secret=b"third")]
+        self.at(1000)
+        self.at_once()
+        self.assertEqual(self.asked()[1:], [(b"second", "sub-7")])
+
+    def test_without_a_grace_time_the_request_waits(self) -> None:
+        without = self.made({"corp": Renewable(self.provider, 0.0)})
+        self.at(59.75)
+        self.assertEqual(self.at_once(without), CAROL)
+        self.provider.answers = [ProviderUnavailable("down")]
+        self.at(60)
+        self.fails(ProviderUnavailable, self.later(without))
 
     def test_augmenters_that_are_down_lose_no_secret(self) -> None:
         self.provider.answers = [signed_in(principal=BARE), signed_in(principal=BARE, secret=b"third")]
