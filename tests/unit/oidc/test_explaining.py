@@ -6,9 +6,11 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+from perimeter.model import discard_explanation
 from perimeter.oidc.claims import ClaimRules
-from perimeter.oidc.explaining import MAX_VALUE, explained
+from perimeter.oidc.explaining import MAX_VALUE, explain_claims, explained
 
+RULES = ClaimRules("corp", "sso", "name")
 CLAIMS = {"sub": "8f2c", "name": "Zoë", "realm_access": {"roles": ["/ops", "/dev"]}, "nonce": "secret-of-the-flow"}
 
 
@@ -62,3 +64,9 @@ class ExplainingTests(TestCase):
         self.assertEqual(said(allow_groups=frozenset({"/ops", "/dev", "/qa"}), **roles)[-1], "allow_groups: /dev, /ops")
         refused = "allow_groups: the user is in none of them, so the sign-in is refused"
         self.assertEqual(said(allow_groups=frozenset({"/qa"}), **roles)[-1], refused)
+
+    def test_nobody_wants_them(self) -> None:
+        taken: list[str] = []
+        explain_claims(CLAIMS, RULES, taken.append)
+        self.assertEqual(taken, list(explained(CLAIMS, RULES)))
+        explain_claims({"a": object()}, RULES, discard_explanation)  # which could not be shown
