@@ -6,9 +6,10 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected
+from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
 from perimeter.oidc.kept import SOON, STALE
 from tests.integration.upstreams import Connection, Upstream
+from tests.unit.doubles.remote import answering
 from tests.unit.doubles.sign_in import CALLBACK, SignInCase
 
 ALICE = {"id": "a-1", "preferred_username": "alice", "roles": ["viewer"]}
@@ -66,6 +67,22 @@ class RotatingCase(SignInCase):
 
     async def completed(self, provider: Any) -> Any:
         return await provider.complete({"code": "c"}, self.flow())
+
+
+class ProbeTests(SignInCase):
+    async def test_whether_the_token_endpoint_answers(self) -> None:
+        for status in (200, 404, 405, 499):
+            server = self.server(answering(status, b""))
+            await self.at(server.url).probe()
+            self.assertEqual(server.requests[0].line, "GET /token HTTP/1.1")
+            self.assertIsNone(server.requests[0].get("authorization"))
+        for status in (500, 503):
+            await self.refused(self.at(self.server(answering(status, b"")).url).probe(), Unavailable)
+        await self.refused(self.at("http://127.0.0.1:1").probe(), Unavailable)
+
+    def at(self, url: str) -> Any:
+        options = f"authorize_uri = {url}/authorize\ntoken_uri = {url}/token\nuser_uri = {url}/user\nid_claim = id\n"
+        return self.provider("oauth2", f"client_id = gateway\nclient_secret = s\n{options}")
 
 
 class SignInTests(RotatingCase):
