@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import attrs
 from playwright.sync_api import Page
+from pyotp import TOTP
 
 from tests.integration.browser import HOST, OWN, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, site
@@ -35,8 +37,12 @@ role = admin
 _WITH_FACTORS = ("carol", "dave", "erin", "frank")
 """Users who add a second factor, each in one scene."""
 
-FILES = {"users.realm": "alice: wonderland, admin\nbob: builder\n" + "".join(f"{name}: {name}\n" for name in _WITH_FACTORS)}
-PASSWORDS = {"alice": "wonderland", "bob": "builder", **{name: name for name in _WITH_FACTORS}}
+NEW = tuple(f"new{number}" for number in range(12))
+"""Users for a page that is shown once: one for each time."""
+
+PASSWORDS = {"alice": "wonderland", "bob": "builder", **{name: name for name in (*_WITH_FACTORS, "gina", "hugo")}}
+PASSWORDS |= dict.fromkeys(NEW, "beginner")
+FILES = {"users.realm": "".join(f"{name}: {word}{', admin' * (name == 'alice')}\n" for name, word in PASSWORDS.items())}
 
 _SEND_FORM = "document.body.insertAdjacentHTML('beforeend', '<form method=post action=/send></form>'); document.forms[0].submit()"
 
@@ -83,6 +89,50 @@ def _account(page: Page) -> None:
     for number in range(2):
         _token_form(page, f"{number} " + "long_name" * 10 * number, "192.0.2.0/24 2001:db8::/32" * number)
     page.goto(f"{OWN}account?done=token")
+
+
+def _half(page: Page, user: str) -> None:
+    """The user has entered the password, and comes to the page of the second factor."""
+    page.context.clear_cookies()
+    page.goto(f"{OWN}login?to={OWN}factor")
+    with page.expect_navigation(url=f"**{OWN}factor"):
+        type_password(page, user, PASSWORDS[user])
+
+
+def _register(page: Page) -> None:
+    found = re.search(r"secret=([A-Z2-7]{32})", page.content())
+    assert found is not None
+    page.fill("input[name=code]", TOTP(found[1]).now())
+    page.get_by_role("button", name="Register the app").click()
+    page.get_by_role("heading", name="Your recovery codes").wait_for()
+
+
+def _second(page: Page, wrong: str = "") -> None:
+    """hugo, who has registered an app, or does so now, signs in."""
+    _half(page, "hugo")
+    if page.get_by_role("heading", name="Register a second factor").count():
+        _register(page)
+        _half(page, "hugo")
+    if wrong:
+        page.fill("input[name=code]", wrong)
+        with page.expect_response(f"**{OWN}factor"):
+            page.get_by_role("button", name="Confirm").click()
+
+
+def _first_wrong(page: Page) -> None:
+    _half(page, "gina")
+    page.fill("input[name=code]", "000000")
+    with page.expect_response(f"**{OWN}factor"):
+        page.get_by_role("button", name="Register the app").click()
+
+
+def _codes(page: Page) -> None:
+    """The recovery codes of a user who registers a first factor."""
+    for user in NEW:
+        _half(page, user)
+        if page.get_by_role("heading", name="Register a second factor").count():
+            _register(page)
+            return
 
 
 def _app_wrong(page: Page) -> None:
@@ -155,6 +205,11 @@ SCENES = (
     Scene("token-form", at(f"{OWN}account/tokens/new"), "bob"),
     Scene("token-form-wrong", lambda page: _token_form(page, "x", "10.0.0.1/8"), "bob"),
     Scene("token-shown", _token_form, "bob"),
+    Scene("factor-first", lambda page: _half(page, "gina")),
+    Scene("factor-first-wrong", _first_wrong),
+    Scene("factor-codes", _codes),
+    Scene("factor", _second),
+    Scene("factor-wrong", lambda page: _second(page, "000000")),
     Scene("passkey-form", at(f"{OWN}account/factors/passkey"), "bob"),
     Scene("app-form", at(f"{OWN}account/factors/app"), "bob"),
     Scene("app-form-wrong", _app_wrong, "bob"),

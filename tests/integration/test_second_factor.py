@@ -176,7 +176,11 @@ class AttackTests(SecondFactorCase):
             cookie = {"Cookie": f"{name}={pending}"}
             for path in ("/page", "/.perimeter/account", "/authenticate"):
                 answer = requests.get(
-                    urljoin(visitor.origin, path), headers=cookie, verify=visitor.session.verify, allow_redirects=False, timeout=30
+                    urljoin(visitor.origin, path),
+                    headers=cookie,
+                    verify=visitor.session.verify,
+                    allow_redirects=False,
+                    timeout=30,
                 )
                 self.assertEqual(answer.status_code, 401, (name, path))
 

@@ -89,4 +89,5 @@ class SiteConfig:
         """``auth`` of ``route`` for the operator, such as ``required; sign-in page``; ``off`` if authentication is off."""
         if not self.perimeter.enabled and route.auth is not Auth.NONE:
             return "off"
-        return f"{route.auth}; sign-in page" if route.browser_login else str(route.auth)
+        page, factors = "; sign-in page" * route.browser_login, "; two factors" * (route.factors > 1)
+        return f"{route.auth}{page}{factors}"

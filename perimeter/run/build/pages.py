@@ -94,7 +94,7 @@ class PageParts:
             *self._providers(pages, arrivals),
             *self._passkey_sign_in(sign_in),
             Go(pages),
-            Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers)),
+            Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers), bool(login.automatic)),
             SignedOut(pages),
             *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
