@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
@@ -10,7 +10,7 @@ import attrs
 
 from perimeter.config.language.datatypes import PAIR, TEXT, BadValue, Datatype, duration, list_of, one_of, optional
 from perimeter.config.language.option import declared, option
-from perimeter.config.language.section import Section
+from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import read
 from perimeter.oidc.client_identity import ClientIdentity
 from perimeter.oidc.presets import PRESETS, Preset
@@ -32,6 +32,24 @@ _OWN: Final = frozenset(
         "response_type",
         "scope",
         "state",
+    }
+)
+
+
+#: claims that the user, or an administrator of some tenant, can change: whoever chooses another's value would be that user
+_CHANGEABLE: Final = frozenset(
+    {
+        "email",
+        "family_name",
+        "given_name",
+        "login",
+        "name",
+        "nickname",
+        "phone_number",
+        "preferred_username",
+        "unique_name",
+        "upn",
+        "username",
     }
 )
 
@@ -99,7 +117,9 @@ class ClientSettings(ClientIdentity):
     email_domains: tuple[str, ...] = option(
         list_of(TEXT), "a user needs an address in one of these domains, which the provider has verified", default=""
     )
-    attributes: tuple[str, ...] = option(list_of(TEXT), "claims that become attributes", default="name, email")
+    attributes: tuple[str, ...] = option(
+        list_of(TEXT), "claims that become attributes; `email` only if the provider has verified it", default="name, email"
+    )
     refresh: float = option(
         duration(zero=True), "how long until the provider is asked for the user's roles again; `0`: never", default="15m"
     )
@@ -135,6 +155,13 @@ def read_client(section: Section, settings: type[C]) -> C:
         section.problem(field, settings.unfit_presets[preset])
         preset = None
     return read(section, settings, {} if preset is None else PRESETS[preset])
+
+
+def check_identity(section: Section, option: Named, claims: Iterable[str]) -> None:
+    """Report ``claims`` of ``option`` that cannot identify an account, because their values can be chosen (attack O4)."""
+    for claim in claims:
+        if claim in _CHANGEABLE and not section.faulty(option):
+            section.problem(option, f"{claim} cannot identify an account: its value can change, and another account can get it")
 
 
 def is_restricted(settings: ClientSettings) -> bool:

@@ -41,6 +41,7 @@ def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, now: float = NOW
         "groups": ["/ops", "/dev"],
         "scope": "jobs email",
         "email": "alice@example.com",
+        "email_verified": True,
         **claims,
     }
     body = {name: value for name, value in body.items() if value is not ...}
@@ -107,7 +108,7 @@ class HolderTests(TestCase):
 
     def test_who_may_not_sign_in_may_not_use_a_token(self) -> None:
         for rules, claims in (
-            (attrs.evolve(RULES, require=(("email_verified", "true"),)), {}),
+            (attrs.evolve(RULES, require=(("email_verified", "true"),)), {"email_verified": False}),
             (attrs.evolve(RULES, allow_groups=frozenset({"/qa"})), {}),
             (RULES, {"preferred_username": ...}),
             (RULES, {"preferred_username": "a\nb"}),

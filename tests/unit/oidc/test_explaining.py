@@ -47,6 +47,16 @@ class ExplainingTests(TestCase):
         self.assertIn("role_map does not have, so left out: nothing", said({}, role_map=(("/ops", "admin"),)))
         self.assertIn("    groups is no list of roles: the sign-in is refused", said({"groups": 7}, roles_claims=("groups",)))
 
+    def test_an_address_that_is_not_verified(self) -> None:
+        address = {"name": "Zoë", "email": "zoe@example.com"}
+        rules = {"require": (("email", "zoe@example.com"),)}
+        found = said(address | {"email_verified": False}, **rules)
+        self.assertIn("email_verified is not true, so email is not used for anything", found)
+        self.assertEqual(found[-1], "require = email:zoe@example.com: is not met, so the sign-in is refused")
+        found = said(address | {"email_verified": True}, **rules)
+        self.assertNotIn("email_verified is not true, so email is not used for anything", found)
+        self.assertEqual(found[-1], "require = email:zoe@example.com: is met")
+
     def test_who_may_come_in(self) -> None:
         found = said(require=(("name", "Zoë"), ("name", "Zoe")))
         self.assertEqual(found[-2:], ["require = name:Zoë: is met", "require = name:Zoe: is not met, so the sign-in is refused"])
