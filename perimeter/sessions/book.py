@@ -146,7 +146,7 @@ class SessionBook:
 
     def root(self, session: Session) -> Session:
         """The session on the host of the sign-in page that ``session`` came from; by default itself."""
-        return self._stored.with_id(session.parent) or session
+        return self._stored.root(session) or session
 
     def session_of(self, principal: Principal) -> Session | None:
         """The session of the request that ``principal`` was established by; None if it came with something else."""
