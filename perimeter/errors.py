@@ -433,6 +433,15 @@ class TooManyAttempts(Refusal):
         super().__init__(detail, retry_after=retry_after)
 
 
+class TooManyCodes(TooManyAttempts):
+    """So many codes were tried for one sign-in, or in one session, that it has ended: the user has to sign in again."""
+
+    phrase = "Too many wrong codes: sign in again"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail, retry_after=None)
+
+
 class InsufficientScope(Refusal):
     """The identity is established but is not allowed to do this (RFC 6750, section 3.1: ``insufficient_scope``)."""
 

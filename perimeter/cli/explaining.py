@@ -158,6 +158,7 @@ def _gate(config: SiteConfig) -> Gate:
     shared = RouteParts(
         realms,
         login=f"{config.login.path}/login".encode("ascii"),
+        factor=f"{config.login.path}/factor".encode("ascii") if config.second_factor.methods else b"",
         clock=clock.seconds,
         second_factor_roles=config.second_factor.roles,
     )

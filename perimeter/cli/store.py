@@ -17,9 +17,11 @@ from perimeter.cli.site import Ask, WallClock
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.perimeter import StateKind
 from perimeter.errors import StartupError, Unavailable
+from perimeter.factors.stored import FACTORS
 from perimeter.model import TOKEN_PREFIX
 from perimeter.providers.pins import PINS
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
 from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
@@ -50,7 +52,7 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
 
     Raises `StartupError`.
     """
-    tokens, sessions, pins = state.view(TOKENS), state.view(SESSIONS), state.view(PINS)
+    tokens, sessions, pins, factors = state.view(TOKENS), state.view(SESSIONS), state.view(PINS), state.view(FACTORS)
     realms = () if config is None else config.realms
     user, realm = question["user"], question["realm"]
     owner = (realm, user) if user else None
@@ -62,6 +64,8 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
             return list_sessions(realms, sessions, user, realm, question["first"])
         if command == "identities":
             return list_identities(realms, pins, user, realm, question["first"])
+        if command == "factors":
+            return list_factors(realms, factors, user, realm, question["first"])
     except ValueError as error:
         raise StartupError(str(error)) from None
     if command == "end_sessions":
@@ -70,6 +74,10 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
     if command == "release_identity":
         released: Mapping[str, Any] = _written(release_identity(pins, Revoker(tokens, None, sessions), (realm, user)))
         return released
+    if command in ("reset_factors", "enroll_code"):
+        change = remove_factors if command == "reset_factors" else new_enroll_code
+        changed: Mapping[str, Any] = _written(change(realms, factors, (realm, user), state.seconds()))
+        return changed
     token = question.get("token")
     verifier = None
     if token is not None and not token.startswith(TOKEN_PREFIX):

@@ -186,13 +186,18 @@ class FactorBook:
         """A code with which the user may register a first factor, once. It replaces an earlier one. Raises `Unavailable`."""
         return await make_enroll_code(self._stored, realm, username, self._clock.seconds())
 
-    async def use_enroll_code(self, realm: str, username: str, text: str) -> None:
-        """Check the operator's code. Raises `WrongFactor` for a wrong, old or used one, and `Unavailable`."""
+    async def check_enroll_code(self, realm: str, username: str, text: str) -> EnrollCode:
+        """The operator's code that ``text`` is. Raises `WrongFactor` for a wrong or old one, and `Unavailable`."""
         await look(self._stored)
         digest, kept, now = digest_of(text), self._stored.enroll_of(realm, username), self._clock.seconds()
         if digest is None or kept is None or kept.digest != digest or kept.expires <= now:
             raise WrongFactor("not the code of the operator for this user, or too old")
-        if not await self._claims.claim(b"enroll " + digest, kept.expires):
+        return kept
+
+    async def use_enroll_code(self, realm: str, username: str, text: str) -> None:
+        """Check the operator's code, which is used by that. Raises `WrongFactor` if it was used before, and as above."""
+        kept = await self.check_enroll_code(realm, username, text)
+        if not await self._claims.claim(b"enroll " + kept.digest, kept.expires):
             raise WrongFactor("the code of the operator was used before")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Final
 
-from perimeter.errors import TooManyAttempts
+from perimeter.errors import TooManyCodes, WrongFactor
 from perimeter.factors.pending import LIFETIME, TRIES, PendingSignIn, StoredPending
 from perimeter.model import Principal
 from perimeter.sessions.sealing import seal, unseal
@@ -62,14 +62,20 @@ class PendingBook:
         """End it. Raises `Unavailable` if that is in force but not written yet."""
         await self._stored.end(one)
 
+    async def finish(self, one: PendingSignIn) -> None:
+        """End it because a session begins. Raises `WrongFactor` if that has happened before, and `Unavailable`."""
+        if not await self._claims.claim(b"finished " + one.digest, one.created + LIFETIME):
+            raise WrongFactor("the sign-in was completed already")
+        await self._stored.end(one)
+
     async def count_try(self, one: PendingSignIn) -> None:
         """Count a code that is about to be checked: before it is, so that many at the same moment are not more.
 
-        Raises `TooManyAttempts` after `TRIES` of them, and ends the sign-in then; and `Unavailable`.
+        Raises `TooManyCodes` after `TRIES` of them, and ends the sign-in then; and `Unavailable`.
         """
         try:
             await self.count(one.digest.hex(), one.created + LIFETIME)
-        except TooManyAttempts:
+        except TooManyCodes:
             await self._stored.end(one)
             raise
 
@@ -78,8 +84,8 @@ class PendingBook:
         await self.count(id, self._clock.seconds() + _TRIES_REMEMBERED)
 
     async def count(self, which: str, until: float) -> None:
-        """Claim one of the tries of ``which``, which are remembered until then. Raises `TooManyAttempts`, and `Unavailable`."""
+        """Claim one of the tries of ``which``, which are remembered until then. Raises `TooManyCodes`, and `Unavailable`."""
         for number in range(TRIES):
             if await self._claims.claim(f"try {which} {number}".encode("ascii"), until):
                 return
-        raise TooManyAttempts(f"{TRIES} codes were tried for this sign-in")
+        raise TooManyCodes(f"{TRIES} codes were tried for this sign-in")

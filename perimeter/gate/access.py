@@ -62,16 +62,18 @@ class Access:
     """What a route asks of a client.
 
     ``stranger`` is what a client without good credentials gets: the challenges of a 401. ``login`` is the path of the login
-    page (``/.perimeter/login``), to which a browser is sent that asks for a page; empty if it is sent nowhere. ``own``
-    exempts a restricted API token from its restriction of routes and methods if it returns True for the token's grant and the
-    forwarded target: a token may always end itself. ``by_session``: the session of a browser is good enough. It is not where a
-    script of a service on the same host, which the browser takes for the gateway's own, could do harm.
+    page (``/.perimeter/login``), to which a browser is sent that asks for a page; empty if it is sent nowhere. ``factor`` is that
+    of the page that asks for a second factor. ``own`` exempts a restricted API token from its restriction of routes and methods
+    if it returns True for the token's grant and the forwarded target: a token may always end itself. ``by_session``: the session
+    of a browser is good enough. It is not where a script of a service on the same host, which the browser takes for the gateway's
+    own, could do harm.
     """
 
     asks: Asks = Asks.REQUIRED
     restricted: Restricted = Restricted.ON_ROUTE
     stranger: Challenges = Challenges.BEARER
     login: bytes = b""
+    factor: bytes = b""
     own: Callable[[Grant, bytes], bool] | None = None
     by_session: bool = True
 
@@ -128,9 +130,9 @@ def _for_person(error: Refusal, access: Access, head: RequestHead, place: Shown,
 
 def _for_factor(error: SecondFactorNeeded, access: Access, target: bytes, place: Shown, principal: Principal | None) -> Refusal:
     """A session can get a second factor on a page of the gateway. For a password or a token nothing helps."""
-    if principal is None or principal.grant is None or principal.grant.use is None:
+    if not access.factor or principal is None or principal.grant is None or principal.grant.use is None:
         return error
-    location = with_return(access.login.rpartition(b"/")[0] + FACTOR, target)
+    location = with_return(access.factor, target)
     if place is Shown.PAGE:
         return LoginNeeded(location, error)
     error.sign_in = SignIn(location.decode("ascii"), place is Shown.FRAME, place is Shown.FORM, label="Go on")
@@ -146,7 +148,8 @@ def _again(error: Refusal, head: RequestHead) -> Again | None:
 
 def session_only(login: str) -> Access:
     """A page for which only the session of a browser is good. A browser without one is sent to the path ``login``."""
-    return Access(Asks.SESSION, Restricted.NOTHING, login=login.encode("ascii"))
+    page = login.encode("ascii")
+    return Access(Asks.SESSION, Restricted.NOTHING, login=page, factor=page.rpartition(b"/")[0] + FACTOR)
 
 
 def check_restriction(grant: Grant, access: Access, route: str, head: RequestHead, target: bytes, address: str) -> None:

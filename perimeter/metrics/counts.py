@@ -157,6 +157,7 @@ class Metrics:
         self.upstreams = UpstreamCounts()
         #: sign-ins on the page, by method and outcome
         self.logins: Counter[tuple[str, ...]] = Counter()
+        self.second_factors: Counter[tuple[str, ...]] = Counter()
         #: questions to providers about users who are signed in, by provider and outcome
         self.renewals: Counter[tuple[str, ...]] = Counter()
         #: requests that traces record (recorded), and those above the limit (limited)
@@ -196,6 +197,10 @@ class Metrics:
     def count_limited(self, route: str, limit: str) -> None:
         """Count a request that was over a limit. Both are words of the configuration."""
         self.limited[route, limit] += 1
+
+    def count_second_factor(self, kind: str, outcome: str) -> None:
+        """A user has shown a second factor of ``kind``; ``outcome`` is ``success`` or what was wrong."""
+        self.second_factors[kind, outcome] += 1
 
     def count_login(self, method: str, outcome: str) -> None:
         """Count a sign-in. Both are words of the program."""

@@ -54,6 +54,8 @@ def families(metrics: Metrics) -> Iterator[Metric]:
         metrics.limited.items(),
     )
     yield _counter("perimeter_logins", "Sign-ins on the page of the gateway.", ("method", "outcome"), metrics.logins.items())
+    shown = metrics.second_factors.items()
+    yield _counter("perimeter_second_factor", "Second factors that were shown on the page.", ("kind", "outcome"), shown)
     yield _counter(
         "perimeter_session_renewals",
         "Questions to providers about users who are signed in.",

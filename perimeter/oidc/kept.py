@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -19,7 +19,7 @@ SOON: Final = 60.0
 """Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 #: claims that are used beside those of the rules
-_ALWAYS = ("iss", "sub", "sid", "tid", "acr", "amr")
+_ALWAYS = ("iss", "sub", "sid", "tid", "acr", "amr", "email_verified")
 
 
 @attrs.frozen(kw_only=True)
@@ -27,8 +27,8 @@ class Kept:
     """``claims`` are those that the last look at the user has found, as far as `ClaimRules` use them.
 
     ``id_token`` is the last one, for the sign-out at the provider; ``nonce`` is that of the sign-in, and ``at`` the time of the
-    authentication. ``stale_since`` is when a look failed for the first time since the last good one; 0 for none. Times are epoch
-    seconds.
+    authentication. ``told`` are the names of the claims that the userinfo endpoint told. ``stale_since`` is when a look failed
+    for the first time since the last good one; 0 for none. Times are epoch seconds.
     """
 
     refresh_token: str = attrs.field(repr=False)
@@ -36,6 +36,7 @@ class Kept:
     nonce: str = attrs.field(repr=False)
     claims: Mapping[str, Any] = attrs.field(repr=False)
     at: float
+    told: Sequence[str] = ()
     stale_since: float = 0.0
 
     @property

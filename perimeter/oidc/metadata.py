@@ -35,7 +35,8 @@ class Metadata:
     """What a provider says about itself. The URL of an endpoint that it does not have is "".
 
     ``issuer`` may hold `TENANT`. ``names_issuer`` says whether it names itself in each authorization response (RFC 9207).
-    ``pkce`` and ``back_channel`` are for `perimeter doctor` alone: the gateway always sends a challenge.
+    ``dates_authentication`` is False if it says that its ID tokens have no ``auth_time``. ``pkce`` and ``back_channel`` are for
+    `perimeter doctor` alone: the gateway always sends a challenge.
     """
 
     issuer: str
@@ -46,6 +47,7 @@ class Metadata:
     end_session_endpoint: str = ""
     introspection_endpoint: str = ""
     names_issuer: bool = False
+    dates_authentication: bool = True
     pkce: bool = False
     back_channel: bool = False
     auth_methods: tuple[str, ...] = _AUTH_METHODS
@@ -80,6 +82,7 @@ def read_metadata(members: Mapping[str, Any], issuer: str) -> Metadata:
     return Metadata(
         issuer=str(named),
         names_issuer=_flag(members, "authorization_response_iss_parameter_supported"),
+        dates_authentication="auth_time" in _words(members, "claims_supported", ("auth_time",)),
         pkce="S256" in _words(members, "code_challenge_methods_supported", ()),
         back_channel=_flag(members, "backchannel_logout_supported"),
         auth_methods=_words(members, "token_endpoint_auth_methods_supported", _AUTH_METHODS),

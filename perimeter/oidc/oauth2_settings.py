@@ -14,7 +14,7 @@ from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
 from perimeter.oidc.presets import Preset
-from perimeter.oidc.settings import ClientSettings, is_restricted
+from perimeter.oidc.settings import ClientSettings, check_identity, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class OAuth2Settings(ClientSettings):
     )
     emails_uri: str = option(
         URL,
-        "endpoint that lists the user's addresses, with `email`, `primary` and `verified`; it is asked if the address decides",
+        "endpoint that lists the user's addresses, with `email`, `primary` and `verified`; asked if the address decides or is an "
+        "attribute",
         default="",
     )
     scopes: tuple[str, ...] = option(list_of(WORD), "scopes to ask for", default="")
@@ -62,6 +63,7 @@ class OAuth2Settings(ClientSettings):
         """See `Settings.check`."""
         super().check(section)
         its = attrs.fields(OAuth2Settings)
+        check_identity(section, its.id_claim, (self.id_claim,))
         for one in (its.authorize_uri, its.token_uri, its.user_uri, its.emails_uri, its.groups_uri):
             value = getattr(self, one.name)
             urls = (value,) if isinstance(value, str) else value

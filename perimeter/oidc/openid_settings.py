@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,7 +16,7 @@ from perimeter.config.language.option import option
 from perimeter.config.language.section import Section
 from perimeter.oidc.metadata import issuer_of_tenant
 from perimeter.oidc.presets import Preset
-from perimeter.oidc.settings import ClientSettings, is_restricted
+from perimeter.oidc.settings import ClientSettings, check_identity, is_restricted
 from perimeter.oidc.urls import is_secure
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class OidcSettings(ClientSettings):
         "`yes` takes claims that the ID token does not have from the access token, if that is a JWT of the issuer",
         default="no",
     )
+    prompt_again: str = option(
+        WORD, "value of `prompt` with which the provider is asked to authenticate a user anew", default="login"
+    )
     second_factor_acr: tuple[str, ...] = option(
         list_of(TEXT), "values of `acr` or `amr` with which the sign-in counts as one with two factors", default=""
     )
@@ -104,6 +108,9 @@ class OidcSettings(ClientSettings):
             section.problem(its.groups_uri, "expected an https URL; http is accepted for a loopback address alone")
         if self.groups_from is GroupsFrom.GRAPH and not self.groups_uri and not section.faulty(its.groups_uri):
             section.problem(its.groups_from, "graph also needs groups_uri, which preset = entra has")
+        check_identity(section, its.identity_claim, self.identity_claim)
+        if not re.fullmatch(r"[0-9]{1,9}", dict(self.extra).get("max_age", "0"), re.ASCII) and not section.faulty(its.extra):
+            section.problem(its.extra, "max_age is not a number of seconds")
         if "openid" not in self.scopes and not section.faulty(its.scopes):
             section.problem(its.scopes, "does not have openid, without which there is no ID token")
         self._check_bearer(section)
@@ -144,6 +151,12 @@ class OidcSettings(ClientSettings):
         if self.of_many_tenants:
             issuers = [issuer_of_tenant(self.issuer, tenant) for tenant in self.tenants]
         return Accepted(frozenset(issuers), frozenset(self.audience), self.client_id)
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds since the authentication at the provider, at most; None if ``extra`` does not ask for it."""
+        asked = dict(self.extra).get("max_age")
+        return None if asked is None else float(asked)
 
     @property
     def of_many_tenants(self) -> bool:

@@ -28,6 +28,7 @@ PRESETS: Final[Mapping[Preset, Mapping[str, str]]] = {
         "username_claim": "email",
         "roles_claim": "",
         "extra": "access_type=offline, prompt=consent",
+        "prompt_again": "select_account",
     },
     Preset.ENTRA: {
         "identity_claim": "tid, oid",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from perimeter.auth.kinds.remote import names
-from perimeter.auth.kinds.remote.judge import JwtHeader, read_header
+from perimeter.auth.kinds.remote.judge import read_header
 from perimeter.errors import (
     InvalidToken,
     NotAllowedHere,
@@ -19,20 +19,18 @@ from perimeter.errors import (
     ProviderUnavailable,
     Refusal,
     Rejected,
-    Unavailable,
 )
-from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.answer import code_of
 from perimeter.oidc.bearer import token_authenticator
-from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, combined, factors_of, missing, principal_of, subject_of
+from perimeter.oidc.claims import ClaimsElsewhere, NotAllowed, factors_of, principal_of, subject_of
 from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
 from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
-from perimeter.oidc.groups import with_graph_groups
-from perimeter.oidc.idtoken import IdToken, SignIn, judge_id_token, judge_renewed
-from perimeter.oidc.kept import SOON, STALE, Kept, read_kept, used_claims
+from perimeter.oidc.idtoken import SignIn
+from perimeter.oidc.kept import SOON, STALE, Kept, read_kept
 from perimeter.oidc.logout_token import judge_logout_token
+from perimeter.oidc.looks import Look, Looks
 from perimeter.oidc.metadata import Metadata
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
@@ -50,7 +48,6 @@ from perimeter.plugin.redirect import (
     SignedIn,
 )
 from perimeter.plugin.services import AuthServices
-from perimeter.tokens.jwk import Jwk
 
 if TYPE_CHECKING:
     from perimeter.oidc.openid_settings import OidcSettings
@@ -59,19 +56,8 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-
-@attrs.frozen
-class _Look:
-    """What a look at a user has found: the ID token, the claims of all sources, and what the session keeps of them."""
-
-    token: IdToken
-    claims: Mapping[str, Any] = attrs.field(repr=False)
-    kept: Kept
-
-
-def _about_sign_in(token: IdToken) -> dict[str, Any]:
-    """The claims that say how the user has authenticated, of which a refreshed ID token may be silent."""
-    return {name: token.claims[name] for name in ("iss", "sub", "sid", "acr", "amr") if name in token.claims}
+MAX_HINT: Final = 6 * 1024
+"""Characters of an ID token in the URL of a sign-out: many servers refuse lines of more than 8 KiB. Without it, providers ask."""
 
 
 @implementer(IRenews, IEndsElsewhere, IBackChannelLogout, IAcceptsTokens, IExamined, IProbe)
@@ -85,7 +71,7 @@ class OidcProvider:
         self.discovery = Discovery(client, settings.issuer, clock)
         self._settings = settings
         self._rules = settings.rules(name, realm)
-        self._graph = settings.graph_uri
+        self._looks = Looks(client, self.discovery, settings, self._rules, clock)
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
         self._seconds = clock.seconds
@@ -126,7 +112,9 @@ class OidcProvider:
         }
         if flow.again:
             # max_age makes the provider say when the user has authenticated; the URL itself passes through the user's browser.
-            parameters |= {"prompt": "login", "max_age": "0"}
+            parameters["prompt"] = self._settings.prompt_again
+            if metadata.dates_authentication:
+                parameters["max_age"] = "0"
         if flow.login_hint:
             parameters["login_hint"] = flow.login_hint
         return with_parameters(metadata.authorization_endpoint, parameters.items())
@@ -144,15 +132,28 @@ class OidcProvider:
         tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
         if not tokens.id_token:
             raise ProviderMisconfigured(f"{self._client.service} returned no ID token")
-        header, keys = await self._signed(tokens.id_token)
-        sign_in = SignIn(flow.nonce, flow.started if flow.again else None, code, tokens.access_token)
+        sign_in = SignIn(flow.nonce, self._authenticated_since(flow, metadata), code, tokens.access_token)
         try:
-            token = judge_id_token(header, keys, self._settings.expected(metadata.issuer), sign_in, self._seconds())
+            look = await self._looks.first(metadata, tokens, sign_in)
         except InvalidToken as error:
             raise Rejected(error.detail) from None
-        look = await self._look(metadata, token, tokens)
         explain_claims(look.claims, self._rules, flow.explain)
+        if self._settings.refresh and not tokens.refresh_token:
+            _log.warn(
+                "{service} has issued no refresh token: roles of its users stay as they are until a session ends",
+                service=self._client.service,
+            )
         return self._signed_in(look)
+
+    def _authenticated_since(self, flow: Flow, metadata: Metadata) -> float | None:
+        """The time since which the user must have authenticated at the provider, if the request has asked for that.
+
+        A provider that has no such time (Google) is believed that it has asked the user again.
+        """
+        if flow.again:
+            return flow.started if metadata.dates_authentication else None
+        max_age = self._settings.max_age
+        return None if max_age is None else self._seconds() - max_age
 
     async def renew(self, secret: bytes, subject: str) -> SignedIn:
         """See `IRenews`.
@@ -168,7 +169,7 @@ class OidcProvider:
         except ProviderMisconfigured as error:
             raise ProviderUnavailable(error.detail) from None
         try:
-            look = await self._renewed_look(metadata, tokens, kept)
+            look = await self._looks.again(metadata, tokens, kept)
             signed_in = self._signed_in(look)
         except NotAllowedHere as error:
             raise Rejected(error.detail) from None
@@ -178,21 +179,7 @@ class OidcProvider:
             raise Rejected("the refresh is for another user")
         return signed_in
 
-    async def _renewed_look(self, metadata: Metadata, tokens: Tokens, kept: Kept) -> _Look:
-        token = before = kept.token
-        if tokens.id_token:
-            header, keys = await self._signed(tokens.id_token)
-            expected = self._settings.expected(metadata.issuer)
-            token = judge_renewed(header, keys, expected, before, tokens.access_token, self._seconds())
-            token = attrs.evolve(token, claims=combined(token.claims, _about_sign_in(before)))
-        tokens = attrs.evolve(
-            tokens,
-            refresh_token=tokens.refresh_token or kept.refresh_token,
-            id_token=tokens.id_token or kept.id_token,
-        )
-        return await self._look(metadata, token, tokens, told_by_id_token=token is not before)
-
-    def _as_before(self, kept: Kept, tokens: Tokens, reason: str) -> _Look:
+    def _as_before(self, kept: Kept, tokens: Tokens, reason: str) -> Look:
         """The user as they were at the last look. Raises `ProviderUnavailable` if that was too long ago."""
         now = self._seconds()
         since = kept.stale_since or now
@@ -200,7 +187,7 @@ class OidcProvider:
             raise ProviderUnavailable(reason)
         _log.warn("{name}: the user of a refreshed session cannot be looked up again: {reason}", name=self.name, reason=reason)
         refresh_token = tokens.refresh_token or kept.refresh_token
-        return _Look(kept.token, kept.claims, attrs.evolve(kept, refresh_token=refresh_token, stale_since=since))
+        return Look(kept.token, kept.claims, attrs.evolve(kept, refresh_token=refresh_token, stale_since=since))
 
     async def sign_out_url(self, secret: bytes, return_to: str, state: str) -> str:
         """See `IEndsElsewhere` (OpenID Connect RP-Initiated Logout 1.0, section 2)."""
@@ -210,7 +197,7 @@ class OidcProvider:
         except (Refusal, ValueError):
             return ""
         parameters = {
-            "id_token_hint": hint,
+            **({"id_token_hint": hint} if len(hint) <= MAX_HINT else {}),
             "client_id": self._settings.client_id,
             "post_logout_redirect_uri": return_to,
         }
@@ -232,51 +219,7 @@ class OidcProvider:
         except InvalidToken as error:
             raise Rejected(error.detail) from None
 
-    # -- from tokens to a user
-
-    async def _signed(self, token: str) -> tuple[JwtHeader, tuple[Jwk, ...]]:
-        """The header of a token that came from the token endpoint, and the keys, at least one, that can have signed it."""
-        header = read_header(token)
-        if header is None:
-            raise ProviderUnavailable(f"{self._client.service} returned an ID token that is not a signed JWT")
-        try:
-            keys = await (await self.discovery.keys()).find(header.kid, header.algorithm)
-        except ProviderUnavailable:
-            raise
-        except Unavailable as error:
-            raise ProviderUnavailable(error.detail) from None
-        if not keys:
-            # The provider may have published the key a moment ago; `RemoteKeys` looks again after its cool-down.
-            raise ProviderUnavailable(f"{self._client.service} has signed the ID token with a key that it does not publish")
-        return header, keys
-
-    async def _look(self, metadata: Metadata, token: IdToken, tokens: Tokens, *, told_by_id_token: bool = True) -> _Look:
-        """The claims about the user. Further sources are only used for claims that decide and are missing so far.
-
-        Without a new ID token those of the last look, which ``token`` then has, come last: what no source can say takes nothing
-        away. What a source does not say any more does.
-        """
-        claims = dict(token.claims) if told_by_id_token else {}
-        silent = not told_by_id_token
-        if self._graph:
-            claims = await with_graph_groups(claims, self._client, self._graph, tokens.access_token)
-        if self._settings.access_token_claims and missing(claims, self._rules):
-            claims = combined(claims, await self._of_access_token(token, tokens.access_token))
-        if metadata.userinfo_endpoint and missing(claims, self._rules):
-            claims = combined(claims, await self._userinfo(metadata.userinfo_endpoint, token, tokens.access_token))
-            silent = False
-        identity = {name: token.claims[name] for name in self._rules.identity_claims if name in token.claims}
-        claims = combined(claims, identity, token.claims if silent else {})
-        kept = Kept(
-            refresh_token=tokens.refresh_token,
-            id_token=tokens.id_token,
-            nonce=token.nonce,
-            claims=used_claims(combined(claims, _about_sign_in(token)), self._rules),
-            at=token.authenticated,
-        )
-        return _Look(token, claims, kept)
-
-    def _signed_in(self, look: _Look) -> SignedIn:
+    def _signed_in(self, look: Look) -> SignedIn:
         token, now = look.token, self._seconds()
         try:
             principal, subject = principal_of(look.claims, self._rules), subject_of(token.claims, self._rules)
@@ -298,23 +241,3 @@ class OidcProvider:
             now + refresh if refresh and look.kept.refresh_token else 0.0,
             self._settings.lifetime,
         )
-
-    async def _of_access_token(self, token: IdToken, access_token: str) -> dict[str, Any]:
-        header = read_header(access_token)
-        if header is None:
-            return {}
-        _, keys = await self._signed(access_token)
-        return access_token_claims(header, keys, token, self._settings.client_id, self._seconds())
-
-    async def _userinfo(self, endpoint: str, token: IdToken, access_token: str) -> dict[str, Any]:
-        """The claims of the userinfo endpoint (OpenID Connect Core, section 5.3), which must be about the same subject."""
-        try:
-            answer = await self._client.get(endpoint, authorization=f"Bearer {access_token}")
-            if answer.status != 200:
-                raise answer.unexpected()
-            members = answer.members()
-        except Unavailable as error:
-            raise ProviderUnavailable(error.detail) from None
-        if members.get("sub") != token.subject:
-            raise Rejected("the claims of the userinfo endpoint are about another user")
-        return members

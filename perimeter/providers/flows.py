@@ -96,6 +96,12 @@ class FlowIndex:
         if not of_client:
             del self.of_client[flow.client]
 
+    def use(self, flow: BegunFlow) -> None:
+        """Let ``flow`` be the first of its client to be replaced: it is only good to lead a browser on."""
+        of_client = self.of_client.get(flow.client, {})
+        if flow.digest in of_client:
+            self.of_client[flow.client] = {flow.digest: flow, **of_client}
+
     def forget(self, before: float) -> None:
         """Drop the flows that were begun up to ``before`` (epoch seconds)."""
         for flow in [one for one in self.by_digest.values() if one.created <= before]:
@@ -154,6 +160,10 @@ class StoredFlows:
     def news(self) -> Deferred[None] | None:
         """See `perimeter.state.writer.Follows`."""
         return self._writer.catch_up()
+
+    def used(self, flow: BegunFlow) -> None:
+        """The browser has come back: ``flow`` makes room for other flows of its client, before those under way."""
+        self._index.use(flow)
 
     async def begin(self, flow: BegunFlow, replaced: bytes | None = None) -> None:
         """Keep ``flow``; that of the cookie ``replaced`` ends. Raises `perimeter.errors.Unavailable` if it cannot be written."""

@@ -12,11 +12,13 @@ from twisted.internet.defer import TimeoutError
 
 import perimeter
 from perimeter.errors import Unavailable
+from perimeter.factors.stored import FACTORS
 from perimeter.metrics.figures import totals
 from perimeter.providers.pins import PINS
 from perimeter.run.all_workers import all_problems, all_status
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
+from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
@@ -199,13 +201,31 @@ async def _identities(assembly: Assembly, question: Mapping[str, Any]) -> Mappin
 
 
 async def _release_identity(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    user = _whole_owner(question)
-    if user is None:
-        raise ValueError("user and realm are needed")
+    user = _named_user(question)
     try:
         return await release_identity(assembly.state.view(PINS), assembly.revoker, user)
     except Unavailable as error:
         raise ValueError(f"the release is in force, but not on disk yet: {error.detail}") from None
+
+
+async def _factors(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    return list_factors(_realms(assembly), assembly.state.view(FACTORS), *_owner(question), _first(question))
+
+
+async def _reset_factors(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    user, stored, now = _named_user(question), assembly.state.view(FACTORS), assembly.state.seconds()
+    try:
+        return await remove_factors(_realms(assembly), stored, user, now)
+    except Unavailable as error:
+        raise ValueError(f"the second factors do not count any more, but this is not on disk yet: {error.detail}") from None
+
+
+async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
+    user, stored, now = _named_user(question), assembly.state.view(FACTORS), assembly.state.seconds()
+    try:
+        return await new_enroll_code(_realms(assembly), stored, user, now)
+    except Unavailable as error:
+        raise ValueError(f"the code cannot be written: {error.detail}") from None
 
 
 OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
@@ -217,6 +237,9 @@ _OF_STATE: Final[Mapping[str, OfState]] = {
     "end_sessions": _end_sessions,
     "identities": _identities,
     "release_identity": _release_identity,
+    "factors": _factors,
+    "reset_factors": _reset_factors,
+    "enroll_code": _enroll_code,
 }
 
 
@@ -250,6 +273,14 @@ def _whole_owner(question: Mapping[str, Any]) -> tuple[str, str] | None:
     if (user is None) != (realm is None):
         raise ValueError("user and realm are needed together")
     return None if user is None or realm is None else (realm, user)
+
+
+def _named_user(question: Mapping[str, Any]) -> tuple[str, str]:
+    """Realm and user, which the question has to name."""
+    user = _whole_owner(question)
+    if user is None:
+        raise ValueError("user and realm are needed")
+    return user
 
 
 def _text(question: Mapping[str, Any], name: str) -> str | None:

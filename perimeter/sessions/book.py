@@ -11,7 +11,7 @@ from perimeter.errors import NoSuchSession
 from perimeter.model import GrantKind, Principal
 from perimeter.sessions.opened import secret_of
 from perimeter.sessions.sealing import Unsealable
-from perimeter.sessions.session import HERE, Origin, Session, Vouched, digest_of, mint
+from perimeter.sessions.session import HERE, Origin, Proof, Session, Vouched, digest_of, mint, renewed
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish, look
 from perimeter.tokens.format import EpochClock
@@ -62,11 +62,14 @@ class SessionBook:
         address: str,
         agent: str,
         methods: Sequence[str] = ("password",),
+        earlier: tuple[Proof, ...] = (),
         stay: bool = False,
         old: bytes | None = None,
         origin: Origin = HERE,
     ) -> tuple[str, Session]:
         """A new session of ``owner``, who has just been verified by ``methods``: the value of its cookie, and the session.
+
+        ``earlier`` are proofs of the same sign-in from before that.
 
         With ``stay`` it lives for `SessionSettings.stay`, if that is offered. ``old`` is the cookie that the browser has sent
         with the sign-in: that session ends, also if it is of another user (attack 25). If the user has too many sessions by now,
@@ -77,7 +80,7 @@ class SessionBook:
         stays = stay and settings.stay > 0
         expires = min(now + (settings.stay if stays else settings.lifetime), owner.until)
         idle = 0.0 if stays else settings.idle
-        proved = tuple((method, now) for method in methods)
+        proved = (*earlier, *((method, now) for method in methods))
         cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
         await self._stored.add(session)
         await self._end_old(old)
@@ -130,6 +133,21 @@ class SessionBook:
         before = None if cookie is None else self._stored.find(digest_of(cookie))
         if before is not None:
             await self._stored.end(before).addErrback(_logged)
+
+    async def strengthen(self, cookie: bytes, session: Session, method: str) -> tuple[str, Session]:
+        """The session of ``cookie`` with one more proof, under a new id and a new cookie: the value of that, and the session.
+
+        It ends when the old one would have ended, which ends now. Raises `Unavailable`, and then the old one goes on.
+        """
+        now = self._clock.seconds()
+        value, fresh = renewed(cookie, session, now, (*(one for one in session.proved if one[0] != method), (method, now)))
+        await self._stored.add(fresh)
+        await self._stored.end(session).addErrback(_logged)
+        return value, fresh
+
+    def seconds(self) -> float:
+        """The time, in epoch seconds."""
+        return self._clock.seconds()
 
     def current(self, cookie: bytes) -> Session | None:
         """The session of a cookie's value; None if there is none, or it is over."""

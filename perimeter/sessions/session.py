@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
-from perimeter.sessions.sealing import seal
+from perimeter.sessions.sealing import seal, unseal
 from perimeter.state.changes import Change
 
 Proof = tuple[str, float]
@@ -217,6 +217,15 @@ def mint(
         origin.renewal,
     )
     return cookie, kept
+
+
+def renewed(cookie: bytes, session: Session, now: float, proved: tuple[Proof, ...]) -> tuple[str, Session]:
+    """The session of ``cookie`` again, from ``now`` on, with other proofs, and with a new id and cookie: what `mint` returns."""
+    fresh = secrets.token_urlsafe(32)
+    value = fresh.encode("ascii")
+    sealed = seal(value, unseal(cookie, session.sealed)) if session.sealed else b""
+    kept = attrs.evolve(session, id=secrets.token_hex(8), digest=digest_of(value), created=now, proved=proved, sealed=sealed)
+    return fresh, kept
 
 
 def grant_of(session: Session, use: SessionUse) -> Grant:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,9 +35,10 @@ class ProviderCase(EachWorkerCase):
 
     count = 2
     issuer = ""
+    logging = ""
 
     def setUp(self) -> None:
-        self.extra = CORP.replace("<issuer>", self.issuer)
+        self.extra = CORP.replace("<issuer>", self.issuer) + self.logging
         super().setUp()
         self.cookies: dict[str, str] = {}
 
@@ -68,13 +69,18 @@ class ProviderCase(EachWorkerCase):
         return self.open(slot, f"{parts.path}?{parts.query}")
 
 
-class WorkersTests(ProviderCase):
+class SharedCase(ProviderCase):
+    """The provider that all tests of the process share."""
+
     def setUp(self) -> None:
         self.provider = shared_provider()
         self.issuer = self.provider.url
+        self.logging = "[logging]\nlevel = debug\n"
         super().setUp()
         self.register(self.provider)
 
+
+class WorkersTests(SharedCase):
     def test_a_flow_goes_on_in_another_worker_and_counts_once(self) -> None:
         url = self.provider.sign_in(self.begin(0), "sub-carol")
         self.assertEqual(self.come_back(1, url).get_all("location"), [f"{OWN}go?to=%2Fx"])
@@ -85,17 +91,55 @@ class WorkersTests(ProviderCase):
         (record,) = [line for line in self.served.audit() if "callback" in line and " 403 " in line]
         self.assertNotIn(re.findall(r"code=([^&]+)", url)[0], record)
 
+
+class SecurityTests(SharedCase):
+    count = 1
+
+    def reach_all(self) -> None:
+        self.wires = {0: self.connect(self.served)}
+
+    def test_attack_o1_the_code_of_another_sign_in(self) -> None:
+        stolen = self.provider.sign_in(self.begin(0), "sub-mallory")
+        self.cookies = {}
+        self.assertEqual(self.come_back(0, stolen).status, 403)  # the whole answer, in another browser
+        own = dict(parse_qsl(urlsplit(self.begin(0)).query))["state"]
+        answer = {**dict(parse_qsl(urlsplit(stolen).query)), "state": own}
+        refused = self.open(0, f"{OWN}callback/corp?{urlencode(answer)}")  # the code alone
+        self.assertEqual((refused.status, "is not valid, so you are not signed in" in refused.text), (403, True), refused)
+        self.assertNotIn("__Host-perimeter", self.cookies)
+
     def test_attack_o4_a_name_belongs_to_its_first_identity_until_it_is_released(self) -> None:
-        self.come_back(1, self.provider.sign_in(self.begin(0), "sub-carol"))
+        self.come_back(0, self.provider.sign_in(self.begin(0), "sub-carol"))
         session, self.cookies = self.cookies, {}
-        found = self.come_back(0, self.provider.sign_in(self.begin(1), "sub-mallory"))
+        found = self.come_back(0, self.provider.sign_in(self.begin(0), "sub-mallory"))
         self.assertEqual(found.status, 403)
         self.assertIn("The user name Carol belongs to another account here.", found.text)
         listed = json.loads(self.command("identity", "list", "--json"))
         self.assertEqual((listed["username"], listed["subject"]), ("carol", "sub-carol"))
         self.assertIn("ended: 1 session, 0 API tokens", self.command("identity", "release", "--user", "carol", "--realm", "corp"))
         self.cookies = session
-        self.assertEqual([self.open(slot, "/x").status for slot in (0, 1)], [302, 302])
+        self.assertEqual(self.open(0, "/x").status, 302)
+
+    def test_attack_o19_no_secret_and_no_second_line_in_any_log(self) -> None:
+        url = self.provider.sign_in(self.begin(0), "sub-carol")
+        self.come_back(0, url)
+        secrets = [SECRET, re.findall(r"code=([^&]+)", url)[0], *self.cookies.values()]
+        del self.cookies["__Host-perimeter"]
+        begun = dict(parse_qsl(urlsplit(self.begin(0)).query))
+        words = "<script>alert(1)</script>\r\n2026 forged line"
+        failed = urlencode(
+            {"error": "access_denied", "error_description": words, "state": begun["state"], "iss": self.provider.url}
+        )
+        refused = self.open(0, f"{OWN}callback/corp?{failed}")
+        self.assertEqual(refused.status, 403)
+        self.assertIn("Company login has not signed you in.", refused.text)
+        self.assertNotIn("alert(1)", refused.text)
+        self.served.await_log("provider_denied")
+        log = self.served.log
+        self.assertFalse([line for line in log.splitlines() if line.startswith("2026 forged")])
+        secrets += [value for name, value in self.cookies.items() if "manual" not in name]
+        for text in (log, "\n".join(self.served.audit())):
+            self.assertEqual([secret for secret in secrets if secret in text], [])
 
 
 class ComesAndGoesTests(ProviderCase):

@@ -103,7 +103,7 @@ class ShippedTests(GatewayCase):
 
 class CheckTests(TestCase):
     def test_every_shipped_configuration_checks(self) -> None:
-        for name in ("site.ini", "reactor.ini", "ecflow.ini"):
+        for name in ("site.ini", "reactor.ini", "ecflow.ini", "provider.ini"):
             status, text = run_check(ETC / name)
             self.assertEqual(status, 0, f"{name}: {text}")
 

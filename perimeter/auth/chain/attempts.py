@@ -24,10 +24,20 @@ CAPACITY = 100_000
 
 
 class Counted(StrEnum):
-    """The key of a count of wrong passwords."""
+    """The key of a count of wrong passwords, or of wrong codes of a second factor.
+
+    The right password does not drop the count of a ``FACTOR``: otherwise each new password would make it possible to guess more
+    codes (attack B3).
+    """
 
     NAME = "name"
     ADDRESS = "address"
+    FACTOR = "second factor"
+
+    @property
+    def wrong(self) -> str:
+        """What is counted, in words."""
+        return "wrong codes" if self is Counted.FACTOR else "wrong passwords"
 
 
 @attrs.frozen

@@ -59,7 +59,8 @@ class Attempt:
         """
         throttle, store = self._throttle, self._throttle._store
         throttle._landed(self._keys)
-        counted = [key for key in self._keys if key.kind is Counted.NAME and key.realm == realm and store.find(key) is not None]
+        own = [key for key in self._keys if key.kind is not Counted.ADDRESS and key.realm == realm]
+        counted = [key for key in own if store.find(key) is not None]
         if counted:
             throttle._drop(counted)
 
@@ -68,8 +69,14 @@ class Attempt:
         self._throttle._landed(self._keys)
 
 
+CODES_ALLOWED = 10
+"""Wrong codes of a second factor for one name, if names are not locked out for wrong passwords."""
+
+
 class Throttle:
     """Locks a name out after ``allowed`` wrong passwords, and an address after ``allowed_from_address``; 0: never.
+
+    Wrong codes of a second factor are counted apart, and always: after ``allowed`` or `CODES_ALLOWED` of them.
 
     ``peers`` are the other worker processes: this process sends its failures to them, and gets theirs (`heard_failure`).
     """
@@ -83,7 +90,11 @@ class Throttle:
         allowed_from_address: int,
         peers: AttemptPeers = ALONE,
     ) -> None:
-        self._allowed = {Counted.NAME: allowed, Counted.ADDRESS: allowed_from_address}
+        self._allowed = {
+            Counted.NAME: allowed,
+            Counted.ADDRESS: allowed_from_address,
+            Counted.FACTOR: allowed or CODES_ALLOWED,
+        }
         self._store = store
         self._clock = clock
         self._peers = peers
@@ -104,6 +115,13 @@ class Throttle:
         self._flying.update(keys)
         return Attempt(self, keys, guess)
 
+    def admit_code(self, realm: str, username: str) -> Attempt:
+        """Let a code of the second factor of a user be checked. Raises `TooManyAttempts`."""
+        keys = (Key(Counted.FACTOR, username, realm),)
+        self._check(keys[0])
+        self._flying.update(keys)
+        return Attempt(self, keys, b"")
+
     def _repeated(self, key: Key, guess: bytes) -> bool:
         """Whether ``guess`` was counted for ``key`` already; it is from now on."""
         if not guess:
@@ -118,10 +136,10 @@ class Throttle:
         failures = 0 if found is None else found.failures
         flying, allowed = self._flying[key], self._allowed[key.kind]
         if found is not None and now < found.until:
-            raise TooManyAttempts(f"{failures} wrong passwords for this {key.kind}", retry_after=ceil(found.until - now))
+            raise TooManyAttempts(f"{failures} {key.kind.wrong} for this {key.kind}", retry_after=ceil(found.until - now))
         # Simultaneous guesses for one name count before they are found wrong. For an address, which many people may share, that
         # holds only after it has sent too many wrong passwords.
-        if flying and (failures >= allowed or (key.kind is Counted.NAME and failures + flying >= allowed)):
+        if flying and (failures >= allowed or (key.kind is not Counted.ADDRESS and failures + flying >= allowed)):
             raise TooManyAttempts(f"passwords for this {key.kind} are being verified already", retry_after=1)
 
     def _current(self, key: Key, now: float) -> Attempts | None:
@@ -139,7 +157,7 @@ class Throttle:
 
     def _failed(self, keys: Iterable[Key], guess: bytes, *, logged: bool = True) -> None:
         for key in keys:
-            if key.kind is Counted.NAME or not self._repeated(key, guess):
+            if key.kind is not Counted.ADDRESS or not self._repeated(key, guess):
                 self._count(key, logged=logged)
 
     def _drop(self, keys: Sequence[Key]) -> None:
@@ -161,8 +179,9 @@ class Throttle:
             until = now + delay
             if logged:
                 _log.warn(
-                    "{failures} wrong passwords for {key}: further ones are refused for {delay} s",
+                    "{failures} {wrong} for {key}: further ones are refused for {delay} s",
                     failures=failures,
+                    wrong=key.kind.wrong,
                     key=str(key),
                     delay=int(delay),
                 )
@@ -205,13 +224,14 @@ class Throttle:
         return 0 < allowed <= attempts.failures
 
     def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
-        """Forget the wrong passwords for ``names`` and, if ``text`` is an address, those from there.
+        """Forget the wrong passwords for ``names``, the wrong codes for ``text`` and, if that is an address, those from there.
 
         Returns what was forgotten.
         """
         keys = [Key(Counted.NAME, name, realm) for realm, name in dict.fromkeys(names)]
         with contextlib.suppress(ValueError):
             keys.append(Key(Counted.ADDRESS, address_block(text)))
+        keys += [key for key, _ in self._store.items() if key.kind is Counted.FACTOR and key.value == text]
         found = [key for key in keys if self._store.find(key) is not None]
         self._drop(keys)
         return found

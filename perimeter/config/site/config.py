@@ -76,8 +76,9 @@ class SiteConfig:
 
     @property
     def checks_second_factors(self) -> bool:
-        """Whether a user can show a second factor."""
-        return bool(self.second_factor.methods)
+        """Whether a user can have a second factor: registered here, or checked by a provider."""
+        by_provider = any(getattr(one.settings, "second_factor_acr", ()) for one in self.providers)
+        return bool(self.second_factor.methods) or by_provider
 
     @property
     def orders_certificates(self) -> bool:
@@ -88,4 +89,5 @@ class SiteConfig:
         """``auth`` of ``route`` for the operator, such as ``required; sign-in page``; ``off`` if authentication is off."""
         if not self.perimeter.enabled and route.auth is not Auth.NONE:
             return "off"
-        return f"{route.auth}; sign-in page" if route.browser_login else str(route.auth)
+        page, factors = "; sign-in page" * route.browser_login, "; two factors" * (route.factors > 1)
+        return f"{route.auth}{page}{factors}"

@@ -64,7 +64,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
         _duplicates(route, section, seen)
-    factor_checks.check(config, sections.second_factor, sections.routes)
+    factor_checks.check(config, sections.second_factor, sections.login, sections.routes)
     for page in config.error_pages:
         if not any(route.path.matches(page.path) and not route.conditional for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages

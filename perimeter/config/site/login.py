@@ -104,7 +104,12 @@ class LoginSettings(Settings):
         "after a failed sign-in, and with `?again=other`; not set: none",
         default="",
     )
-    passkeys: bool = option(BOOLEAN, "`yes` lets people sign in with a passkey", default="", available=False)
+    passkeys: bool = option(
+        BOOLEAN,
+        "`yes` lets people sign in with a passkey and no password; needs `webauthn` in `methods` of `[second_factor]`, and an "
+        "authenticator that can look users up",
+        default="no",
+    )
     clear_on_logout: tuple[Cleared, ...] = option(
         list_of(one_of(Cleared), label="cache, cookies, storage \\| none", whole=_cleared),
         "data of this host that the browser deletes when the user signs out: `cache`, so that the Back button does not show "

@@ -54,6 +54,8 @@ def _callback(config: SiteConfig, provider: ProviderSettings, section: Section) 
     parts = urlsplit(provider.redirect_uri)
     if parts.scheme != "https":
         section.problem(option, "expected https: a browser keeps the cookies of a sign-in for https only")
+    elif config.login.host and parts.hostname != config.login.host.lower():
+        section.problem(option, f"is not on the host of the sign-in page, {config.login.host}: see host of [login]")
     elif parts.path != path:
         section.problem(option, "is not the path of this provider's callback", f"https://{parts.netloc}{path}")
 

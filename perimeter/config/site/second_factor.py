@@ -67,8 +67,9 @@ class SecondFactorSettings(Settings):
     )
     rp_id: str = option(
         SERVER_NAME,
-        "domain that passkeys are for (the relying party id), such as `example.com` for all its hosts; not set: the host of the "
-        "sign-in page. Passkeys that were registered for another one cannot be used any more",
+        "domain that passkeys are for (the relying party id), such as `example.com` for all its hosts; not set: the `host` in "
+        "`[login]`, or that of the routes with `browser_login` if it is the same for all. Passkeys that were registered for "
+        "another one cannot be used any more",
         default="",
     )
 
@@ -92,5 +93,5 @@ KIND = SectionKind(
     "second_factor",
     SecondFactorSettings,
     "A second factor beside the password: who needs one, and what it can be. See [Second factor](../how-to/second-factor.md).",
-    "methods = totp, webauthn\nroles = admin\nenroll = code\nissuer = Forecast dashboards\n",
+    "methods = totp, webauthn\nroles = admin\nenroll = code\nissuer = Forecast dashboards\nrp_id = example.com\n",
 )

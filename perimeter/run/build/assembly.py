@@ -29,6 +29,7 @@ from perimeter.run.build.answers import gateway_answers
 from perimeter.run.build.authentication import authenticator_chain, believed_fields, providers_of
 from perimeter.run.build.challenges import ChallengeGate, challenge_gate
 from perimeter.run.build.endpoints import EndpointParts
+from perimeter.run.build.factors import factor_parts, second_factor_parts
 from perimeter.run.build.gates import GateOf, listener_gates
 from perimeter.run.build.grants import grants_of, identifier_of
 from perimeter.run.build.hand_over import hand_overs_of
@@ -121,12 +122,32 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     login = f"{config.login.path}/login".encode("ascii")
     hsts = {one.name: int(one.hsts) for one in config.listeners if one.hsts is not None}
     shared = RouteParts(
-        directory_realms, passwords, login, reactor.seconds, prepared.maintenance_pages, hsts, config.second_factor.roles
+        directory_realms,
+        passwords,
+        login,
+        reactor.seconds,
+        prepared.maintenance_pages,
+        hsts,
+        config.second_factor.roles,
+        f"{config.login.path}/factor".encode("ascii") if config.second_factor.methods else b"",
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
     book = SessionBook(grants.sessions, reactor, config.login)
-    pages = PageParts(config, prepared.look, book, chain, metrics, desk, directory_realms, grants.book, routes, signing_in)
+    pages = PageParts(
+        config,
+        prepared.look,
+        book,
+        chain,
+        metrics,
+        desk,
+        directory_realms,
+        grants.book,
+        routes,
+        signing_in,
+        factor_parts(prepared, runtime, shared.demand()),
+        second_factor_parts(prepared, runtime, chain),
+    )
     hand_overs = hand_overs_of(config, prepared.secrets, prepared.state.state, reactor)
     gate = _gate_of(config, identifier, identity)
     return Assembly(

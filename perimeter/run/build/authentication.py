@@ -116,20 +116,29 @@ def authenticator_chain(
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed, from_address = authentication.lockout_after, authentication.address_limit
-    throttle = Throttle(
-        allowed, runtime.attempts, runtime.reactor, allowed_from_address=from_address, peers=runtime.attempt_peers
-    )
     return AuthenticatorChain(
         authenticators_of(config, prepared, watch, users),
         authentication.timeout,
         authentication.remember_password,
         runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=throttle if allowed or from_address else None,
+        throttle=throttle_of(config, runtime) if allowed or from_address else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
         queue_timeout=authentication.queue_timeout,
         digest_key=None if runtime.place is None else runtime.place.page.secret,
+    )
+
+
+def throttle_of(config: SiteConfig, runtime: Runtime) -> Throttle:
+    """The throttle of wrong passwords, and of wrong codes."""
+    settings = config.authentication
+    return Throttle(
+        settings.lockout_after,
+        runtime.attempts,
+        runtime.reactor,
+        allowed_from_address=settings.address_limit,
+        peers=runtime.attempt_peers,
     )
 
 

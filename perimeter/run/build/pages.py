@@ -22,7 +22,7 @@ from perimeter.web.endpoints.account.factors import FactorPage, FactorParts, Rec
 from perimeter.web.endpoints.account.new_factors import NewApp, NewPasskey
 from perimeter.web.endpoints.account.sessions import AccountSessions
 from perimeter.web.endpoints.account.tokens import AccountTokens
-from perimeter.web.endpoints.arrival import Arrivals
+from perimeter.web.endpoints.arrival import Arrivals, SecondStep
 from perimeter.web.endpoints.cleared import ClearedPicture
 from perimeter.web.endpoints.endpoint import Endpoint, Nothing
 from perimeter.web.endpoints.go import Go
@@ -36,6 +36,7 @@ from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
 from perimeter.web.endpoints.providers.callback import Callback
 from perimeter.web.endpoints.providers.parts import ProviderParts
 from perimeter.web.endpoints.providers.start import Start
+from perimeter.web.endpoints.second_factor import SecondFactor, SecondFactorParts
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
 from perimeter.web.passkeys import Passkeys
@@ -52,7 +53,7 @@ class PageParts:
 
     ``providers`` is None if people sign in here alone. ``metrics`` is None if requests are not counted. ``desk`` is for the
     operator's page; ``directory_realms`` are those whose roles compare without case. Without ``tokens`` there are no API tokens;
-    ``routes`` are those that one can be restricted to. Without ``factors`` there are no second factors.
+    ``routes`` are those that one can be restricted to. Without ``factors`` and ``second`` there are no second factors.
     """
 
     config: SiteConfig
@@ -66,6 +67,7 @@ class PageParts:
     routes: Sequence[Route] = ()
     providers: ProviderParts | None = None
     factors: FactorParts | None = None
+    second: SecondFactorParts | None = None
 
     def endpoints(self) -> list[Endpoint]:
         """The pages of a ``gateway`` listener; empty without sign-in pages. No path below their prefix reaches a service."""
@@ -73,7 +75,7 @@ class PageParts:
         if not config.signs_people_in:
             return []
         pages = self.pages()
-        arrivals = Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login)
+        arrivals = Arrivals(login.stay, None if self.metrics is None else self.metrics.count_login, self._second_step())
         realms, providers = self._realms(), () if self.providers is None else self.providers.providers
         sign_in = Login(
             pages,
@@ -88,10 +90,11 @@ class PageParts:
         )
         return [
             sign_in,
+            *self._second_factor(pages, arrivals),
             *self._providers(pages, arrivals),
             *self._passkey_sign_in(sign_in),
             Go(pages),
-            Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers)),
+            Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, self.providers), bool(login.automatic)),
             SignedOut(pages),
             *self._account(pages),
             ClearedPicture(login.path, login.clear_on_logout),
@@ -131,6 +134,20 @@ class PageParts:
         apps = [NewApp(parts, factors)] if factors.apps else []
         passkeys = [] if factors.passkeys is None else [NewPasskey(parts, factors, factors.passkeys)]
         return [*apps, *passkeys, RecoveryCodePage(parts, factors), FactorPage(parts, factors)]
+
+    def _second_step(self) -> SecondStep | None:
+        """Whose sign-ins wait for a second factor: users with a role that demands one, and those who have registered one."""
+        factors, second = self.factors, self.second
+        if factors is None or second is None:
+            return None
+        return SecondStep(second.pending, lambda user: factors.demanded(user) or bool(factors.of(user)))
+
+    def _second_factor(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:
+        factors, second = self.factors, self.second
+        if factors is None or second is None:
+            return []
+        count = None if self.metrics is None else self.metrics.count_second_factor
+        return [SecondFactor(pages, arrivals, factors, second, count)]
 
     def _passkeys(self) -> Passkeys | None:
         """The passkeys that people can sign in with and nothing else."""

@@ -125,8 +125,8 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
 
 
 def needs_secrets(config: SiteConfig) -> bool:
-    """Whether the key is needed that seals secrets in ``state_dir``: for the tickets of a login host."""
-    return bool(config.login.host)
+    """Whether the key is needed that seals secrets in ``state_dir``: for the tickets of a login host, and second factors."""
+    return bool(config.login.host) or bool(config.second_factor.methods)
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:

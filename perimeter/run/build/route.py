@@ -35,7 +35,8 @@ class RouteParts:
     Roles of ``directory_realms`` compare without case. ``passwords``: some authenticator takes passwords, or Kerberos tickets.
     ``login`` is the path of the login page, for routes with ``browser_login``. ``clock`` returns epoch seconds.
     ``maintenance_pages`` are by their file. ``hsts`` are the seconds of that option by the name of a listener that has it.
-    Users with one of ``second_factor_roles`` need a second factor everywhere.
+    Users with one of ``second_factor_roles`` need a second factor everywhere; ``factor`` is the path of the page that asks for
+    it, or empty.
     """
 
     directory_realms: frozenset[str] = frozenset()
@@ -45,6 +46,7 @@ class RouteParts:
     maintenance_pages: Mapping[Path, Page] = MappingProxyType({})
     hsts: Mapping[str, int] = MappingProxyType({})
     second_factor_roles: tuple[str, ...] = ()
+    factor: bytes = b""
 
     def demand(self, factors: int = 1, age: float | None = None) -> FactorDemand | None:
         """Who needs a second factor, also for a route with ``factors`` and ``factor_age``; None if nobody does."""
@@ -113,6 +115,7 @@ def _route_of(
             Asks(settings.auth),
             stranger=_challenges(settings, shared.passwords),
             login=shared.login if settings.browser_login else b"",
+            factor=shared.factor if settings.browser_login else b"",
         ),
         policy=Policy(
             settings.allow,

@@ -7,7 +7,6 @@ nothing for the page, also for many requests (attack 79): the token of its form 
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -32,7 +31,7 @@ from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
-from perimeter.web.endpoints.arrival import PASSWORD, Arrival, Arrivals
+from perimeter.web.endpoints.arrival import PASSWORD, Arrival, Arrivals, safe_fragment
 from perimeter.web.endpoints.encrypted import needs_https
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, query_fields, text_fields
@@ -49,9 +48,6 @@ EVENT: Final = "login"
 
 SAME_USER: Final = "1"
 """The value of ``again`` in the URL if the same user is to sign in again; with any other value the name is left open."""
-
-#: as browsers write it, with its ``#``
-_FRAGMENT: Final = re.compile(r"#[\x21-\x7e]{1,2000}")
 
 
 class PasswordVerifier(Protocol):
@@ -80,10 +76,9 @@ class SignInForm:
     @classmethod
     def of(cls, fields: Mapping[str, str]) -> SignInForm:
         """The form as it was sent."""
-        fragment = fields.get("fragment", "")
         return cls(
             safe_path(fields.get("to", "")),
-            fragment if _FRAGMENT.fullmatch(fragment) else "",
+            safe_fragment(fields.get("fragment", "")),
             fields.get("username", ""),
             fields.get("password", ""),
             fields.get("realm", ""),

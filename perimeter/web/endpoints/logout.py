@@ -21,7 +21,7 @@ from perimeter.web.endpoints.cleared import clear_site_data
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session
 from perimeter.web.endpoints.providers.parts import Provider
-from perimeter.web.html.cookies import no_session_cookie
+from perimeter.web.html.cookies import manual_cookie, no_session_cookie
 from perimeter.web.request import exchange_of, respond
 
 _log = Logger()
@@ -53,14 +53,21 @@ class Elsewhere:
 
 class Logout(PageEndpoint):
     """Asks, and ends the session. ``cleared`` is the data of the whole host that the browser deletes. ``elsewhere`` has
-    providers by their configured names."""
+    providers by their configured names. ``manual``: the browser's next sign-in does not begin by itself."""
 
     by_workers = True
 
-    def __init__(self, pages: Pages, cleared: Sequence[Cleared], elsewhere: Mapping[str, Elsewhere] | None = None) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        cleared: Sequence[Cleared],
+        elsewhere: Mapping[str, Elsewhere] | None = None,
+        manual: bool = False,
+    ) -> None:
         super().__init__("/logout", {**reading(ANYBODY), b"POST": ANYBODY}, pages)
         self._cleared = clear_site_data(cleared)
         self._elsewhere = elsewhere or {}
+        self._manual = manual
 
     def render_GET(self, request: Any) -> bytes:
         """The question; a browser that is not signed in has signed out already."""
@@ -105,6 +112,8 @@ class Logout(PageEndpoint):
             else:
                 await self.pages.sessions.end_cookie(cookie)
         request.responseHeaders.addRawHeader(b"Set-Cookie", no_session_cookie())
+        if self._manual:
+            request.responseHeaders.addRawHeader(b"Set-Cookie", manual_cookie())
         if self._cleared:
             request.setHeader(b"Clear-Site-Data", self._cleared)
         url = await there.url(secret) if there is not None and secret else ""

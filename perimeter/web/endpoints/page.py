@@ -214,6 +214,13 @@ def note_session(request: Any, session: Session) -> None:
     exchange.decision = recognise(exchange.decision, user)
 
 
+def note_user(request: Any, user: Principal) -> None:
+    """Let the audit record of an open page name the user whom the page has found, and who has no session."""
+    exchange = exchange_of(request)
+    assert isinstance(exchange.decision, Admitted)
+    exchange.decision = recognise(exchange.decision, attrs.evolve(user, grant=None))
+
+
 def query_fields(request: Any) -> dict[str, str]:
     """The parameters in the URL, the last value of each; none if they are malformed."""
     try:

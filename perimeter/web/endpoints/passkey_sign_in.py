@@ -1,7 +1,7 @@
 """``/login/passkey`` below the prefix of the pages: people sign in with a passkey and nothing else.
 
-The authenticator has to verify its user, by a PIN or a fingerprint: two factors in one. The user is looked up at the
-authenticator that knew them when the passkey was registered, for their roles of today; a user who is gone there cannot sign in.
+The device has to verify its user, by a PIN or a fingerprint: two factors in one. The user is looked up at the authenticator that
+knew them when the passkey was registered, for their roles of today; a user who is gone there cannot sign in.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ class UserLookup(Protocol):
     """What this page needs of `perimeter.auth.chain.chain.AuthenticatorChain`."""
 
     def recall(self, owner: Principal, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
-        """The current principal of a user; ``owner`` itself if their authenticator cannot look users up. Raises
-        `InvalidToken`."""
+        """The current principal of a user; ``owner`` itself if their authenticator cannot look users up.
+
+        Raises `InvalidToken` if there is no such user any more.
+        """
 
 
 class PasskeySignIn(PageEndpoint):

@@ -16,6 +16,12 @@ BEFORE_LOGIN: Final = b"__Host-perimeter-pre"
 BEFORE_LOGIN_LENGTH: Final = 22
 """The characters of its value: 128 bits, base64url without padding."""
 
+PENDING: Final = b"__Host-perimeter-pending"
+"""The name of the cookie of a sign-in that waits for a second factor. It is no session, and no service gets it."""
+
+PENDING_LENGTH: Final = 43
+"""The characters of its value: 256 bits, base64url without padding."""
+
 HAND_OVER: Final = b"__Host-perimeter-enter"
 """The name of the cookie with the secret of a browser that is sent to the host of the sign-in page. All its tabs share it."""
 
@@ -41,6 +47,16 @@ def session_cookie(value: bytes, stay: int = 0) -> bytes:
 def before_login_cookie(value: bytes) -> bytes:
     """A Set-Cookie with the cookie that a browser has before the sign-in: for an hour."""
     return BEFORE_LOGIN + b"=" + value + _ATTRIBUTES + _HOUR
+
+
+def pending_cookie(value: bytes, seconds: int) -> bytes:
+    """A Set-Cookie of a sign-in that waits so many seconds for a second factor. Browsers send it to pages of this site alone."""
+    return PENDING + b"=" + value + b"; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=%d" % seconds
+
+
+def no_pending_cookie() -> bytes:
+    """A Set-Cookie that deletes the cookie of a sign-in that waits."""
+    return _without(PENDING)
 
 
 def hand_over_cookie(value: bytes) -> bytes:

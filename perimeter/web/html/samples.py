@@ -11,6 +11,16 @@ from perimeter.web.html.account_samples import ACCOUNT_SAMPLES
 _COMMON: Final = {"nonce": "n", "user": None, "operates": False}
 _SIGNED_IN: Final = {**_COMMON, "user": {"username": "alice", "realm": "staff"}, "operates": True}
 
+_PASSKEY: Final = {"options": "{}", "challenge": "c"}
+_FACTOR: Final = {
+    **_COMMON,
+    "current": "alice",
+    "waits": True,
+    "to": "/",
+    "fragment": "",
+    "token": "t",
+    "error": "The code is wrong.",
+}
 _TIME_OF_OPERATOR: Final = "2026-11-27 10:52:00"
 _OPERATOR: Final = {
     **_SIGNED_IN,
@@ -227,6 +237,14 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "layout.html": _COMMON,
+    "factor.html": {**_FACTOR, "app": True, "codes": True, "asked": _PASSKEY},
+    "factor_first.html": {
+        **_FACTOR,
+        "app": {"picture": "p", "secret": "s", "uri": "otpauth://totp/a"},
+        "asked": _PASSKEY,
+        "by_code": True,
+    },
+    "factor_codes.html": {**_COMMON, "codes": ("a", "b"), "onwards": "/.perimeter/go?to=%2F"},
     "login.html": {
         **_COMMON,
         "to": "/x?y=1",

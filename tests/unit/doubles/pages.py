@@ -124,6 +124,7 @@ class PageCase(SessionCase):
         super().setUp()
         self.chain = FakeChain()
         self.logins: list[tuple[str, str]] = []
+        self.second_factors: list[tuple[str, str]] = []
         self.serve()
         self.browser = Browser(self)
 
@@ -142,6 +143,10 @@ class PageCase(SessionCase):
     def count_login(self, method: str, outcome: str) -> None:
         """`perimeter.metrics.counts.Metrics`."""
         self.logins.append((method, outcome))
+
+    def count_second_factor(self, kind: str, outcome: str) -> None:
+        """`perimeter.metrics.counts.Metrics`."""
+        self.second_factors.append((kind, outcome))
 
     def use_endpoints(self, endpoints: list[Endpoint], login: LoginSettings) -> None:
         """Serve ``endpoints`` by a gate of their own."""

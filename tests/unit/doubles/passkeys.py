@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from perimeter.auth.chain.attempts import MemoryAttempts
+from perimeter.auth.chain.throttle import Throttle
 from perimeter.config.site.login import LoginSettings
 from perimeter.factors.challenges import Challenges
 from perimeter.factors.webauthn import RelyingParty
@@ -17,6 +19,7 @@ from perimeter.state.once import ONCE
 from perimeter.state.store import IStateStore
 from perimeter.web.endpoints.account.factors import FactorParts
 from perimeter.web.endpoints.endpoint import Endpoint
+from perimeter.web.endpoints.second_factor import SecondFactorParts
 from perimeter.web.passkeys import Passkeys
 from tests.unit.doubles.auth import offload_with
 from tests.unit.doubles.authenticator import Authenticator
@@ -28,11 +31,16 @@ PARTY = RelyingParty("gw.example", "example", ("https://gw.example",))
 
 
 class PasskeyCase(PageCase, FactorCase):
-    """The pages of a site with passkeys and authenticator apps. ``demanded``: users must have a second factor."""
+    """The pages of a site with passkeys and authenticator apps. ``demanded``: users must have a second factor.
+
+    ``asks_second``: the page that asks for it is there. ``apps``: users may register apps.
+    """
 
     login = LoginSettings(passkeys=True)
     demanded = False
     by_code = False
+    asks_second = False
+    apps = True
 
     def use(self, store: IStateStore) -> None:
         super().use(store)
@@ -47,13 +55,16 @@ class PasskeyCase(PageCase, FactorCase):
             self.challenges,
             self.passkeys.offload,
             self.passkeys,
-            True,
+            self.apps,
             "example",
             lambda user: self.demanded,
             self.by_code,
         )
+        throttle = Throttle(10, MemoryAttempts(), self.clock, allowed_from_address=0)  # type: ignore[arg-type]
+        second = SecondFactorParts(self.pending_book, throttle) if self.asks_second else None
         config = PageConfig(login, self.trusted_proxies)
-        return PageParts(config, self.look, self.book, self.chain, self, factors=factors).endpoints()  # type: ignore[arg-type]
+        parts = PageParts(config, self.look, self.book, self.chain, self, factors=factors, second=second)  # type: ignore[arg-type]
+        return parts.endpoints()
 
     def factor_names(self, owner: Principal) -> list[str]:
         """The names of a user's factors."""

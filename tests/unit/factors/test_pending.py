@@ -37,7 +37,7 @@ class PendingTests(FactorCase):
         self.assertRaises(Unsealable, self.pending_book.payload, b"x" * 43, found)
         self.assertNotIn(b"payload", found.sealed)
 
-    def test_attack_b2_it_is_no_session(self) -> None:
+    def test_attack_77_it_is_no_session(self) -> None:
         cookie, _ = self.waiting()
         self.assertIsNone(self.book.current(cookie))
         session, _ = self.begin()

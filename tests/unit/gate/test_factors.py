@@ -99,7 +99,7 @@ class PolicyTests(TestCase):
 
 
 class BrowserTests(TestCase):
-    access = Access(login=b"/.perimeter/login")
+    access = Access(login=b"/.perimeter/login", factor=b"/.perimeter/factor")
     page = ("Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document")
 
     def test_a_page_leads_to_the_page_for_the_second_factor(self) -> None:
@@ -107,6 +107,11 @@ class BrowserTests(TestCase):
         assert isinstance(found, LoginNeeded)
         self.assertEqual((found.status, found.reason), (302, "second_factor_needed"))
         self.assertTrue(found.location.startswith(b"/.perimeter/factor?to=/"), found.location)
+
+    def test_without_the_page_there_is_a_refusal(self) -> None:
+        found = for_client(SecondFactorNeeded("x"), Access(login=b"/.perimeter/login"), head(*self.page), by_session(0.0))
+        assert isinstance(found, SecondFactorNeeded)
+        self.assertIsNone(found.sign_in)
 
     def test_nothing_helps_a_password(self) -> None:
         for principal in (None, USER, attrs.evolve(USER, grant=Grant("id", 0.0, inf))):

@@ -94,6 +94,9 @@ class MetadataTests(TestCase):
         self.assertEqual(found.introspection_endpoint, f"{ISSUER}/look")
         self.assertEqual((found.names_issuer, found.pkce, found.back_channel), (True, True, True))
         self.assertEqual(found.auth_methods, ("none",))
+        self.assertTrue(found.dates_authentication)
+        self.assertTrue(read_metadata({**NEEDED, "claims_supported": ["auth_time"]}, ISSUER).dates_authentication)
+        self.assertFalse(read_metadata({**NEEDED, "claims_supported": []}, ISSUER).dates_authentication)
 
     def test_attack_o7_metadata_of_another_issuer(self) -> None:
         for issuer in ("https://evil.example", f"{ISSUER}/", ISSUER.upper(), None, ..., [ISSUER]):

@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import capturedLogs, formatEvent
 
 from perimeter.errors import NotAllowedHere, ProviderDenied, ProviderMisconfigured, ProviderUnavailable, Rejected
 from perimeter.oidc.flow import challenge
-from perimeter.oidc.provider import SOON, STALE
+from perimeter.oidc.kept import SOON, STALE
+from perimeter.oidc.provider import MAX_HINT
 from perimeter.tokens.jwk import generate
 from tests.integration.upstreams import Connection
 from tests.unit.doubles.openid import FLOW, KEY, OpenIdCase, changed, signed
@@ -44,6 +46,10 @@ class BeginTests(OpenIdCase):
         url = await self.provider("extra = prompt=consent").begin(changed(again=True, login_hint="alice"))
         asked = dict(parse_qsl(urlsplit(url).query))
         self.assertEqual((asked["prompt"], asked["max_age"], asked["login_hint"]), ("login", "0", "alice"))
+        self.metadata["claims_supported"] = ["sub", "email"]
+        url = await self.provider("prompt_again = select_account").begin(changed(again=True))
+        asked = dict(parse_qsl(urlsplit(url).query))
+        self.assertEqual((asked["prompt"], asked.get("max_age")), ("select_account", None))
 
     async def test_a_provider_has_a_title(self) -> None:
         self.assertEqual(self.provider().title, "corp")
@@ -66,9 +72,15 @@ class CompleteTests(OpenIdCase):
 
     async def test_without_a_refresh_token_there_is_no_refresh(self) -> None:
         del self.answers["/token"]["refresh_token"]
-        self.assertEqual((await self.complete(self.provider())).renew_after, 0.0)
-        self.answers["/token"] = self.tokens()
-        self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+        with capturedLogs() as logged:
+            self.assertEqual((await self.complete(self.provider())).renew_after, 0.0)
+        self.assertIn("the provider corp has issued no refresh token", formatEvent(logged[0]))
+        with capturedLogs() as logged:
+            self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+            self.answers["/token"] = self.tokens()
+            self.assertEqual((await self.complete(self.provider("refresh = 0"))).renew_after, 0.0)
+            await self.complete(self.provider())
+        self.assertEqual(logged, [])
 
     async def test_two_factors(self) -> None:
         self.answers["/token"] = self.tokens(amr=["pwd", "otp"], auth_time=int(self.time.seconds()) - 100)
@@ -142,6 +154,23 @@ class CompleteTests(OpenIdCase):
         await self.refused(self.provider(), Rejected, flow=flow)
         self.answers["/token"] = self.tokens(auth_time=int(now) + 1)
         self.assertEqual((await self.complete(self.provider(), flow)).at, int(now) + 1)
+
+    async def test_a_sign_in_anew_at_a_provider_that_does_not_date_it(self) -> None:
+        flow = changed(again=True, started=self.time.seconds())
+        self.metadata["claims_supported"] = ["sub", "auth_time"]
+        await self.refused(self.provider(), Rejected, flow=flow)
+        self.metadata["claims_supported"] = ["sub"]
+        found = await self.complete(self.provider(), flow)
+        self.assertLess(abs(found.at - self.time.seconds()), 5)
+
+    async def test_a_sign_in_that_must_not_be_old(self) -> None:
+        provider = self.provider("extra = max_age=600")
+        await self.refused(provider, Rejected)
+        now = int(self.time.seconds())
+        self.answers["/token"] = self.tokens(auth_time=now - 600 - 70)
+        await self.refused(provider, Rejected)
+        self.answers["/token"] = self.tokens(auth_time=now - 600)
+        self.assertEqual((await self.complete(provider)).at, now - 600)
 
     async def test_attack_o5_the_realm_next_door(self) -> None:
         self.answers["/token"] = self.tokens(iss=f"{self.issuer}/realms/next")
@@ -236,13 +265,29 @@ class RenewTests(OpenIdCase):
 
     async def test_what_the_provider_does_not_say_any_more_is_gone(self) -> None:
         self.metadata["userinfo_endpoint"] = f"{self.issuer}/me"
+        self.answers["/me"] = {"sub": "8f2c", "groups": ["staff"]}
+        self.answers["/token"] = self.tokens(groups=...)
         provider = self.provider()
         found = await self.complete(provider)
+        self.assertEqual(found.principal.roles, ("viewer", "staff"))
         self.answers["/token"] = self.again(id_token=...)
-        self.answers["/me"] = {"sub": "8f2c", "preferred_username": "alice"}
-        self.assertEqual((await self.renewed(provider, found)).principal.roles, ())
+        self.answers["/me"] = {"sub": "8f2c"}
+        kept = await self.renewed(provider, found)
+        self.assertEqual(kept.principal.roles, ("viewer",), "the userinfo endpoint never had this one")
+        self.assertEqual((await self.renewed(provider, kept)).principal.roles, ("viewer",))
         self.answers["/token"] = self.again(id_token=signed(self.claims(nonce=..., roles=..., groups=...)))
         self.assertEqual((await self.renewed(provider, found)).principal.roles, ())
+
+    async def test_claims_that_the_userinfo_endpoint_told_stay_while_it_is_not_asked(self) -> None:
+        self.metadata["userinfo_endpoint"] = f"{self.issuer}/me"
+        self.answers["/me"] = {"sub": "8f2c", "groups": ["staff"]}
+        self.answers["/token"] = self.tokens(groups=...)
+        provider = self.provider()
+        found = await self.complete(provider)
+        del self.metadata["userinfo_endpoint"]
+        await provider.probe()
+        self.answers["/token"] = self.again(id_token=...)
+        self.assertEqual((await self.renewed(provider, found)).principal.roles, ("viewer", "staff"))
 
     async def test_the_end(self) -> None:
         provider = self.provider("require = roles:viewer")
@@ -296,6 +341,11 @@ class SignOutTests(OpenIdCase):
                 "state": "s1",
             },
         )
+        for size, there in ((MAX_HINT, True), (MAX_HINT + 1, False)):
+            kept = {**json.loads(found.secret), "id_token": "a" * size}
+            url = await provider.sign_out_url(json.dumps(kept).encode(), "https://gw.example/out", "s1")
+            self.assertEqual("id_token_hint=" in url, there)
+            self.assertIn("client_id=gateway", url)
         for secret in (b"", b"{}", b'{"a": 1}'):
             self.assertEqual(await provider.sign_out_url(secret, "https://gw.example/out", "s1"), "")
 

@@ -116,9 +116,21 @@ class SettingsTests(RemoteCase):
             ("extra = state=x", "the gateway itself sets state"),
             ("extra = Nonce=x", "the gateway itself sets Nonce"),
             ("extra = a=b, a=c", "a parameter is named twice"),
+            ("extra = max_age=10m", "max_age is not a number of seconds"),
+            ("extra = max_age=-1", "max_age is not a number of seconds"),
             ("isuer = x", "did you mean issuer"),
         ):
             self.assertIn(words, self.problem(ISSUER + text), text)
+
+    def test_attack_o4_what_can_be_chosen_identifies_nobody(self) -> None:
+        for claim in ("email", "preferred_username", "upn", "sub, name"):
+            self.assertIn("cannot identify an account", self.problem(f"{ISSUER}identity_claim = {claim}"))
+        self.assertEqual(self.good(f"{ISSUER}identity_claim = tid, oid").identity_claim, ("tid", "oid"))
+
+    def test_the_age_of_an_authentication(self) -> None:
+        self.assertIsNone(self.good(ISSUER).max_age)
+        self.assertEqual(self.good(f"{ISSUER}extra = max_age=600").max_age, 600.0)
+        self.assertEqual(self.good(f"{ISSUER}extra = max_age=0").max_age, 0.0)
 
     def test_secrets_are_not_shown(self) -> None:
         self.assertNotIn("s3cret", repr(self.good(f"{ISSUER}client_secret = s3cret")))

@@ -72,6 +72,18 @@ class StoredTests(SessionCase):
         self.assertIsNotNone(self.flows.known(cookie(2)))
         self.assertEqual(len(self.flows), MOST_OF_CLIENT + 1)
 
+    def test_used_flows_are_replaced_first(self) -> None:
+        for number in range(MOST_OF_CLIENT):
+            self.done(self.flows.begin(flow(number)))
+        for number in (7, 3):
+            self.flows.used(flow(number))
+        self.flows.used(flow(MOST_OF_CLIENT + 9))  # not one of these
+        gone = []
+        for number in range(MOST_OF_CLIENT, MOST_OF_CLIENT + 3):
+            self.done(self.flows.begin(flow(number)))
+            gone.append([one for one in range(MOST_OF_CLIENT) if self.flows.known(cookie(one)) is None])
+        self.assertEqual(gone, [[3], [3, 7], [0, 3, 7]])
+
     def test_all_flows_are_bounded(self) -> None:
         for number in range(MOST_FLOWS):
             self.flows.apply(flow(number, str(number)))

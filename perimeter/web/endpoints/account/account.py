@@ -125,12 +125,12 @@ def described(token: ApiToken) -> dict[str, Any]:
 
 def _facts(user: Principal, session: Session) -> list[tuple[str, str]]:
     """Who the user is, as rows of a table."""
-    proofs = "; ".join(f"{_METHODS.get(method, method)}, {moment(at)} UTC" for method, at in session.proved)
+    ways = [(_METHODS.get(method, method.removeprefix("provider:")), moment(at)) for method, at in session.proved]
     return [
         ("Name", user.username),
         ("Realm", user.realm),
         ("Roles", ", ".join(user.roles) or "none"),
         *((name, value) for name, value in sorted(user.attributes.items())),
         ("Vouched for by", user.authenticator),
-        ("Signed in with", proofs),
+        ("Signed in with", "; ".join(f"{way}, {at} UTC" for way, at in ways)),
     ]

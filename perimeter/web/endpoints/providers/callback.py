@@ -112,6 +112,7 @@ class Callback(PageEndpoint):
 
     async def _first_use(self, begun: BegunFlow) -> bool:
         """Whether nobody has used the flow before, in any worker."""
+        self._parts.flows.used(begun)
         return await self._parts.claims.claim(b"flow\0" + begun.digest, begun.created + LIFETIME)
 
     async def _complete(self, request: Any, parameters: dict[str, str], begun: BegunFlow, secrets: FlowSecrets) -> bytes:
@@ -124,12 +125,15 @@ class Callback(PageEndpoint):
             raise InternalError(f"provider {provider.name} returned no principal of its realm, or no identity")
         try:
             principal = await self._admitted(request, found)
+            now = parts.reactor.seconds()
             arrival = Arrival(
                 principal,
-                (provider.method,),
+                (),
                 begun.to,
                 provider=provider.name,
                 signed_in=attrs.evolve(found, principal=principal),
+                # as old as the sign-in at the provider, which may have been long ago
+                earlier=((provider.method, min(found.at, now) if found.at else now),),
             )
             body = await self._arrivals.arrive(self, request, arrival)
         except Refusal as refusal:

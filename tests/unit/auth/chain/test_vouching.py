@@ -8,7 +8,7 @@ import attrs
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
 from perimeter.auth.augment.augmented import augment
@@ -25,7 +25,7 @@ from perimeter.model import (
     Recollection,
 )
 from perimeter.plugin.augmenter import IAugmenter
-from perimeter.plugin.authenticator import IAuthenticator
+from perimeter.plugin.authenticator import IAuthenticator, IProbe
 from tests.unit.doubles.auth import REQUEST
 from tests.unit.doubles.provider import FakeProvider
 
@@ -107,3 +107,18 @@ class VouchingTests(TestCase):
     def test_the_owner_of_a_session_stays_as_they_were(self) -> None:
         owner = attrs.evolve(CAROL, authenticator="corp")
         self.assertIs(self.chain().recall(owner, REQUEST), owner)
+
+    def test_a_look_at_the_provider(self) -> None:
+        self.assertFalse(IProbe.providedBy(ProviderUsers(FakeProvider())))
+        provider = FakeProvider()
+        alsoProvides(provider, IProbe)
+        looked: list[str] = []
+
+        async def probe() -> None:
+            looked.append("at it")
+
+        provider.probe = probe  # type: ignore[attr-defined]
+        users = augment(ProviderUsers(provider), [Adds()])
+        self.assertTrue(IProbe.providedBy(users))
+        self.successResultOf(ensureDeferred(users.probe()))  # type: ignore[attr-defined]
+        self.assertEqual(looked, ["at it"])

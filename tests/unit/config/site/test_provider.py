@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+import perimeter
 from perimeter.auth.registry import provider_factories
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.load import load_site
@@ -74,3 +80,18 @@ class ProviderTests(SiteCase):
         without = SITE.replace("[authenticator local]\ntype = file\npath = users\n", "")
         self.assertNotEqual(without, SITE)
         self.assertEqual(self.load(without + PROVIDER).authenticators, ())
+
+
+class DocumentTests(SiteCase):
+    def test_the_examples_of_the_page_are_valid(self) -> None:
+        page = (Path(perimeter.__file__).parent.parent / "docs" / "how-to" / "provider-users.md").read_text(encoding="utf-8")
+        examples = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
+        self.assertEqual(len(examples), 6)
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (self.directory / "gateway.pem").write_bytes(pem)
+        for name in ("corp", "entra", "google"):
+            (self.directory / f"{name}.secret").write_text("secret")
+        for example in examples:
+            self.site.write_text(f"{SITE}{example}{PAGES}")
+            self.assertTrue(load_site(self.site, environ={}, kinds=KINDS).providers)

@@ -7,7 +7,7 @@ from perimeter.config.site.second_factor import Enroll, Method
 from tests.unit.doubles.site import SITE, SiteCase
 
 PAGES = SITE + "[route people]\npath = /people\nupstream = app\nbrowser_login = yes\n"
-METHODS = "[second_factor]\nmethods = totp, webauthn\n"
+METHODS = "[second_factor]\nmethods = totp\n"
 
 
 class SecondFactorTests(SiteCase):
@@ -20,7 +20,8 @@ class SecondFactorTests(SiteCase):
 
     def test_all_of_it(self) -> None:
         more = "roles = admin, ops\nenroll = code\nissuer = Weather\nrp_id = example.com\n"
-        config = self.load(f"{PAGES}factors = 2\nfactor_age = 12h\n{METHODS}{more}")
+        both = METHODS.replace("totp", "totp, webauthn")
+        config = self.load(f"{PAGES}factors = 2\nfactor_age = 12h\n{both}{more}")
         found = config.second_factor
         self.assertEqual((found.methods, found.roles), ((Method.TOTP, Method.WEBAUTHN), ("admin", "ops")))
         self.assertEqual((found.enroll, found.issuer, found.rp_id), (Enroll.CODE, "Weather", "example.com"))
@@ -42,12 +43,12 @@ class SecondFactorTests(SiteCase):
         self.patch(second_factor, "find_spec", lambda name: None if name == "segno" else object())
         (found,) = self.problems(PAGES + METHODS)
         self.assertIn("methods: the library segno is not installed: pip install 'perimeter-gateway[mfa]'", found)
-        self.load(f"{PAGES}[second_factor]\nmethods = webauthn\n")
+        self.load(f"{PAGES}[second_factor]\nmethods = webauthn\nrp_id = x.example\n")
 
     def test_options_of_another_method(self) -> None:
         (found,) = self.problems(f"{PAGES}[second_factor]\nmethods = totp\nrp_id = example.com\n")
         self.assertIn("rp_id: is only allowed with webauthn in methods", found)
-        (found,) = self.problems(f"{PAGES}[second_factor]\nmethods = webauthn\nissuer = x\n")
+        (found,) = self.problems(f"{PAGES}[second_factor]\nmethods = webauthn\nrp_id = x.example\nissuer = x\n")
         self.assertIn("issuer: is only allowed with totp in methods", found)
 
     def test_a_route_for_which_no_user_could_have_one(self) -> None:

@@ -26,7 +26,7 @@ from perimeter.state.once import ONCE
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import NAVIGATION, Browser, PageCase, PageConfig
+from tests.unit.doubles.pages import NAVIGATION, Browser, PageCase, PageConfig, hidden
 from tests.unit.doubles.provider import CAROL, FakeProvider, signed_in
 
 START_AT = "/.perimeter/start/corp"
@@ -150,6 +150,14 @@ class SignInTests(ProviderCase):
         (session,) = self.stored.all()
         self.assertEqual(session.expires, self.clock.seconds() + 60)
 
+    def test_a_sign_in_is_as_old_as_that_at_the_provider(self) -> None:
+        now = self.clock.seconds()
+        for at, proved in ((now - 3600, now - 3600), (now + 60, now), (0.0, now)):
+            self.corp.answer = signed_in(at=at)
+            self.come_back(self.begin(more="&again=1"))
+            (session,) = self.stored.all()
+            self.assertEqual(session.proved, (("provider:corp", proved),))
+
     def test_what_the_provider_gave_is_sealed(self) -> None:
         self.corp.answer = signed_in(secret=b"refresh token", sid="s-1")
         self.sign_in()
@@ -263,6 +271,19 @@ class LoginPageTests(ProviderCase):
         self.assertIn(b'href="%b"' % link, self.browser.open("/.perimeter/login?to=/x").body)
         response = self.browser.open("/.perimeter/login?to=/x", "Accept: text/html")
         self.assertEqual((response.status, response.get(b"location")), (303, link))
+
+    def test_automatic_not_after_a_sign_out(self) -> None:
+        self.serve(automatic="corp")
+        self.sign_in()
+        form = hidden(self.browser.open("/.perimeter/logout"))
+        self.browser.send("/.perimeter/logout", form)
+        self.assertNotIn("__Host-perimeter", self.browser.cookies)
+        self.assertIn(b"Sign in with Other login", self.browser.open("/.perimeter/login?to=/x").body)
+        self.serve()
+        self.browser.cookies.clear()
+        self.sign_in()
+        self.browser.send("/.perimeter/logout", hidden(self.browser.open("/.perimeter/logout")))
+        self.assertNotIn("__Host-perimeter-manual", self.browser.cookies)
 
     def test_automatic_never_loops(self) -> None:
         self.serve(automatic="corp")

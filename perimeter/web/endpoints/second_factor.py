@@ -1,0 +1,345 @@
+"""``/factor`` below the prefix of the pages: users show a second factor, or register their first one.
+
+Two kinds of browsers come here: with a sign-in that waits for the second factor (`perimeter.factors.pending`), which becomes a
+session, and with a session that needs one more proof, which gets a new id. Every code is counted before it is checked, by the
+sign-in or session and by the user's name (attack B3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import attrs
+
+from perimeter.errors import CrossSite, Refusal, TooManyAttempts, TooManyCodes, TooManyFactors, Unavailable, WrongFactor
+from perimeter.factors.challenges import Bound
+from perimeter.factors.factor import RECOVERY, FactorKind
+from perimeter.factors.pending import PendingSignIn
+from perimeter.factors.pending_book import PendingBook
+from perimeter.factors.totp import app_uri, encoded
+from perimeter.gate.access import ANYBODY, FACTOR
+from perimeter.gate.return_path import safe_path
+from perimeter.http.cookies import own_value
+from perimeter.model import Principal
+from perimeter.sessions.session import Session
+from perimeter.web.endpoints.account import purposes
+from perimeter.web.endpoints.account.factors import KINDS, FactorParts
+from perimeter.web.endpoints.account.new_factors import qr_picture
+from perimeter.web.endpoints.arrival import Arrivals, destination, safe_fragment, unpacked
+from perimeter.web.endpoints.endpoint import reading
+from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, note_user, query_fields, text_fields
+from perimeter.web.form import form
+from perimeter.web.html.cookies import PENDING, PENDING_LENGTH, no_pending_cookie, session_cookie
+from perimeter.web.html.forms import TOKEN, form_token, is_token
+from perimeter.web.html.words import in_words
+from perimeter.web.passkeys import ANSWER
+from perimeter.web.request import exchange_of, respond
+
+EVENT: Final = "login_factor"
+"""The event in the audit log, and the purpose of the form's token."""
+
+RECOVERY_USED: Final = "recovery_used"
+"""The event of a recovery code."""
+
+_OPERATORS_CODE: Final = "operators_code"
+"""The field with the operator's code for a first factor."""
+
+
+class CodeThrottle(Protocol):
+    """What the page needs of `perimeter.auth.chain.throttle.Throttle`."""
+
+    def admit_code(self, realm: str, username: str) -> Attempt:
+        """Let a code be checked. Raises `TooManyAttempts`."""
+
+
+class Attempt(Protocol):
+    """See `perimeter.auth.chain.throttle.Attempt`."""
+
+    def failed(self) -> None:
+        """The code was wrong."""
+
+    def succeeded(self, realm: str) -> None:
+        """The code was right."""
+
+    def undecided(self) -> None:
+        """It could not be found out."""
+
+
+@attrs.frozen(eq=False)
+class SecondFactorParts:
+    """What the page works on besides `FactorParts`: sign-ins that wait, and the count of wrong codes."""
+
+    pending: PendingBook
+    throttle: CodeThrottle
+
+
+@attrs.frozen
+class Asked:
+    """Whom the page asks: by the value of a cookie, a sign-in that waits or a session. ``to`` is where they want to go."""
+
+    user: Principal
+    cookie: bytes = attrs.field(repr=False)
+    to: str
+    pending: PendingSignIn | None = None
+    session: Session | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the session; "" before there is one."""
+        return "" if self.session is None else self.session.id
+
+    @property
+    def bound(self) -> Bound:
+        """What a challenge of the page is bound to."""
+        return Bound(self.cookie, self.id, EVENT)
+
+
+class SecondFactor(PageEndpoint):
+    """The page and its form. ``count`` takes the kind and the outcome of each attempt."""
+
+    by_workers = True
+
+    def __init__(
+        self,
+        pages: Pages,
+        arrivals: Arrivals,
+        parts: FactorParts,
+        more: SecondFactorParts,
+        count: Callable[[str, str], None] | None = None,
+    ) -> None:
+        super().__init__(FACTOR.decode("ascii"), {**reading(ANYBODY), b"POST": ANYBODY}, pages)
+        self._arrivals = arrivals
+        self._parts = parts
+        self._pending = more.pending
+        self._throttle = more.throttle
+        self._count = count
+
+    # -- the page
+
+    def render_GET(self, request: Any) -> int:
+        """The form; a browser without a sign-in goes to the sign-in page."""
+        return respond(request, self._get(request))
+
+    async def _get(self, request: Any) -> bytes:
+        to = safe_path(query_fields(request).get("to", ""))
+        asked = await self._asked(request, to)
+        if asked is None:
+            return self._to_login(request, to)
+        if asked.session is not None and not self._parts.of(asked.user):
+            stale = self.stale(request, f"{self.path}?to={quote(asked.to, safe='')}")
+            if stale is not None:  # a thief of a session must not register a factor of their own
+                return stale
+        return await self._page(request, asked, {})
+
+    async def _asked(self, request: Any, to: str) -> Asked | None:
+        """Whom to ask; None for a browser with neither a sign-in that waits nor a session. Raises `Unavailable`."""
+        exchange = exchange_of(request)
+        if not self.pages.is_secure(exchange):
+            return None
+        cookie = own_value(exchange.head.headers.get_all(b"cookie"), PENDING, PENDING_LENGTH)
+        pending = None if cookie is None else await self._pending.find(cookie)
+        if pending is not None and cookie is not None:
+            return Asked(pending.owner, cookie, destination(self._pending.payload(cookie, pending)), pending=pending)
+        own, session = exchange.head.headers.session, self.session_of(request)
+        return None if session is None or own is None else Asked(session.owner, own, to, session=session)
+
+    def _to_login(self, request: Any, to: str) -> bytes:
+        return self.redirect(request, f"{self.pages.prefix}/login?to={quote(to, safe='')}")
+
+    async def _page(self, request: Any, asked: Asked, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
+        more = self._offered(request, asked) if self._parts.of(asked.user) else await self._first(request, asked)
+        template = "factor.html" if self._parts.of(asked.user) else "factor_first.html"
+        return self.render_page(
+            request,
+            template,
+            status,
+            current=asked.user.username,
+            waits=asked.pending is not None,
+            to=asked.to,
+            fragment=safe_fragment(fields.get("fragment", "")),
+            token=form_token(asked.cookie, asked.id, EVENT),
+            error=error,
+            **more,
+        )
+
+    def _offered(self, request: Any, asked: Asked) -> dict[str, Any]:
+        """What the user can show: a code, a passkey, or one of them."""
+        kinds = {one.kind for one in self._parts.of(asked.user)}
+        passkeys = self._parts.passkeys
+        usable = passkeys is not None and passkeys.usable_at(self.pages.origins(exchange_of(request)))
+        return {
+            "app": FactorKind.TOTP in kinds,
+            "codes": self._parts.left(asked.user) > 0,
+            "asked": passkeys.offer(asked.user, asked.bound) if passkeys is not None and usable else None,
+        }
+
+    async def _first(self, request: Any, asked: Asked) -> dict[str, Any]:
+        """What the user needs to register a first factor: an app, a passkey, or one of them."""
+        parts, passkeys = self._parts, self._parts.passkeys
+        app = None
+        if parts.apps:
+            secret = parts.book.proposed_secret(asked.cookie)
+            uri = app_uri(secret, asked.user.username, parts.issuer)
+            app = {"uri": uri, "secret": encoded(secret), "picture": await parts.offload.run(qr_picture, uri)}
+        usable = passkeys is not None and passkeys.usable_at(self.pages.origins(exchange_of(request)))
+        new = passkeys.offer_new(asked.user, asked.bound) if passkeys is not None and usable else None
+        return {"app": app, "asked": new, "by_code": parts.by_code}
+
+    # -- the form
+
+    def render_POST(self, request: Any) -> int:
+        """Check what was shown, and let the user in; or show what is wrong."""
+        return respond(request, self._post(request))
+
+    async def _post(self, request: Any) -> bytes:
+        exchange = exchange_of(request)
+        exchange.event = EVENT
+        self.check_origin(request)
+        fields = text_fields(form(request))
+        asked = await self._asked(request, safe_path(fields.get("to", "")))
+        if asked is None:
+            return self._to_login(request, safe_path(fields.get("to", "")))
+        note_user(request, asked.user) if asked.session is None else note_session(request, asked.session)
+        try:
+            if not is_token(fields.get(TOKEN, ""), asked.cookie, asked.id, EVENT):
+                raise CrossSite("a form without the token of its page")
+            if self._parts.of(asked.user):
+                return await self._shown(request, asked, fields)
+            return await self._registered(request, asked, fields)
+        except Refusal as refusal:
+            refusal.attempted_user = asked.user.username
+            return await self._refused(request, asked, fields, refusal)
+
+    async def _shown(self, request: Any, asked: Asked, fields: Mapping[str, str]) -> bytes:
+        """A factor that the user has."""
+        method = await self._checked(asked, self._kind(fields), lambda: self._check(asked, fields))
+        if method == RECOVERY:
+            exchange_of(request).event = RECOVERY_USED
+        await self._go_on(request, asked, method)
+        return self._arrivals.lead_on(self, request, asked.to, safe_fragment(fields.get("fragment", "")))
+
+    async def _registered(self, request: Any, asked: Asked, fields: Mapping[str, str]) -> bytes:
+        """The first factor of a user, who gets recovery codes with it."""
+        exchange_of(request).event = purposes.FACTOR_ADD
+        if asked.session is not None and not self.pages.sessions.fresh(asked.session):
+            return self.redirect(request, f"{self.path}?to={quote(asked.to, safe='')}")
+        method = await self._checked(asked, self._kind(fields), lambda: self._register(asked, fields))
+        codes = await self._parts.book.make_recovery_codes(asked.user.realm, asked.user.username)
+        await self._go_on(request, asked, method)
+        onwards = f"{self.pages.prefix}/go?to={quote(asked.to, safe='')}{safe_fragment(fields.get('fragment', ''))}"
+        return self.render_page(request, "factor_codes.html", codes=codes, onwards=onwards)
+
+    @staticmethod
+    def _kind(fields: Mapping[str, str]) -> FactorKind:
+        """What the form is for."""
+        return FactorKind.WEBAUTHN if fields.get(ANSWER) else FactorKind.TOTP
+
+    async def _checked(self, asked: Asked, kind: FactorKind, check: Callable[[], Awaitable[str]]) -> str:
+        """The result of ``check``, which was counted before. Raises what it raises, and `TooManyAttempts`."""
+        user = asked.user
+        attempt = self._throttle.admit_code(user.realm, user.username)
+        try:
+            if asked.pending is not None:
+                await self._pending.count_try(asked.pending)
+            else:
+                await self._pending.count_try_of_session(asked.id)
+            method = await check()
+        except WrongFactor:
+            attempt.failed()
+            self._note(kind, "wrong")
+            raise
+        except BaseException:
+            attempt.undecided()
+            self._note(kind, "failed")
+            raise
+        attempt.succeeded(user.realm)
+        self._note(method, "success")
+        return method
+
+    async def _check(self, asked: Asked, fields: Mapping[str, str]) -> str:
+        """The method that was shown. Raises `WrongFactor` and `Unavailable`."""
+        user, passkeys = asked.user, self._parts.passkeys
+        if not fields.get(ANSWER):
+            return await self._parts.book.use_code(user.realm, user.username, fields.get("code", ""))
+        if passkeys is None:
+            raise WrongFactor("an answer of a passkey, and [second_factor] methods has no webauthn")
+        await passkeys.prove(user, fields, asked.bound)
+        return FactorKind.WEBAUTHN
+
+    async def _register(self, asked: Asked, fields: Mapping[str, str]) -> str:
+        """The kind of a factor that was registered. Raises `WrongFactor`, `TooManyFactors` and `Unavailable`."""
+        parts, user, passkeys = self._parts, asked.user, self._parts.passkeys
+        if parts.by_code:
+            await parts.book.check_enroll_code(user.realm, user.username, fields.get(_OPERATORS_CODE, ""))
+        if fields.get(ANSWER) and passkeys is not None:
+            factor = await passkeys.add(user, fields, asked.bound, KINDS[FactorKind.WEBAUTHN])
+        elif parts.apps:
+            secret, code = parts.book.proposed_secret(asked.cookie), fields.get("code", "")
+            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secret, code)
+        else:
+            raise WrongFactor("a code, and [second_factor] methods has no totp")
+        if parts.by_code:
+            try:  # only now: a mistyped code of the app must not use up the operator's
+                await parts.book.use_enroll_code(user.realm, user.username, fields.get(_OPERATORS_CODE, ""))
+            except Refusal:
+                await parts.book.remove(user.realm, user.username, factor.id)
+                raise
+        return factor.kind
+
+    async def _go_on(self, request: Any, asked: Asked, method: str) -> None:
+        """Make a session of the sign-in, or give the session one more proof."""
+        headers = request.responseHeaders
+        if asked.pending is not None:
+            await self._pending.finish(asked.pending)
+            arrival = unpacked(self._pending.payload(asked.cookie, asked.pending), asked.user, asked.pending.proved, method)
+            await self._arrivals.begin(self, request, arrival)
+            headers.addRawHeader(b"Set-Cookie", no_pending_cookie())
+            return
+        assert asked.session is not None
+        sessions = self.pages.sessions
+        cookie, session = await sessions.strengthen(asked.cookie, asked.session, method)
+        note_session(request, session)
+        kept = 0 if session.idle else max(0, int(session.expires - sessions.seconds()))
+        headers.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+
+    async def _refused(self, request: Any, asked: Asked, fields: Mapping[str, str], refusal: Refusal) -> bytes:
+        """The page again, with a sentence that says what is wrong; or the end of the sign-in after too many wrong codes."""
+        exchange_of(request).explain(refusal, refusal.status)
+        if refusal.retry_after is not None:
+            request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
+        if isinstance(refusal, TooManyCodes):
+            if asked.session is not None:
+                await self.pages.sessions.end_cookie(asked.cookie)
+            return self.render_page(
+                request,
+                "message.html",
+                refusal.status,
+                heading="Too many wrong codes",
+                text="Your sign-in has ended. You can sign in again.",
+                link=f"{self.pages.prefix}/login?to={quote(asked.to, safe='')}",
+                label="Sign in",
+            )
+        return await self._page(request, asked, fields, _explained(refusal), refusal.status)
+
+    def _note(self, kind: str, outcome: str) -> None:
+        if self._count is not None:
+            self._count(kind, outcome)
+
+
+def _explained(refusal: Refusal) -> str:
+    """A sentence for the user."""
+    match refusal:
+        case TooManyAttempts():
+            return f"There were too many wrong codes. Wait {in_words(refusal.retry_after or 1)}, then try again."
+        case WrongFactor():
+            return "The code is wrong, or was used already. Type the one that your app shows now."
+        case TooManyFactors():
+            return f"{refusal.phrase}."
+        case Unavailable():
+            return "The second factor cannot be checked at the moment. Try again in a few minutes."
+        case CrossSite():
+            return "This page was open for too long, so nothing was checked. Try again."
+        case _:
+            return f"{refusal.phrase}."
