@@ -13,8 +13,10 @@ from playwright.sync_api import Page
 from tests.integration.browser import HOST, OWN, SISTER, STRANGER, BrowserCase, back, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, USERS, site
 from tests.integration.test_forward_auth_browser import ProxiedCase as Proxied
+from tests.integration.test_second_factor import App
 
 HOSTS = f"host = {HOST}, {STRANGER}\nbrowser_login = yes\n"
+FACTORS = "[second_factor]\nmethods = totp\n"
 ROUTES = LOGIN_ROUTES.replace("browser_login = yes\n", HOSTS)
 CONFIG = secure(site(ROUTES, extra=f"[login]\nhost = {SISTER}\n", perimeter="workers = 2"))
 
@@ -122,6 +124,28 @@ class VisitTests(LoginHostCase):
         self.at_sign_in(thief)
         log = (self.served.directory / "access.log").read_text() + self.served.log
         self.assertNotIn(url.partition("ticket=")[2][:40], log)
+
+
+class SecondFactorTests(LoginHostCase):
+    """A route on a host of services demands two factors: they are shown on the host of the pages, and count here."""
+
+    CONFIG = secure(
+        site(ROUTES.replace("path = /admin\n", "path = /admin\nfactors = 2\n"), extra=f"[login]\nhost = {SISTER}\n{FACTORS}")
+    )
+
+    def test_the_factor_of_the_login_host_counts_on_the_others(self) -> None:
+        page = self.page(hosts=self.hosts)
+        page.goto("/x")
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/x")
+        page.goto("/admin/y?z=1")
+        self.assertTrue(page.url.startswith(f"{self.sso}{OWN}factor?"), page.url)
+        page.fill("input[name=code]", App(page.content()).first())
+        page.get_by_role("button", name="Register the app").click()
+        page.get_by_role("link", name="I have kept them").click()
+        page.wait_for_url(f"{self.origin}/admin/y?z=1")
+        page.goto(f"{self.other}/admin/y")
+        page.wait_for_url(f"{self.other}/admin/y")
 
 
 class BehindNginxTests(Proxied):
