@@ -12,10 +12,19 @@ from playwright.sync_api import Page
 
 from tests.integration.browser import HOST, OWN, SISTER, STRANGER, BrowserCase, back, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, USERS, site
+from tests.integration.oidcpeer import SECRET, shared_provider
 from tests.integration.test_forward_auth_browser import ProxiedCase as Proxied
 from tests.integration.test_second_factor import App
 
 HOSTS = f"host = {HOST}, {STRANGER}\nbrowser_login = yes\n"
+PROVIDER = f"""
+[provider corp]
+type = oidc
+issuer = <provider>
+client_id = gateway
+client_secret = {SECRET}
+redirect_uri = https://{SISTER}:@https@/.perimeter/callback/corp
+"""
 FACTORS = "[second_factor]\nmethods = totp\n"
 ROUTES = LOGIN_ROUTES.replace("browser_login = yes\n", HOSTS)
 CONFIG = secure(site(ROUTES, extra=f"[login]\nhost = {SISTER}\n", perimeter="workers = 2"))
@@ -146,6 +155,35 @@ class SecondFactorTests(LoginHostCase):
         page.wait_for_url(f"{self.origin}/admin/y?z=1")
         page.goto(f"{self.other}/admin/y")
         page.wait_for_url(f"{self.other}/admin/y")
+
+
+class ProviderTests(LoginHostCase):
+    """A provider sends browsers back to the host of the pages, and they end up on the host that they came from."""
+
+    @property
+    def CONFIG(self) -> str:  # type: ignore[override]
+        provider = PROVIDER.replace("<provider>", shared_provider().url)
+        return secure(site(ROUTES, extra=f"[login]\nhost = {SISTER}\n{provider}"))
+
+    def test_a_sign_in_at_a_provider_serves_all_hosts(self) -> None:
+        provider = shared_provider()
+        provider.client(f"{self.sso}{OWN}callback/corp", post_logout_redirect_uris=[f"{self.sso}{OWN}signed-out"])
+        provider.account("sub-heidi", preferred_username="heidi")
+        page = self.page(hosts=(*self.hosts, urlsplit(provider.url).netloc))
+        page.goto("/deep?x=1#/panel")
+        page.get_by_role("link", name="Sign in with corp").click()
+        page.fill("input[name=account]", "sub-heidi")
+        page.fill("input[name=password]", "any")
+        page.get_by_role("button", name="Sign in at the provider").click()
+        page.wait_for_url(f"{self.origin}/deep?x=1#/panel")
+        page.goto(f"{self.other}/x")
+        page.wait_for_url(f"{self.other}/x")
+        page.goto(f"{self.other}{OWN}logout")
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_role("button", name="Sign out at the provider").click()
+        page.wait_for_url(f"{self.sso}{OWN}signed-out**")
+        page.goto("/not-in-the-cache-of-the-browser")
+        self.at_sign_in(page)
 
 
 class BehindNginxTests(Proxied):
