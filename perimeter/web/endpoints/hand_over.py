@@ -184,7 +184,7 @@ class Enter(PageEndpoint):
 
     def _refused(self, request: Any, refusal: Refusal, to: str) -> bytes:
         exchange_of(request).explain(refusal, refusal.status)
-        return self.render_page(
+        body = self.render_page(
             request,
             "message.html",
             refusal.status,
@@ -193,6 +193,8 @@ class Enter(PageEndpoint):
             link=to,
             label="Continue",
         )
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the URL of this page has a ticket
+        return body
 
 
 def hand_over_path(prefix: str, host: str, commitment: str, to: str) -> str:

@@ -296,6 +296,7 @@ class TicketTests(HostsCase):
         self.assertEqual(len(self.stored.all()), self.children, "no session has begun")
         self.assertIsNone(page.get(b"set-cookie"))
         self.assertIn(b"You are not signed in on this site yet", page.body)
+        self.assertEqual(page.get(b"referrer-policy"), b"no-referrer")
         return page
 
     def test_attack_b5_a_ticket_is_good_once(self) -> None:
