@@ -20,8 +20,8 @@ def list_sessions(
 ) -> dict[str, Any]:
     """Up to `PAGE` sessions, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
-    Sessions on other hosts, which came from these and end with them, are not listed. ``user`` and ``realm`` select, unless None. ``realms`` are those of the configuration. Raises ValueError if there is no
-    ``realm``.
+    Sessions on other hosts, which came from these and end with them, are not listed. ``user`` and ``realm`` select, unless None.
+    ``realms`` are those of the configuration. Raises ValueError if there is no ``realm``.
     """
     if realm is not None:
         known_realm(realm, realms, stored.realms())
@@ -53,8 +53,8 @@ async def end_sessions(
 ) -> dict[str, int]:
     """End the sessions ``ids``, on all hosts, and every session of ``user`` (realm and name).
 
-    ``realms`` are those of the configuration. Returns how many ended, as ``sessions``. Raises ValueError, with the reason, if nothing ended, and
-    `perimeter.errors.Unavailable` if the end is in force but could not be written.
+    ``realms`` are those of the configuration. Returns how many ended, as ``sessions``. Raises ValueError, with the reason, if
+    nothing ended, and `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
     sessions = []
     if any(stored.with_id(id) is None for id in ids):
