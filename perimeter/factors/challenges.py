@@ -35,14 +35,15 @@ class Bound:
 
 @attrs.frozen
 class Challenge:
-    """32 bytes, and the text in the page that they can be made of again."""
+    """32 bytes, and the text in the page that they can be made of again. It is good until ``until`` (epoch seconds)."""
 
     value: bytes
     text: str
+    until: int
 
 
 class Challenges:
-    """Makes challenges under ``key``, which all workers have, and takes each of them once, by ``claims``."""
+    """Makes challenges under ``key``, which all workers have, and lets each of them be used once, by ``claims``."""
 
     def __init__(self, key: bytes, claims: Claims, clock: EpochClock) -> None:
         self._key = key
@@ -51,23 +52,28 @@ class Challenges:
 
     def issue(self, bound: Bound) -> Challenge:
         """A new challenge."""
-        text = f"{secrets.token_urlsafe(16)}.{int(self._clock.seconds()) + LIFETIME}"
-        return Challenge(self._value(text, bound), text)
+        until = int(self._clock.seconds()) + LIFETIME
+        text = f"{secrets.token_urlsafe(16)}.{until}"
+        return Challenge(self._value(text, bound), text, until)
 
-    async def redeem(self, text: str, bound: Bound) -> bytes:
-        """The challenge that the page with ``text`` had. It is used by that, whatever the answer to it is.
+    def recall(self, text: str, bound: Bound) -> Challenge:
+        """The challenge that the page with ``text`` had. Raises `WrongFactor` if it is too old.
 
-        Raises `WrongFactor` if it is too old or was used, and `Unavailable` if that cannot be established. An answer to a
-        challenge that was never issued fits no value that this returns.
+        A text that was never issued leads to a challenge, too, but nobody has an answer to that.
         """
         found = _TEXT.fullmatch(text)
         until = 0 if found is None else int(found[1])
         if not self._clock.seconds() < until <= self._clock.seconds() + LIFETIME:
             raise WrongFactor("the page was open for too long")
-        value = self._value(text, bound)
-        if not await self._claims.claim(b"webauthn\0" + value, float(until)):
+        return Challenge(self._value(text, bound), text, until)
+
+    async def use(self, challenge: Challenge) -> None:
+        """Use a challenge, whose answer was found good: so only good answers are written to the state.
+
+        Raises `WrongFactor` if it was used before, and `Unavailable` if that cannot be established.
+        """
+        if not await self._claims.claim(b"challenge\0" + challenge.value, float(challenge.until)):
             raise WrongFactor("the challenge was used before")
-        return value
 
     def _value(self, text: str, bound: Bound) -> bytes:
         parts = (_LABEL, bound.cookie, bound.session.encode("utf-8"), bound.purpose.encode("utf-8"), text.encode("ascii"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
 from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticator
@@ -28,6 +29,10 @@ from perimeter.tokens.jwk import Jwk
 
 REMEMBER = 60.0
 """Seconds that a verdict is remembered; less if the token expires sooner or the provider changes its keys."""
+
+TRIES = 15
+BETWEEN_TRIES = 0.1
+"""How often a name is tried to be bound while another request may be binding it, and the seconds between."""
 
 SCOPES = ("scope", "scp")
 """Claims with the scopes of an access token (RFC 9068, section 2.2.3; ``scp`` is Entra's). An ID token has neither."""
@@ -78,6 +83,7 @@ class BearerTokens:
         self._accepted = accepted
         self._rules = rules
         self._bind = bind
+        self._clock: Any = clock
         self._seconds = clock.seconds
         self._keys: RemoteKeys | None = None
 
@@ -102,12 +108,25 @@ class BearerTokens:
         if holder is None:
             explain("the token is for another audience")
             return None
+        await self._bound(holder)
+        return Vouched(holder.principal, holder.expires)
+
+    async def _bound(self, holder: Holder) -> None:
+        """Bind the name of the user. Raises `InvalidToken` if it belongs to another identity, or `Unavailable`.
+
+        A program may begin with several requests at once, of which one binds the name; the others wait for that.
+        """
         principal = holder.principal
-        try:
-            await self._bind(principal.realm, principal.username, holder.issuer, holder.subject)
-        except NameConflict as error:
-            raise InvalidToken(error.detail) from None
-        return Vouched(principal, holder.expires)
+        for left in reversed(range(TRIES)):
+            try:
+                await self._bind(principal.realm, principal.username, holder.issuer, holder.subject)
+                return
+            except NameConflict as error:
+                raise InvalidToken(error.detail) from None
+            except Unavailable:
+                if not left:
+                    raise
+            await deferLater(self._clock, BETWEEN_TRIES)
 
     async def _current_keys(self) -> RemoteKeys:
         """The keys of the provider. Raises `Unavailable`."""

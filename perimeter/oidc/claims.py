@@ -69,10 +69,11 @@ class ClaimRules:
     @property
     def decisive(self) -> tuple[str, ...]:
         """The claims that decide who the user is, what roles they have, and whether they may come in."""
-        email = (EMAIL, _VERIFIED) if self.email_domains or self.username_claim == EMAIL else ()
-        hosted = (_HOSTED_DOMAIN,) if self.hosted_domains else ()
         required = (claim for claim, _ in self.require)
-        return tuple(dict.fromkeys((*self.identity_claims, self.username_claim, *self.roles_claims, *required, *email, *hosted)))
+        paths = (*self.identity_claims, self.username_claim, *self.roles_claims, *required)
+        email = (EMAIL, _VERIFIED) if self.email_domains or EMAIL in paths else ()
+        hosted = (_HOSTED_DOMAIN,) if self.hosted_domains else ()
+        return tuple(dict.fromkeys((*paths, *email, *hosted)))
 
 
 def missing(claims: Mapping[str, Any], rules: ClaimRules) -> tuple[str, ...]:
@@ -107,12 +108,16 @@ def _identity_part(claims: Mapping[str, Any], name: str) -> str:
 
 
 def principal_of(claims: Mapping[str, Any], rules: ClaimRules) -> Principal:
-    """The user of these claims.
+    """The user of these claims. An address that the provider has not verified is not used for anything: users can enter any.
 
     Raises `NotAllowed`, `ClaimsElsewhere`, or `perimeter.auth.kinds.remote.names.Unfit` for a claim of a shape that it cannot
     have.
     """
     _check_complete(claims, rules)
+    if not is_verified(claims):
+        if rules.username_claim == EMAIL and EMAIL in claims:
+            raise NotAllowed("the provider has not verified the address that is to be the user name")
+        claims = {name: value for name, value in claims.items() if name != EMAIL}
     username = _username(claims, rules)
     groups: dict[str, None] = {}
     for path in rules.roles_claims:
@@ -144,14 +149,15 @@ def _check_complete(claims: Mapping[str, Any], rules: ClaimRules) -> None:
         raise ClaimsElsewhere(absent)
 
 
+def is_verified(claims: Mapping[str, Any]) -> bool:
+    """Whether the provider has verified the address of the user."""
+    return claims.get(_VERIFIED) is True
+
+
 def _username(claims: Mapping[str, Any], rules: ClaimRules) -> str:
     path = rules.username_claim
     for value in values_at(claims, path):
-        name = names.username(value, path)
-        # A user can enter any address; only the provider can confirm it.
-        if path == EMAIL and claims.get(_VERIFIED) is not True:
-            raise NotAllowed("the provider has not verified the address that is to be the user name")
-        return name
+        return names.username(value, path)
     raise NotAllowed(f"no claim {path} names the user")
 
 
@@ -178,11 +184,9 @@ def has_value(value: object, wanted: str) -> bool:
 
 
 def _has_address(claims: Mapping[str, Any], domains: Iterable[str]) -> bool:
-    """Whether the verified address has one ``@``, and what follows it is one of ``domains`` as a whole."""
+    """Whether the address, which is verified, has one ``@``, and what follows it is one of ``domains`` as a whole."""
     address = claims.get(EMAIL)
-    if not isinstance(address, str) or claims.get(_VERIFIED) is not True:
-        return False
-    return any(local_part(address, domain) is not None for domain in domains)
+    return isinstance(address, str) and any(local_part(address, domain) is not None for domain in domains)
 
 
 def _roles(groups: Iterable[str], rules: ClaimRules) -> tuple[str, ...]:

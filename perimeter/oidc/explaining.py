@@ -9,7 +9,7 @@ from typing import Any, Final
 from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.judge import values_at
 from perimeter.model import discard_explanation
-from perimeter.oidc.claims import ClaimRules, has_value
+from perimeter.oidc.claims import EMAIL, ClaimRules, has_value, is_verified
 
 MAX_VALUE: Final = 400
 """Characters of a claim that are shown."""
@@ -30,6 +30,9 @@ def explained(claims: Mapping[str, Any], rules: ClaimRules) -> Iterator[str]:
     for name, value in claims.items():
         if name not in _OF_THE_SIGN_IN:
             yield f"claim {name} = {_shown(value)}"
+    if EMAIL in claims and not is_verified(claims):
+        yield "email_verified is not true, so email is not used for anything"
+        claims = {name: value for name, value in claims.items() if name != EMAIL}
     yield f"username_claim = {rules.username_claim}: {_found(claims, rules.username_claim)}"
     yield f"identity, for good: {', '.join(f'{name} = {_shown(claims.get(name))}' for name in rules.identity_claims)}"
     groups: dict[str, None] = {}

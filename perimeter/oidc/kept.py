@@ -19,7 +19,7 @@ SOON: Final = 60.0
 """Seconds until the next refresh in that case, if ``refresh`` is longer."""
 
 #: claims that are used beside those of the rules
-_ALWAYS = ("iss", "sub", "sid", "tid", "acr", "amr")
+_ALWAYS = ("iss", "sub", "sid", "tid", "acr", "amr", "email_verified")
 
 
 @attrs.frozen(kw_only=True)

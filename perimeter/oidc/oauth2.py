@@ -196,7 +196,7 @@ class OAuth2Provider:
             claims[GROUPS] = []
             for url in settings.groups_uri:
                 claims[GROUPS] += group_names(await listed(self._client, url, access_token), settings.group_name)
-        if settings.emails_uri and EMAIL in self._rules.decisive:
+        if settings.emails_uri and EMAIL in (*self._rules.decisive, *self._rules.attribute_claims):
             claims |= _primary(await listed(self._client, settings.emails_uri, access_token))
         return claims
 

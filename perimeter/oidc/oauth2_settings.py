@@ -49,7 +49,8 @@ class OAuth2Settings(ClientSettings):
     )
     emails_uri: str = option(
         URL,
-        "endpoint that lists the user's addresses, with `email`, `primary` and `verified`; it is asked if the address decides",
+        "endpoint that lists the user's addresses, with `email`, `primary` and `verified`; asked if the address decides or is an "
+        "attribute",
         default="",
     )
     scopes: tuple[str, ...] = option(list_of(WORD), "scopes to ask for", default="")

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import attrs
 
-from perimeter.auth.kinds.remote.settings import RemoteSettings
-from perimeter.config.language.datatypes import PAIR, SECRET, TEXT, BadValue, Datatype, duration, list_of, one_of, optional
+from perimeter.config.language.datatypes import PAIR, TEXT, BadValue, Datatype, duration, list_of, one_of, optional
 from perimeter.config.language.option import declared, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import read
-from perimeter.oidc.client_method import ClientMethod
+from perimeter.oidc.client_identity import ClientIdentity
 from perimeter.oidc.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from perimeter.oidc.claims import ClaimRules
-    from perimeter.oidc.client_auth import ClientAuth
-    from perimeter.tokens.jwk import Jwk
 
 #: parameters of an authorization request that the gateway itself sets
 _OWN: Final = frozenset(
@@ -93,10 +90,10 @@ C = TypeVar("C", bound="ClientSettings")
 
 
 @attrs.frozen(kw_only=True)
-class ClientSettings(RemoteSettings):
+class ClientSettings(ClientIdentity):
     """How the gateway is a client of a provider, and how claims become users. Times are seconds.
 
-    ``lifetime`` and ``refresh`` may be 0, "none". ``client_auth`` is None if it follows from the secret or the key.
+    ``lifetime`` and ``refresh`` may be 0, "none".
     ``unfit_presets`` says of each preset that this kind does not have why.
     """
 
@@ -106,17 +103,6 @@ class ClientSettings(RemoteSettings):
         optional(one_of(Preset)), "other defaults for what follows, as this provider needs them", default=""
     )
     title: str = option(TEXT, "the button says: Sign in with `title`; not set: the name of the section", default="")
-    client_id: str = option(TEXT, "the gateway's client name at the provider")
-    client_secret: str = option(SECRET, "secret of `client_id`", default="")
-    client_key: str = option(
-        SECRET, "private key of `client_id` instead of a secret: a JWK, or PEM without a password", default=""
-    )
-    client_auth: ClientMethod | None = option(
-        optional(one_of(ClientMethod)),
-        "how the gateway authenticates at the provider; not set: `basic` with a secret, `private_key_jwt` with a key, "
-        "else `none`",
-        default="",
-    )
     username_claim: str = option(TEXT, "claim that names the user", default="preferred_username")
     roles_claim: tuple[str, ...] = option(
         list_of(TEXT), "claims that hold roles or groups: paths with dots, `*` for every member", default="roles, groups"
@@ -131,7 +117,9 @@ class ClientSettings(RemoteSettings):
     email_domains: tuple[str, ...] = option(
         list_of(TEXT), "a user needs an address in one of these domains, which the provider has verified", default=""
     )
-    attributes: tuple[str, ...] = option(list_of(TEXT), "claims that become attributes", default="name, email")
+    attributes: tuple[str, ...] = option(
+        list_of(TEXT), "claims that become attributes; `email` only if the provider has verified it", default="name, email"
+    )
     refresh: float = option(
         duration(zero=True), "how long until the provider is asked for the user's roles again; `0`: never", default="15m"
     )
@@ -139,56 +127,6 @@ class ClientSettings(RemoteSettings):
         duration(zero=True), "longest time of a session after the sign-in at the provider; `0`: that of `[login]`", default="0"
     )
     extra: tuple[tuple[str, str], ...] = option(PARAMETERS, "more parameters of the authorization request", default="")
-
-    def check(self, section: Section) -> None:
-        """See `Settings.check`."""
-        super().check(section)
-        its = attrs.fields(ClientSettings)
-        needs = {
-            ClientMethod.BASIC: its.client_secret,
-            ClientMethod.POST: its.client_secret,
-            ClientMethod.PRIVATE_KEY: its.client_key,
-        }
-        needed = needs.get(self.method)
-        if section.given(its.client_secret) and section.given(its.client_key):
-            section.problem(its.client_key, "set either client_secret or client_key, not both")
-        elif needed is not None and not section.given(needed):
-            section.problem(its.client_auth, f"{self.method} also needs {needed.name}")
-        else:
-            others = [one for one in (its.client_secret, its.client_key) if one != needed]
-            section.refuse(others, f"has no effect with client_auth = {self.method}")
-        self._check_key(section)
-
-    def _check_key(self, section: Section) -> None:
-        from perimeter.tokens.jwk import BadKey
-
-        its = attrs.fields(ClientSettings)
-        if self.client_key and not section.faulty(its.client_key):
-            try:
-                self.key()
-            except BadKey as error:
-                section.problem(its.client_key, str(error))
-
-    @property
-    def method(self) -> ClientMethod:
-        """How the gateway authenticates at the provider."""
-        if self.client_auth is not None:
-            return self.client_auth
-        if self.client_key:
-            return ClientMethod.PRIVATE_KEY
-        return ClientMethod.BASIC if self.client_secret else ClientMethod.NONE
-
-    def key(self) -> Jwk | None:
-        """The private key, or None. Raises `perimeter.tokens.jwk.BadKey`."""
-        from perimeter.oidc.client_auth import private_key
-
-        return private_key(self.client_key) if self.client_key else None
-
-    def authentication(self) -> ClientAuth:
-        """How the gateway authenticates at the provider."""
-        from perimeter.oidc.client_auth import client_auth
-
-        return client_auth(self.method, self.client_id, self.client_secret, self.key())
 
     def rules(self, name: str, realm: str) -> ClaimRules:
         """How claims become users of ``realm``, for the provider ``name``. A kind adds what it alone has."""

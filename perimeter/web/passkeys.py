@@ -75,8 +75,9 @@ class Passkeys:
 
         Raises `WrongFactor`, `perimeter.errors.TooManyFactors`, and `Unavailable` if it cannot be written.
         """
-        challenge = await self.challenges.redeem(fields.get(CHALLENGE, ""), bound)
-        made, count = await self.offload.run(registered, self.party, fields.get(ANSWER, ""), challenge, self._number(user))
+        challenge = self.challenges.recall(fields.get(CHALLENGE, ""), bound)
+        made, count = await self.offload.run(registered, self.party, fields.get(ANSWER, ""), challenge.value, self._number(user))
+        await self.challenges.use(challenge)
         if self.book.with_handle(made.handle) is not None:
             raise WrongFactor("the passkey is registered already")
         kept = attrs.evolve(made, vouched=user.authenticator).encode()
@@ -112,7 +113,7 @@ class Passkeys:
         return Asked(request_options(self.party, known, challenge.value, alone), challenge.text)
 
     async def _prove(self, fields: Mapping[str, str], bound: Bound, user: Principal | None) -> tuple[Factor, Passkey]:
-        challenge = await self.challenges.redeem(fields.get(CHALLENGE, ""), bound)
+        challenge = self.challenges.recall(fields.get(CHALLENGE, ""), bound)
         answer = fields.get(ANSWER, "")
         factor = self.book.with_handle(handle_of(credential_of(answer)))
         if factor is None:
@@ -121,10 +122,11 @@ class Passkeys:
             raise WrongFactor("the passkey belongs to another user")
         passkey = self._opened(factor)
         try:
-            count = await self.offload.run(verified, self.party, answer, challenge, passkey, factor.count, user is None)
+            count = await self.offload.run(verified, self.party, answer, challenge.value, passkey, factor.count, user is None)
         except CounterBack as error:
             _log.warn("passkey {id} of {user}: {error}", id=factor.id, user=factor.username, error=str(error))
             raise
+        await self.challenges.use(challenge)
         await self.book.used(factor, count)
         return factor, passkey
 

@@ -65,6 +65,7 @@ class GitHubTests(GitHubCase):
                 "GET /user",
                 *["GET /user/orgs"] * 2,
                 *["GET /user/teams"] * 2,
+                "GET /user/emails",
             ],
         )
 
@@ -76,14 +77,23 @@ class GitHubTests(GitHubCase):
     async def test_groups_are_not_asked_for_where_they_decide_nothing(self) -> None:
         found = await self.signed_in(self.at_github("require = login:octocat"))
         self.assertEqual(found.principal.roles, ())
+        self.assertEqual(self.github.asked()[2:], ["GET /user", "GET /user/emails"])
+        await self.signed_in(self.at_github("require = login:octocat\nattributes = name"))
         self.assertEqual(self.github.asked()[2:], ["GET /user"])
+
+    async def test_what_became_of_the_claims_is_explained(self) -> None:
+        steps: list[str] = []
+        await self.signed_in(self.at_github(), self.flow(explain=steps.append))
+        self.assertIn("role_map: acme/admins gives admin", steps)
+        self.assertIn("identity, for good: id = 583231", steps)
+        self.assertFalse([step for step in steps if "gho_" in step])
 
     async def test_who_is_in_no_allowed_group(self) -> None:
         self.github.set(organizations=["elsewhere"], teams=[])
         error = await self.refused(self.signed_in(self.at_github()), NotAllowedHere)
         self.assertEqual(error.attempted_user, "octocat")
 
-    async def test_a_verified_address_decides(self) -> None:
+    async def test_attack_164_a_verified_address_decides(self) -> None:
         with_domain = self.at_github("email_domains = example.com")
         found = await self.signed_in(with_domain)
         self.assertEqual(found.principal.attributes["email"], "octocat@example.com")
@@ -97,9 +107,12 @@ class GitHubTests(GitHubCase):
             self.github.set(emails=emails)
             await self.refused(self.signed_in(with_domain), NotAllowedHere)
 
-    async def test_the_address_of_the_profile_does_not_count(self) -> None:
+    async def test_attack_164_the_address_of_the_profile_does_not_count(self) -> None:
         self.github.set(user=OCTOCAT | {"email": "octocat@example.com", "email_verified": True}, emails=[])
         await self.refused(self.signed_in(self.at_github("email_domains = example.com")), NotAllowedHere)
+        await self.refused(self.signed_in(self.at_github("require = email:octocat@example.com")), NotAllowedHere)
+        found = await self.signed_in(self.at_github("require = login:octocat"))
+        self.assertNotIn("email", found.principal.attributes)
 
     async def test_the_name_may_change_and_the_identity_does_not(self) -> None:
         first = await self.signed_in(self.at_github())
@@ -134,7 +147,7 @@ class GitHubErrorTests(GitHubCase):
         await provider.complete(parameters, flow)
         await self.refused(provider.complete(parameters, flow), Rejected)
 
-    async def test_groups_that_cannot_be_read_are_not_no_groups(self) -> None:
+    async def test_attack_163_groups_that_cannot_be_read_are_not_no_groups(self) -> None:
         for path in ("/user/orgs", "/user/teams", "/user"):
             self.github.set(broken=[path])
             await self.refused(self.signed_in(self.at_github()), ProviderUnavailable)
@@ -229,7 +242,7 @@ class EntraTests(EntraCase):
         renewed = await provider.renew(found.secret, found.subject)
         self.assertEqual(renewed.principal.roles, ())
 
-    async def test_too_many_groups_are_never_no_groups(self) -> None:
+    async def test_attack_163_too_many_groups_are_never_no_groups(self) -> None:
         self.entra.set(groups=[group(number) for number in range(201)])
         error = await self.refused(self.signed_in(self.at_entra()), ProviderMisconfigured)
         self.assertIn("has left out groups", error.detail)
@@ -342,6 +355,12 @@ class GatewayTests(GatewayCase):
         self.github.set(organizations=["elsewhere"], teams=[])
         self.assertEqual(self.sign_in("forge"), 403)
         self.assertEqual(self.user("/x"), (401, None, None))
-        self.github.set(organizations=ORGANIZATIONS, broken=["/user/orgs"])
+        self.assertIsNone(self.visitor.cookie)
+
+    def test_attack_163_groups_that_cannot_be_read_let_nobody_in(self) -> None:
+        self.github.set(broken=["/user/orgs"])
         self.assertEqual(self.sign_in("forge"), 503)
+        self.assertIsNone(self.visitor.cookie)
+        self.entra.set(graph_status=403)
+        self.assertEqual(self.sign_in("corp"), 503)
         self.assertIsNone(self.visitor.cookie)

@@ -24,7 +24,7 @@ rp_id = {HOST}
 
 
 class PasskeyTests(BrowserCase):
-    CONFIG = secure(site(LOGIN_ROUTES, extra=PASSKEYS))
+    CONFIG = secure(site(LOGIN_ROUTES, extra=PASSKEYS, perimeter="workers = 2"))
     FILES: ClassVar = {"users.realm": "".join(f"{name}: secret\n" for name in NAMES)}
 
     def type_password(self, page: Page, username: str, path: str) -> None:

@@ -117,6 +117,10 @@ class Keycloak:
         """Create a realm from its export."""
         self._admin("POST", "/admin/realms", realm)
 
+    def remove_realm(self, realm: str) -> None:
+        """Remove a realm, with its users and sessions."""
+        self._admin("DELETE", f"/admin/realms/{realm}")
+
     def set_user(self, realm: str, username: str, **changes: Any) -> None:
         """Change members of a user, such as ``enabled``."""
         self._admin("PUT", f"/admin/realms/{realm}/users/{self._user(realm, username)}", changes)

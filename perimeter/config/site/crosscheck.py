@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.config.language.datatypes import closest
 from perimeter.config.language.section import Named, Section
-from perimeter.config.site import acme_listeners, factor_checks, login_hosts, own_issuer, passkeys, provider_pages
+from perimeter.config.site import acme_listeners, factor_checks, login_hosts, own_issuer, provider_pages
 from perimeter.config.site.augmenter import AugmenterSettings
 from perimeter.config.site.authentication import Ask, AuthenticationSettings
 from perimeter.config.site.config import SiteConfig
@@ -64,8 +64,7 @@ def check(config: SiteConfig, sections: Sections) -> None:
     for route, section in zip(config.routes, sections.routes, strict=True):
         _route(config, route, section)
         _duplicates(route, section, seen)
-    factor_checks.check(config, sections.second_factor, sections.routes)
-    passkeys.check(config, sections.second_factor, sections.login)
+    factor_checks.check(config, sections.second_factor, sections.login, sections.routes)
     for page in config.error_pages:
         if not any(route.path.matches(page.path) and not route.conditional for route in config.routes):
             pages = attrs.fields(ErrorSettings).pages

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
+from perimeter.config.site.factor_checks import passkey_hosts
 from perimeter.config.site.listener import Serve
-from perimeter.config.site.passkeys import passkey_hosts
 from perimeter.config.site.second_factor import Enroll, Method
 from perimeter.factors.book import FactorBook
 from perimeter.factors.challenges import Challenges

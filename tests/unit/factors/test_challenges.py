@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -38,24 +36,36 @@ class ChallengeTests(TestCase):
         self.claims = Claimed()
         self.challenges = Challenges(KEY, self.claims, self.clock)
 
-    def redeem(self, text: str, bound: Bound = HERE, challenges: Challenges | None = None) -> Any:
-        return self.successResultOf(Deferred.fromCoroutine((challenges or self.challenges).redeem(text, bound)))
+    def redeem(self, text: str, bound: Bound = HERE, challenges: Challenges | None = None) -> bytes:
+        """The value of a challenge, which is used."""
+        used = challenges or self.challenges
+        challenge = used.recall(text, bound)
+        self.successResultOf(Deferred.fromCoroutine(used.use(challenge)))
+        return challenge.value
+
+    async def _use(self, text: str, bound: Bound) -> None:
+        await self.challenges.use(self.challenges.recall(text, bound))
 
     def refused(self, text: str, bound: Bound = HERE, kind: type[Exception] = WrongFactor) -> None:
-        self.failureResultOf(Deferred.fromCoroutine(self.challenges.redeem(text, bound)), kind)
+        self.failureResultOf(Deferred.fromCoroutine(self._use(text, bound)), kind)
 
     def test_it_comes_back(self) -> None:
         made = self.challenges.issue(HERE)
         self.assertEqual(len(made.value), 32)
         other = Challenges(KEY, self.claims, self.clock)  # another worker
         self.assertEqual(self.redeem(made.text, challenges=other), made.value)
-        self.assertEqual(self.claims.names, {b"webauthn\0" + made.value: 1_800_000_300.0})
+        self.assertEqual(self.claims.names, {b"challenge\0" + made.value: 1_800_000_300.0})
         self.assertNotEqual(self.challenges.issue(HERE).value, made.value)
 
     def test_attack_b4_a_challenge_is_good_once(self) -> None:
         made = self.challenges.issue(HERE)
         self.redeem(made.text)
         self.refused(made.text)
+
+    def test_only_its_use_is_written(self) -> None:
+        made = self.challenges.issue(HERE)
+        self.assertEqual((self.challenges.recall(made.text, HERE), made.until), (made, 1_800_000_300))
+        self.assertEqual(self.claims.names, {})
 
     def test_attack_b4_a_challenge_of_another_page(self) -> None:
         made = self.challenges.issue(HERE)

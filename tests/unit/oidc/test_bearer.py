@@ -7,16 +7,20 @@ from typing import Any
 
 import attrs
 import jwt
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.remote.judge import read_header
 from perimeter.auth.registry import provider_factories
 from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
+from perimeter.oidc import bearer
 from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.bearer import Holder, holder_of
 from perimeter.oidc.claims import ClaimRules
+from perimeter.oidc.discovery import RENEW
 from perimeter.tokens.jwk import Jwk, generate
-from tests.integration.upstreams import Connection
+from tests.unit.doubles.openid import OpenIdCase
 from tests.unit.doubles.remote import RemoteCase
 
 KEY, OTHER = generate("ES256"), generate("ES256")
@@ -37,6 +41,7 @@ def make(key: Jwk = KEY, headers: dict[str, Any] | None = None, now: float = NOW
         "groups": ["/ops", "/dev"],
         "scope": "jobs email",
         "email": "alice@example.com",
+        "email_verified": True,
         **claims,
     }
     body = {name: value for name, value in body.items() if value is not ...}
@@ -103,7 +108,7 @@ class HolderTests(TestCase):
 
     def test_who_may_not_sign_in_may_not_use_a_token(self) -> None:
         for rules, claims in (
-            (attrs.evolve(RULES, require=(("email_verified", "true"),)), {}),
+            (attrs.evolve(RULES, require=(("email_verified", "true"),)), {"email_verified": False}),
             (attrs.evolve(RULES, allow_groups=frozenset({"/qa"})), {}),
             (RULES, {"preferred_username": ...}),
             (RULES, {"preferred_username": "a\nb"}),
@@ -114,17 +119,15 @@ class HolderTests(TestCase):
         self.assertIsNotNone(held(make(email_verified=True), rules=attrs.evolve(RULES, require=(("email_verified", "true"),))))
 
 
-class BearerTests(RemoteCase):
+class BearerTests(OpenIdCase):
     """Against a provider over HTTP."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.key = KEY
-        self.status = 200
+        self.answers["/keys"] = {"keys": [KEY.members()]}
         self.bound: list[tuple[str, ...]] = []
         self.refusal_of_name: Exception | None = None
-        self.provider = self.server(self.answer)
-        self.issuer = self.named = self.provider.url
+        self.bound_at = 1000
         self.authenticator = self.accepting()
 
     def accepting(self, options: str = "") -> Any:
@@ -138,24 +141,8 @@ class BearerTests(RemoteCase):
 
     async def bind(self, *name_and_identity: str) -> None:
         self.bound.append(name_and_identity)
-        if self.refusal_of_name is not None:
+        if self.refusal_of_name is not None and len(self.bound) < self.bound_at:
             raise self.refusal_of_name
-
-    def answer(self, connection: Connection) -> None:
-        import json
-
-        while True:
-            try:
-                path = connection.request().line.split()[1]
-            except EOFError:
-                return
-            if path == "/jwks":
-                body: dict[str, Any] = {"keys": [self.key.members()]}
-            else:
-                urls = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/jwks"}
-                body = {"issuer": self.named, **{name: self.issuer + path for name, path in urls.items()}}
-            raw = json.dumps(body).encode()
-            connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (self.status, len(raw), raw))
 
     def make(self, **claims: Any) -> str:
         return make(now=time.time(), **{"iss": self.issuer, **claims})
@@ -167,8 +154,8 @@ class BearerTests(RemoteCase):
             assert found is not None
             self.assertEqual((found.username, found.roles), ("alice", ("admin",)))
         self.assertEqual(self.bound, [("corp", "alice", self.issuer, "8f2c")])
-        lines = [request.line for request in self.provider.requests]
-        self.assertEqual(lines, ["GET /.well-known/openid-configuration HTTP/1.1", "GET /jwks HTTP/1.1"])
+        lines = [request.line for request in self.upstream.requests]
+        self.assertEqual(lines, ["GET /.well-known/openid-configuration HTTP/1.1", "GET /keys HTTP/1.1"])
 
     async def test_attack_o4_a_name_of_another_identity_is_refused(self) -> None:
         self.refusal_of_name = NameConflict("the name belongs to another identity")
@@ -176,13 +163,21 @@ class BearerTests(RemoteCase):
         self.assertIn("belongs to another identity", str(error))
 
     async def test_a_name_that_cannot_be_bound_now(self) -> None:
+        self.patch(bearer, "BETWEEN_TRIES", 0.001)
         self.refusal_of_name = Unavailable("the state cannot be written")
         await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
+        self.assertEqual(len(self.bound), bearer.TRIES)
+
+    async def test_another_request_may_be_binding_the_name(self) -> None:
+        self.patch(bearer, "BETWEEN_TRIES", 0.001)
+        self.refusal_of_name, self.bound_at = Unavailable("another sign-in with this user name is under way"), bearer.TRIES
+        self.assertIsNotNone(await self.ask(self.authenticator, self.make()))
+        self.assertEqual(len(self.bound), bearer.TRIES)
 
     async def test_other_tokens_cause_no_question(self) -> None:
         for token in ("opaque", self.make(iss="https://other"), "a.b.c"):
             self.assertIsNone(await self.ask(self.authenticator, token))
-        self.assertEqual(self.provider.connections, 0)
+        self.assertEqual(self.upstream.connections, 0)
         self.assertEqual(self.bound, [])
 
     async def test_a_token_for_another_audience_or_of_an_unknown_key_is_not_mine(self) -> None:
@@ -193,21 +188,34 @@ class BearerTests(RemoteCase):
     async def test_other_keys_end_what_is_remembered(self) -> None:
         known = self.make()
         self.assertIsNotNone(await self.ask(self.authenticator, known))
-        self.key = OTHER
+        self.answers["/keys"] = {"keys": [OTHER.members()]}
         self.time.advance(30)
         self.assertIsNotNone(await self.ask(self.authenticator, self.make(key=OTHER)))
         self.assertIsNone(await self.ask(self.authenticator, known))
 
+    async def test_keys_at_another_address_end_what_is_remembered(self) -> None:
+        known = self.make()
+        self.assertIsNotNone(await self.ask(self.authenticator, known))
+        self.answers["/.well-known/openid-configuration"] = {**self.metadata, "jwks_uri": f"{self.issuer}/other"}
+        self.answers["/other"] = {"keys": [OTHER.members()]}
+        self.time.advance(RENEW)
+        later = time.time() + RENEW
+        self.assertIsNotNone(await self.ask(self.authenticator, self.make(exp=later + 300)), "by the keys of before")
+        await self.until(lambda: len(self.asked("/.well-known/openid-configuration")) == 2, "the metadata are read again")
+        await deferLater(reactor, 0.02)
+        self.assertIsNotNone(await self.ask(self.authenticator, self.make(key=OTHER, exp=later + 300)))
+        self.assertIsNone(await self.ask(self.authenticator, self.make(exp=later + 300)))
+
     async def test_a_provider_that_is_down_or_misconfigured_decides_nothing(self) -> None:
-        self.status = 500
+        self.answers["/.well-known/openid-configuration"] = (500, {})
         await self.refusal(lambda: self.ask(self.authenticator, self.make()), ProviderUnavailable)
-        self.status, self.named = 200, "https://other"
+        self.answers["/.well-known/openid-configuration"] = {**self.metadata, "issuer": "https://other"}
         self.time.advance(60)
         await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
 
     async def test_a_probe_reads_the_keys(self) -> None:
         await self.authenticator.probe()
-        self.assertEqual(self.provider.requests[-1].line, "GET /jwks HTTP/1.1")
+        self.assertEqual(self.upstream.requests[-1].line, "GET /keys HTTP/1.1")
 
     async def test_without_bearer_there_is_no_authenticator(self) -> None:
         provider = self.build_provider("oidc", f"issuer = {self.issuer}\nclient_id = gateway")

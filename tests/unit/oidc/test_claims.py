@@ -64,6 +64,28 @@ class PrincipalTests(TestCase):
             self.assertRaises(Unfit, user, groups=value)
         self.assertEqual(user(groups=None).roles, ("viewer",))
 
+    def test_attack_164_an_address_that_nobody_has_verified_is_not_used(self) -> None:
+        required = attrs.evolve(RULES, require=(("email", "alice@example.com"),))
+        mapped = attrs.evolve(RULES, roles_claims=("email",), role_map=(("alice@example.com", "admin"),))
+        passed_on = attrs.evolve(RULES, attribute_claims=("email",))
+        self.assertEqual(user(required).username, "alice")
+        self.assertEqual(user(mapped).roles, ("admin",))
+        self.assertEqual(user(passed_on).attributes, {"email": "alice@example.com"})
+        for value in (False, "true", 1, None, ...):
+            self.assertRaises(NotAllowed, user, required, email_verified=value)
+            self.assertEqual(user(mapped, email_verified=value).roles, ())
+            self.assertEqual(user(passed_on, email_verified=value).attributes, {})
+
+    def test_where_the_address_decides_so_does_whether_it_is_verified(self) -> None:
+        for rules in (
+            attrs.evolve(RULES, require=(("email", "x"),)),
+            attrs.evolve(RULES, roles_claims=("email",)),
+            attrs.evolve(RULES, username_claim="email"),
+            attrs.evolve(RULES, email_domains=("example.com",)),
+        ):
+            self.assertLessEqual({"email", "email_verified"}, set(rules.decisive))
+        self.assertNotIn("email_verified", RULES.decisive)
+
     def test_attack_o4_an_address_that_nobody_has_verified_is_no_name(self) -> None:
         rules = attrs.evolve(RULES, username_claim="email")
         self.assertEqual(user(rules).username, "alice@example.com")

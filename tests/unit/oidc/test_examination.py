@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from perimeter.errors import Unavailable
 from perimeter.oidc.client_method import ClientMethod
 from perimeter.oidc.examination import clock_difference, shortcomings
 from perimeter.oidc.metadata import Metadata
-from perimeter.plugin.redirect import Trouble
+from perimeter.plugin.redirect import IExamined, Trouble
+from tests.unit.doubles.openid import OpenIdCase
 
 ALL: dict[str, Any] = {
     "pkce": True,
@@ -65,3 +69,24 @@ class ClockTests(TestCase):
     def test_no_time(self) -> None:
         for date in ("", "yesterday", "Sun, 06 Nov 1994"):
             self.assertEqual(list(clock_difference(date, THEN)), [])
+
+
+class ProviderTests(OpenIdCase):
+    async def test_a_provider_is_asked_for_metadata_and_keys(self) -> None:
+        provider = self.provider()
+        self.assertTrue(IExamined.providedBy(provider))
+        found = await provider.examine(True)
+        self.assertEqual([one.trouble for one in found], [Trouble.LACKS] * 3)
+        self.assertEqual([one.trouble for one in await provider.examine(False)], [Trouble.LACKS] * 2)
+        self.assertEqual(len(self.asked("/.well-known/openid-configuration")), 2)
+        self.assertEqual(len(self.asked("/keys")), 1)
+        self.answers["/keys"] = (500, {})
+        await self.refusal(lambda: Deferred.fromCoroutine(self.provider().examine(True)), Unavailable)
+
+    async def test_the_time_of_the_provider(self) -> None:
+        body = json.dumps(self.metadata).encode()
+        head = b"HTTP/1.1 200 OK\r\nDate: %b\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (DATE.encode(), len(body))
+        self.answers["/.well-known/openid-configuration"] = lambda connection: connection.send(head + body)
+        found = await self.provider().examine(False)
+        self.assertEqual(found[-1].trouble, Trouble.CLOCK)
+        self.assertIn("ahead of", found[-1].message)

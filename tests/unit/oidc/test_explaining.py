@@ -6,9 +6,11 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
+from perimeter.model import discard_explanation
 from perimeter.oidc.claims import ClaimRules
-from perimeter.oidc.explaining import MAX_VALUE, explained
+from perimeter.oidc.explaining import MAX_VALUE, explain_claims, explained
 
+RULES = ClaimRules("corp", "sso", "name")
 CLAIMS = {"sub": "8f2c", "name": "Zoë", "realm_access": {"roles": ["/ops", "/dev"]}, "nonce": "secret-of-the-flow"}
 
 
@@ -45,6 +47,16 @@ class ExplainingTests(TestCase):
         self.assertIn("role_map does not have, so left out: nothing", said({}, role_map=(("/ops", "admin"),)))
         self.assertIn("    groups is no list of roles: the sign-in is refused", said({"groups": 7}, roles_claims=("groups",)))
 
+    def test_an_address_that_is_not_verified(self) -> None:
+        address = {"name": "Zoë", "email": "zoe@example.com"}
+        rules = {"require": (("email", "zoe@example.com"),)}
+        found = said(address | {"email_verified": False}, **rules)
+        self.assertIn("email_verified is not true, so email is not used for anything", found)
+        self.assertEqual(found[-1], "require = email:zoe@example.com: is not met, so the sign-in is refused")
+        found = said(address | {"email_verified": True}, **rules)
+        self.assertNotIn("email_verified is not true, so email is not used for anything", found)
+        self.assertEqual(found[-1], "require = email:zoe@example.com: is met")
+
     def test_who_may_come_in(self) -> None:
         found = said(require=(("name", "Zoë"), ("name", "Zoe")))
         self.assertEqual(found[-2:], ["require = name:Zoë: is met", "require = name:Zoe: is not met, so the sign-in is refused"])
@@ -52,3 +64,9 @@ class ExplainingTests(TestCase):
         self.assertEqual(said(allow_groups=frozenset({"/ops", "/dev", "/qa"}), **roles)[-1], "allow_groups: /dev, /ops")
         refused = "allow_groups: the user is in none of them, so the sign-in is refused"
         self.assertEqual(said(allow_groups=frozenset({"/qa"}), **roles)[-1], refused)
+
+    def test_nobody_wants_them(self) -> None:
+        taken: list[str] = []
+        explain_claims(CLAIMS, RULES, taken.append)
+        self.assertEqual(taken, list(explained(CLAIMS, RULES)))
+        explain_claims({"a": object()}, RULES, discard_explanation)  # which could not be shown

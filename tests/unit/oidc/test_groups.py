@@ -28,7 +28,7 @@ class NamesTests(TestCase):
             error = self.assertRaises(Unfit, group_names, [{"login": "acme"}, item], FORMS)
             self.assertEqual(str(error), "a group has none of the members in group_name", item)
 
-    def test_no_group_pretends_to_be_one_of_another(self) -> None:
+    def test_attack_162_no_group_pretends_to_be_one_of_another(self) -> None:
         items: list[dict[str, Any]] = [
             {"login": "acme/admins"},
             {"slug": "x/admins", "organization": {"login": "acme"}},
@@ -75,7 +75,7 @@ class ListedTests(RemoteCase):
     async def test_the_list(self) -> None:
         self.assertEqual(await self.asked(200, b'[{"login": "acme"}]'), [{"login": "acme"}])
 
-    async def test_a_list_that_cannot_be_read_is_not_an_empty_one(self) -> None:
+    async def test_attack_163_a_list_that_cannot_be_read_is_not_an_empty_one(self) -> None:
         for status, body in ((403, b"{}"), (404, b"[]"), (200, b"{}"), (200, b"x"), (500, b"[]")):
             with self.assertRaises(ProviderUnavailable, msg=str(status)):
                 await self.asked(status, body)

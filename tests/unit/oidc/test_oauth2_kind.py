@@ -47,7 +47,7 @@ class OAuth2SettingsTests(SignInCase):
         settings, _ = self.parsed("oauth2", f"{PLAIN}role_map = acme: member\n")
         self.assertFalse(settings.lists_groups)
 
-    def test_a_name_that_anybody_can_choose_is_no_role(self) -> None:
+    def test_attack_162_a_name_that_anybody_can_choose_is_no_role(self) -> None:
         (fault,) = self.faults(f"{GITHUB}allow_groups = acme\n")
         self.assertIn("allow_groups: also needs role_map", fault)
 
@@ -99,7 +99,7 @@ class GroupsElsewhereTests(SignInCase):
         (fault,) = self.parsed("oidc", f"{text}groups_uri = http://graph.example.com/me\n")[1]
         self.assertIn("groups_uri: expected an https URL", fault)
 
-    def test_a_group_of_a_public_provider_is_no_role(self) -> None:
+    def test_attack_162_a_group_of_a_public_provider_is_no_role(self) -> None:
         text = "preset = gitlab\nclient_id = gateway\nclient_secret = s\nallow_groups = acme\n"
         (fault,) = self.parsed("oidc", text)[1]
         self.assertIn("issuer: everybody can make groups there, so it also needs role_map", fault)
@@ -107,7 +107,7 @@ class GroupsElsewhereTests(SignInCase):
         google = "preset = google\nclient_id = gateway\nclient_secret = s\ndomains = example.com\n"
         self.assertEqual(self.parsed("oidc", google)[1], [])
 
-    def test_roles_at_other_clients_of_a_keycloak_are_no_roles(self) -> None:
+    def test_attack_162_roles_at_other_clients_of_a_keycloak_are_no_roles(self) -> None:
         text = "preset = keycloak\nissuer = https://sso.example.com/realms/corp\nclient_id = gateway\nclient_secret = s\n"
         settings, faults = self.parsed("oidc", text)
         self.assertEqual((faults, settings.roles_claim), ([], ("realm_access.roles", "groups")))

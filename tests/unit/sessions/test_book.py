@@ -9,7 +9,8 @@ from perimeter.model import Grant, GrantKind, Principal
 from perimeter.run.session_operations import end_sessions
 from perimeter.sessions import stored as stored_module
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.session import EndedSession, Session, digest_of, mint
+from perimeter.sessions.sealing import unseal
+from perimeter.sessions.session import EndedSession, Origin, Session, digest_of, mint
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, SessionCase, Settings
 
 
@@ -51,6 +52,41 @@ class BeginTests(SessionCase):
         self.assertNotEqual(cookie, planted)
         self.assertIsNone(self.book.current(planted))
         self.assertIs(self.book.current(cookie), begun)
+
+    def test_proofs_from_before(self) -> None:
+        begun = self.begin(methods=("totp",), earlier=(("password", START - 9),))[1]
+        self.assertEqual(begun.proved, (("password", START - 9), ("totp", START)))
+        self.assertEqual(begun.second, START)
+        self.assertEqual(self.begin(methods=("provider:corp",), earlier=(("factor:corp", START - 5),))[1].second, START - 5)
+        self.assertEqual(self.begin(methods=("provider:corp", "password"))[1].second, 0.0)
+
+    def test_one_more_proof(self) -> None:
+        cookie, begun = self.begin(origin=Origin(secret=b"secret"))
+        self.clock.advance(60)
+        new, stronger = self.done(self.book.strengthen(cookie, begun, "totp"))
+        self.assertEqual(stronger.proved, (("password", START), ("totp", START + 60)))
+        self.assertEqual((stronger.created, stronger.expires, stronger.idle), (START + 60, begun.expires, begun.idle))
+        self.assertEqual((stronger.owner, stronger.address, stronger.agent), (begun.owner, begun.address, begun.agent))
+        self.assertNotIn(stronger.id, (begun.id, ""))
+        self.assertEqual(unseal(new.encode(), stronger.sealed), b"secret")
+        self.assertIsNone(self.book.current(cookie))
+        self.assertIs(self.book.current(new.encode()), stronger)
+        self.clock.advance(60)
+        _, again = self.done(self.book.strengthen(new.encode(), stronger, "totp"))
+        self.assertEqual(again.proved, (("password", START), ("totp", START + 120)))
+
+    def test_a_session_goes_on_if_its_new_proof_cannot_be_written(self) -> None:
+        cookie, begun = self.begin()
+        self.store.fails = True
+        self.fails(Unavailable, self.book.strengthen(cookie, begun, "totp"))
+        self.assertIs(self.book.current(cookie), begun)
+
+    def test_when_all_sessions_of_a_user_were_ended(self) -> None:
+        self.assertIs(self.stored.ended_since(ALICE, START), False)
+        self.done(self.stored.end_user("local", "alice"))
+        for since, ended in ((START - 1, True), (START, True), (START + 1, False)):
+            self.assertIs(self.stored.ended_since(ALICE, since), ended)
+        self.assertIs(self.stored.ended_since(BOB, START), False)
 
     def test_the_old_session_stays_if_no_new_one_can_be_written(self) -> None:
         cookie, old = self.begin()

@@ -63,7 +63,7 @@ class ArrayTests(CollectionCase):
             self.pages["/1"] = ([1], f"Link: {link}\r\n")
             self.assertEqual(await self.collected(), [1], link)
 
-    async def test_the_token_goes_to_no_other_origin(self) -> None:
+    async def test_attack_163_the_token_goes_to_no_other_origin(self) -> None:
         port = self.upstream.port
         for url in (
             "http://localhost:1/2",
@@ -77,7 +77,7 @@ class ArrayTests(CollectionCase):
             self.assertEqual(await self.refused(), "the service returned a next page of another origin", url)
         self.assertEqual({one.line for one in self.upstream.requests}, {"GET /1 HTTP/1.1"})
 
-    async def test_no_end(self) -> None:
+    async def test_attack_163_no_end(self) -> None:
         self.pages["/1"] = ([1], f'Link: <{self.upstream.url}/1>; rel="next"\r\n')
         self.assertEqual(await self.refused(), f"the service returned a list of more than {MAX_PAGES} pages")
         self.assertEqual(len(self.upstream.requests), MAX_PAGES)

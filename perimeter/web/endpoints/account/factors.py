@@ -123,7 +123,8 @@ class RecoveryCodePage(FactorEndpoint):
         if due is not None:
             return due
         try:
-            await self.factors.challenges.redeem(fields.get(CHALLENGE, ""), self.bound(request, purposes.RECOVERY_MAKE))
+            challenges = self.factors.challenges
+            await challenges.use(challenges.recall(fields.get(CHALLENGE, ""), self.bound(request, purposes.RECOVERY_MAKE)))
         except WrongFactor:
             return self.redirect(request, self.path)
         return await self.show_new_codes(request, "")

@@ -227,6 +227,69 @@ class ThrottleTests(unittest.TestCase):
         self.assertEqual(throttle._flying, {})
 
 
+class CodeTests(unittest.TestCase):
+    """Codes of a second factor are counted apart from passwords."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000)
+        self.store = MemoryAttempts()
+        self.throttle = Throttle(3, self.store, self.clock, allowed_from_address=3)
+
+    def guess(self, times: int, throttle: Throttle | None = None) -> None:
+        for _ in range(times):
+            with capturedLogs():
+                (throttle or self.throttle).admit_code("corp", "john").failed()
+
+    def refused(self, throttle: Throttle | None = None) -> str:
+        try:
+            (throttle or self.throttle).admit_code("corp", "john").undecided()
+        except TooManyAttempts as refusal:
+            return refusal.detail
+        return ""
+
+    def test_attack_b3_the_right_password_does_not_renew_the_guesses(self) -> None:
+        self.guess(3)
+        self.assertEqual(self.refused(), "3 wrong codes for this second factor")
+        self.throttle.admit(JOHN, "192.0.2.1").succeeded("corp")
+        self.assertNotEqual(self.refused(), "")
+        self.clock.advance(1)
+        self.throttle.admit_code("corp", "john").succeeded("corp")
+        self.assertEqual((self.refused(), self.store.items()), ("", []))
+
+    def test_wrong_codes_do_not_lock_out_the_password(self) -> None:
+        self.guess(3)
+        self.throttle.admit(JOHN, "192.0.2.1").undecided()
+        self.throttle.admit_code("other", "john").undecided()
+        self.throttle.admit_code("corp", "mary").undecided()
+
+    def test_attack_b3_guesses_at_the_same_time_count_before_they_are_found_wrong(self) -> None:
+        for _ in range(3):
+            self.throttle.admit_code("corp", "john")
+        self.assertIn("are being verified already", self.refused())
+
+    def test_codes_are_counted_also_if_passwords_are_not(self) -> None:
+        throttle = Throttle(0, self.store, self.clock, allowed_from_address=0)
+        self.guess(9, throttle)
+        self.assertEqual(self.refused(throttle), "")
+        self.guess(1, throttle)
+        self.assertEqual(self.refused(throttle), "10 wrong codes for this second factor")
+
+    def test_the_log(self) -> None:
+        with capturedLogs() as logged:
+            for _ in range(3):
+                self.throttle.admit_code("corp", "john").failed()
+        (event,) = logged
+        self.assertEqual((event["failures"], event["wrong"], event["delay"]), (3, "wrong codes", 1))
+
+    def test_the_operator_releases_a_name(self) -> None:
+        self.guess(3)
+        self.assertEqual([str(key) for key, _ in self.throttle.refused()], ["second factor 'john' of realm corp"])
+        self.assertEqual(self.throttle.release("mary", []), [])
+        self.assertEqual([str(key) for key in self.throttle.release("john", JOHN)], ["second factor 'john' of realm corp"])
+        self.assertEqual(self.refused(), "")
+
+
 class NameTests(unittest.TestCase):
     def test_spellings(self) -> None:
         for name in ("john", "JOHN", "  john ", "john@corp", "CORP\\John", "john@CORP"):

@@ -46,3 +46,48 @@ class MemoryTests(TestCase):
         self.assertEqual(self.successResultOf(self.find()), attrs.evolve(ALICE, until=10.0))
         self.clock.advance(0.25)
         self.assertNoResult(self.find())
+
+    def test_a_refusal_is_remembered_for_a_time_of_its_own(self) -> None:
+        self.memory = TokenMemory(60.0, self.clock, refusals=10.0)
+        for number in (0, 1):
+            asked = self.find()
+            self.clock.advance(3.0)
+            self.questions[number].callback(None)
+            self.assertIsNone(self.successResultOf(asked))
+            self.clock.advance(6.75)
+            self.assertIsNone(self.successResultOf(self.find()))
+            self.clock.advance(0.25)
+        self.assertNoResult(self.find())
+        self.assertEqual(len(self.questions), 3)
+
+    def test_a_refusal_from_before_it_forgets_is_not_remembered(self) -> None:
+        self.memory = TokenMemory(60.0, self.clock, refusals=10.0)
+        before, _ = self.find(), self.memory.forget()
+        self.questions[0].callback(None)
+        self.assertIsNone(self.successResultOf(before))
+        after = self.find()
+        self.questions[1].callback(None)
+        self.assertIsNone(self.successResultOf(after))
+        self.assertIsNone(self.successResultOf(self.find()))
+        self.memory.forget()
+        self.assertNoResult(self.find())
+
+    def test_refusals_push_out_no_verdict_and_are_bounded(self) -> None:
+        memory = TokenMemory(60.0, self.clock, 3, refusals=10.0)
+        asked: list[str] = []
+
+        def find(token: str, vouched: Vouched | None) -> Principal | None:
+            async def look() -> Vouched | None:
+                asked.append(token)
+                return vouched
+
+            found: Principal | None = self.successResultOf(Deferred.fromCoroutine(memory.find(token, look)))
+            return found
+
+        find("good", Vouched(ALICE))
+        for number in range(4):
+            find(f"bad{number}", None)
+        self.assertEqual(find("good", None), ALICE)
+        find("bad1", Vouched(BOB))
+        self.assertEqual(asked, ["good", "bad0", "bad1", "bad2", "bad3"])
+        self.assertEqual(find("bad0", Vouched(BOB)), BOB, "the one that was kept longest ago")

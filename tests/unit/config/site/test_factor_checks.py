@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perimeter.config.site.passkeys import passkey_hosts
+from perimeter.config.site.factor_checks import passkey_hosts
 from perimeter.run.build.factors import relying_party
 from tests.unit.doubles.site import SITE, SiteCase
 

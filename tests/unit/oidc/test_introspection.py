@@ -112,6 +112,24 @@ class KnownTests(IntrospectionCase):
             {"token": "opaque", "token_type_hint": "access_token", "client_id": "the gateway", "client_secret": "hush:hush"},
         )
 
+    async def test_the_gateway_may_prove_that_it_has_a_key(self) -> None:
+        secret = "client_secret = hush:hush\n"
+        for options, audience in (
+            ("", f"{self.service.url}/introspect"),
+            ("issuer = *\n", f"{self.service.url}/introspect"),
+            ("issuer = https://a, https://server.example.com/\n", f"{self.service.url}/introspect"),
+            ("issuer = https://server.example.com/\n", "https://server.example.com/"),
+        ):
+            key = f"client_key = {json.dumps(KEY.members(private=True))}\n"
+            found = self.build("introspection", self.text(options).replace(secret, key))
+            self.assertIsNotNone(await self.ask(found, "opaque"))
+            request = self.service.requests[-1]
+            self.assertIsNone(request.get("authorization"))
+            form = {name: value for name, (value,) in parse_qs(request.body.decode()).items()}
+            claims = jwt.decode(form.pop("client_assertion"), KEY.public, ["ES256"], audience=audience)  # type: ignore[arg-type]
+            self.assertEqual((claims["iss"], claims["sub"]), ("the gateway", "the gateway"))
+            self.assertEqual(form["client_id"], "the gateway")
+
     async def test_a_token_without_an_expiry_is_remembered_for_the_time_of_the_cache(self) -> None:
         self.body = about(exp=None, iat=None)
         found = self.make("cache = 30s")
@@ -291,17 +309,27 @@ class SettingsTests(IntrospectionCase):
         for name in ("introspection_uri", "client_id", "client_secret", "audience"):
             self.assertIn(name, missing)
 
+    def test_the_gateway_has_to_authenticate(self) -> None:
+        for options in ("", "client_auth = none\n"):
+            _, (problem,) = self.parse("introspection", self.text(options).replace("client_secret = hush:hush\n", ""))
+            self.assertIn("is needed, or client_key: nobody may ask about tokens without authentication", problem)
+
     def test_plain_http_only_to_a_loopback_address(self) -> None:
         rest = "client_id = a\nclient_secret = b\naudience = c\nintrospection_uri = "
         for url in (
             "https://sso/i",
-            "HTTPS://sso/i",
             "http://127.0.0.1:1/i",
             "http://[::1]/i",
             "http://localhost/i",
             "http://127.9.9.9/i",
         ):
             self.assertEqual(self.parse("introspection", rest + url)[1], [], url)
-        for url in ("http://sso.example.com/i", "http://127.0.0.1.example.com/i", "http://10.0.0.1/i", "http://localhost.evil/i"):
+        for url in (
+            "HTTPS://sso/i",
+            "http://sso.example.com/i",
+            "http://127.0.0.1.example.com/i",
+            "http://10.0.0.1/i",
+            "http://localhost.evil/i",
+        ):
             (problem,) = self.parse("introspection", rest + url)[1]
-            self.assertIn("expected https: tokens and the secret would cross the network in plain text", problem)
+            self.assertIn("expected an https URL; http is accepted for a loopback address alone", problem)

@@ -8,7 +8,6 @@ the service says of a token, good or bad, is remembered, so that a token causes 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,13 +20,16 @@ from perimeter.auth.kinds.remote import names
 from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticator
 from perimeter.auth.kinds.remote.exchange import active
 from perimeter.auth.kinds.remote.jwt_options import NAMES_OR_ALL, ClaimSettings
-from perimeter.auth.kinds.remote.settings import cache, crosses_network
-from perimeter.config.language.datatypes import SECRET, TEXT, list_of, one_of
+from perimeter.auth.kinds.remote.settings import cache
+from perimeter.config.language.datatypes import TEXT, list_of
 from perimeter.config.language.net_types import URL
 from perimeter.config.language.option import option, options_of
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import read
 from perimeter.errors import InvalidToken
+from perimeter.oidc.client_identity import ClientIdentity
+from perimeter.oidc.client_method import ClientMethod
+from perimeter.oidc.urls import is_secure
 from perimeter.plugin.authenticator import IAuthenticatorFactory
 from perimeter.plugin.services import AuthServices, IBuildsInThread
 
@@ -43,23 +45,11 @@ _ABOUT_THE_TOKEN: Final = ("active", "token_type", "token_use")
 """Members that describe the token and not its user: they do not become attributes."""
 
 
-class ClientAuth(StrEnum):
-    """How the gateway authenticates at the service (RFC 6749, section 2.3.1)."""
-
-    BASIC = "basic"
-    POST = "post"
-
-
 @attrs.frozen(kw_only=True)
-class IntrospectionSettings(ClaimSettings):
+class IntrospectionSettings(ClientIdentity, ClaimSettings):
     """``type = introspection``. ``cache`` is in seconds."""
 
     introspection_uri: str = option(URL, "introspection endpoint of the issuer (RFC 7662): https, or http to a loopback address")
-    client_id: str = option(TEXT, "the gateway's client name at the issuer")
-    client_secret: str = option(SECRET, "secret of `client_id`")
-    client_auth: ClientAuth = option(
-        one_of(ClientAuth), "how the gateway authenticates: `basic`: in Authorization; `post`: in the form", default="basic"
-    )
     audience: tuple[str, ...] = option(
         NAMES_OR_ALL, "accepted values of `aud`; `*`: tokens for any audience, if the answer has `token_type`"
     )
@@ -76,8 +66,15 @@ class IntrospectionSettings(ClaimSettings):
         """See `Settings.check`."""
         super().check(section)
         its = attrs.fields(IntrospectionSettings)
-        if not section.faulty(its.introspection_uri) and crosses_network(self.introspection_uri):
-            section.problem(its.introspection_uri, "expected https: tokens and the secret would cross the network in plain text")
+        if not section.faulty(its.introspection_uri) and not is_secure(self.introspection_uri):
+            section.problem(its.introspection_uri, "expected an https URL; http is accepted for a loopback address alone")
+        if self.method is ClientMethod.NONE and not section.faulty(its.client_auth):
+            section.problem(its.client_secret, "is needed, or client_key: nobody may ask about tokens without authentication")
+
+    @property
+    def proof_audience(self) -> str:
+        """The audience of assertions (``private_key_jwt``): the issuer, or the endpoint if the issuer is not known."""
+        return self.introspection_uri if self.issuer == ("*",) or len(self.issuer) > 1 else self.issuer[0]
 
 
 class Unfit(Exception):
@@ -131,21 +128,17 @@ class IntrospectedTokens:
     def __init__(
         self, client: RemoteClient, settings: IntrospectionSettings, expected: Expectations, clock: IReactorTime
     ) -> None:
-        from perimeter.web_client.client import client_basic
-
         self._client = client
         self._url = settings.introspection_uri
+        self._authentication = settings.authentication()
+        self._audience = settings.proof_audience
         self._expected = expected
         self._seconds = clock.seconds
-        self._form = {"token_type_hint": "access_token"}
-        self._authorization = ""
-        if settings.client_auth is ClientAuth.BASIC:
-            self._authorization = client_basic(settings.client_id, settings.client_secret)
-        else:
-            self._form |= {"client_id": settings.client_id, "client_secret": settings.client_secret}
 
     async def _ask(self, token: str) -> RemoteAnswer:
-        return await self._client.post(self._url, authorization=self._authorization, data={**self._form, "token": token})
+        proof = self._authentication.proof(self._audience, self._seconds())
+        form = {**proof.form, "token": token, "token_type_hint": "access_token"}
+        return await self._client.post(self._url, authorization=proof.authorization, data=form)
 
     async def probe(self) -> None:
         """See `perimeter.plugin.authenticator.IProbe`. Asks about a token that nobody has."""
