@@ -143,6 +143,9 @@ class SignInTests(ProviderCase):
         self.come_back(state)
         self.assertEqual(len(self.stored), 1)
         self.assertTrue(self.corp.completed[-1][1].again)
+        for again in ("other", "2"):
+            self.begin("/y", more=f"&again={again}")
+            self.assertEqual((self.corp.begun[-1].again, self.corp.begun[-1].login_hint), (True, ""))
 
     def test_the_lifetime_of_a_provider_bounds_the_session(self) -> None:
         self.corp.answer = signed_in(lifetime=60.0)
@@ -264,6 +267,15 @@ class LoginPageTests(ProviderCase):
         page = self.browser.open("/.perimeter/login?to=/x?y=1")
         self.assertIn(b'href="/.perimeter/start/corp?to=%2Fx%3Fy%3D1">Sign in with Company login</a>', page.body)
         self.assertIn(b'href="/.perimeter/start/other?to=%2Fx%3Fy%3D1">Sign in with Other login</a>', page.body)
+
+    def test_buttons_for_who_is_signed_in(self) -> None:
+        link = b'href="/.perimeter/start/corp?to=%%2Fx%b"'
+        self.sign_in()
+        for again, wanted in (("1", b"&amp;again=1"), ("other", b"&amp;again=other")):
+            page = self.browser.open(f"/.perimeter/login?to=/x&again={again}")
+            self.assertIn(link % wanted, page.body)
+        self.browser.cookies.clear()
+        self.assertIn(link % b"", self.browser.open("/.perimeter/login?to=/x&again=1").body)
 
     def test_automatic(self) -> None:
         self.serve(automatic="other")
