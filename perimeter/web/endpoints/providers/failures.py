@@ -73,7 +73,7 @@ def _explained(prefix: str, provider: Provider, to: str, refusal: Refusal) -> _E
     back = _Step("Back to the sign-in page", f"{prefix}/login?again={Again.OTHER_USER}&to={quote(to, safe='')}")
     match refusal:
         case FlowGone():
-            text = "This sign-in was begun in another browser, or a long time ago."
+            text = "This sign-in was used already, or begun in another browser or a long time ago."
             return _Explained(403, "expired", _NOT_SIGNED_IN, text, attrs.evolve(again, label="Sign in"))
         case ProviderDenied():
             return _Explained(403, "denied", _NOT_SIGNED_IN, f"{title} has not signed you in.", back)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from perimeter.errors import ProviderUnavailable, Refusal
@@ -69,7 +69,7 @@ class Provider:
         asking.addTimeout(LONGEST, reactor)
         try:
             return await asking
-        except Refusal:
+        except (Refusal, CancelledError):  # cancelled: the client has left
             raise
         except TimeoutError:
             raise ProviderUnavailable(f"provider {self.name} took longer than {LONGEST:g} s") from None

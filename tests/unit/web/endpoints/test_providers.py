@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.vouching import ProviderUsers, vouched
@@ -194,7 +194,7 @@ class SignInTests(ProviderCase):
             self.state.view(FLOWS)._index.forget(flow.created)
         response = self.come_back(state)
         self.assertEqual((response.status, response.get(b"location")), (303, b"/.perimeter/start/corp?to=%2F"))
-        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser or")
 
 
 class RefusalTests(ProviderCase):
@@ -233,6 +233,14 @@ class RefusalTests(ProviderCase):
         self.assertNoResult(asking)
         self.clock.advance(0.1)
         self.assertEqual(str(self.failureResultOf(asking, ProviderUnavailable).value), "provider corp took longer than 30 s")
+
+    def test_a_client_that_leaves(self) -> None:
+        provider = Provider(self.corp, f"{self.host}{CALLBACK}")
+        answer: Deferred[str] = Deferred()
+        asking = ensureDeferred(provider.ask(self.clock, lambda: answer))
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertTrue(answer.called)
 
     def test_a_provider_of_another_realm_or_without_identity(self) -> None:
         for answer in (
@@ -315,7 +323,7 @@ class AttackTests(ProviderCase):
         own = self.begin()
         for state in (stolen, "", "x" * 43, own[:-1], own + "x", "\u00e9"):
             response = self.come_back(state)
-            self.assert_refused(response, 403, "flow_expired", b"begun in another browser")
+            self.assert_refused(response, 403, "flow_expired", b"begun in another browser or")
             self.assertEqual(self.corp.completed, [])
         twice = self.browser.open(f"{CALLBACK}?code=a&code=b&state={own}", *PROGRAM)
         self.assert_refused(twice, 403, "wrong_credentials", b"is not valid")
@@ -327,14 +335,14 @@ class AttackTests(ProviderCase):
         self.assertEqual((len(self.stored), self.corp.completed), (0, []))
         self.browser.cookies = cookies
         del self.browser.cookies["__Host-perimeter-flow-0"]
-        self.assert_refused(self.come_back(own), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(own), 403, "flow_expired", b"begun in another browser or")
 
     def test_attack_o1_a_flow_is_used_once(self) -> None:
         self.corp.answer = ProviderDenied("access_denied")
         state = self.begin()
         self.assertEqual(self.come_back(state).status, 403)
         self.corp.answer = signed_in()
-        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser or")
         self.assertEqual(len(self.corp.completed), 1)
 
     def test_attack_o2_mix_up(self) -> None:
