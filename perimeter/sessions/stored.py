@@ -32,6 +32,9 @@ _SEEN_AT_ONCE: Final = 1000
 _UNDER_WAY: Final = 86400.0
 """Seconds after which a session is surely not on its way to the store any more."""
 
+_SIGNING_IN: Final = 3600.0
+"""Seconds after which a sign-in at a provider, with its second factor, has surely become a session or none."""
+
 _LOOKED_UP: Final = 120.0
 """Within this many seconds, a session in use is looked up again."""
 
@@ -226,7 +229,7 @@ class StoredSessions:
     def end_vouched(self, provider: str, subject: str, sid: str) -> Deferred[list[Session]]:
         """End what `EndedVouched` says, also what is on its way to the store; as `end`. Fires with those that there were."""
         had, now = self.vouched_by(provider, subject=subject, sid=sid), self._writer.seconds()
-        ended = EndedVouched(provider, subject, sid, now, now + _UNDER_WAY)
+        ended = EndedVouched(provider, subject, sid, now, now + _SIGNING_IN)
         return self._writer.remove(ended).addCallback(lambda _: had)
 
     def keep_uses(self) -> Deferred[None]:

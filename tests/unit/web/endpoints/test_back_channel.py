@@ -111,6 +111,14 @@ class BackChannelTests(PageCase, ProviderSessionCase):
         _, another = self.vouched(vouched=attrs.evolve(VOUCHED, sid="sid-3"))
         self.assertEqual(self.left(), {other.id, another.id})
 
+    def test_attack_39_no_longer_than_a_sign_in_can_take(self) -> None:
+        self.says("sub-7", "sid-1", jti="1")
+        for more, there in ((3599.75, 0), (600.0, 1)):
+            self.clock.advance(more)
+            self.done(self.state.tend())
+            self.vouched()
+            self.assertEqual(len(self.left()), there)
+
     def test_after_a_sign_out_everywhere_the_user_can_sign_in_again(self) -> None:
         self.vouched()
         self.says("sub-7")
