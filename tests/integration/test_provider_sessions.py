@@ -130,8 +130,11 @@ class RenewalTests(ProviderSessionCase):
         self.peer.account("account-7", **ALICE)
         eventually(lambda: self.status(visitor, "/admin/x") == 200, "the role is back")
         self.no_token_is_on_the_disk_or_in_a_log()
+        wire = self.connect(self.served)
+        self.assertEqual(wire.get("/socket", self.cookie(visitor), *UPGRADE).status, 101)
         self.peer.disable("account-7")
         eventually(lambda: self.status(visitor) == 401, "the session has ended")
+        self.assertTrue(wire.closed())
         self.served.await_log("the provider corp does not confirm it")
 
     def no_token_is_on_the_disk_or_in_a_log(self) -> None:
