@@ -132,8 +132,6 @@ class OAuth2Provider:
         kept = _read(secret)
         try:
             signed_in = await self._renewed(kept)
-        except NotAllowedHere as error:
-            raise Rejected(error.detail) from None
         except ProviderMisconfigured as error:
             raise ProviderUnavailable(error.detail) from None
         if signed_in.subject != subject:

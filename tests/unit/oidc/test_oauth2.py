@@ -174,7 +174,7 @@ class ListTests(RotatingCase):
         error = await self.refused(self.completed(provider), NotAllowedHere)
         self.assertEqual((error.attempted_user, error.detail), ("alice", "the user is in none of `allow_groups`"))
         self.good = {"1"}
-        await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+        await self.refused(provider.renew(found.secret, "a-1"), NotAllowedHere)
 
     async def test_a_refresh_is_for_the_same_user(self) -> None:
         provider = self.rotating()
