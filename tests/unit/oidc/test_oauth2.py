@@ -60,11 +60,13 @@ class RotatingCase(SignInCase):
         return 200, answer | (refresh if self.gives_refresh_tokens else {})
 
     def rotating(self, options: str = "") -> Any:
+        return self.provider("oauth2", self.section() + options)
+
+    def section(self) -> str:
         url = self.upstream.url
-        return self.provider(
-            "oauth2",
+        return (
             f"client_id = gateway\nclient_secret = s\nauthorize_uri = {url}/authorize\ntoken_uri = {url}/token\n"
-            f"user_uri = {url}/user\nid_claim = id\n{options}",
+            f"user_uri = {url}/user\nid_claim = id\n"
         )
 
     async def completed(self, provider: Any) -> Any:
@@ -269,6 +271,14 @@ class RefreshTests(RotatingCase):
         provider = self.rotating()
         for secret in (b"", b"{}", b"[]", b'{"access_token": "t", "more": 1}'):
             await self.refused(provider.renew(secret, "a-1"), Rejected)
+
+    async def test_no_other_provider_gets_the_tokens(self) -> None:
+        found = await self.completed(self.rotating())
+        asked, other = len(self.asked), self.server(self.serve)
+        for name in ("user_uri", "token_uri"):
+            provider = self.provider("oauth2", self.section().replace(f"{name} = {self.upstream.url}", f"{name} = {other.url}"))
+            await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+        self.assertEqual((len(self.asked), len(self.forms), other.requests), (asked, 1, []))
 
     async def test_without_a_refresh_token_none_is_asked_for(self) -> None:
         self.gives_refresh_tokens = False
