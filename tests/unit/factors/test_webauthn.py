@@ -139,6 +139,24 @@ class RegistrationTests(TestCase):
                 registered(PARTY, answer, CHALLENGE, HANDLE)
 
 
+class DetailTests(TestCase):
+    def test_the_log_gets_nothing_that_the_client_has_sent(self) -> None:
+        good = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
+        for answer, why in (
+            (
+                Authenticator(origin='https://evil.example\x1b"evil').create(creation_options(PARTY, "a", HANDLE, (), CHALLENGE)),
+                "origin",
+            ),
+            (changed(good, lambda sent: sent.update(type="evil")), "type"),
+            (changed(good, lambda sent: sent["response"].update(clientDataJSON=b64(b"\xffevil"))), "UnicodeDecodeError"),
+            ('{"evil":1,"evil":2}', "ValueError"),
+        ):
+            with self.assertRaises(WrongFactor) as caught:
+                registered(PARTY, answer, CHALLENGE, HANDLE)
+            self.assertNotIn("evil", caught.exception.detail)
+            self.assertIn(why, caught.exception.detail)
+
+
 class UseTests(TestCase):
     def use(self, device: Authenticator, made: tuple[Passkey, int], alone: bool = False) -> int:
         """``device`` is used for a passkey and its counter. Returns the new counter."""

@@ -9,7 +9,7 @@ from perimeter.factors.factor import FactorKind
 from perimeter.web.html.forms import form_token
 from tests.unit.doubles.authenticator import Authenticator
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import Browser, hidden, text_of
+from tests.unit.doubles.pages import NAVIGATION, Browser, hidden, text_of
 from tests.unit.doubles.passkeys import PasskeyCase, answered, form_at
 from tests.unit.doubles.sessions import ALICE, BOB
 
@@ -174,6 +174,10 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(self.factor_names(ALICE), ["<b>my key</b>"])
         self.assertEqual(self.record.event, "factor_change")
         self.assertIn(b"&lt;b&gt;my key&lt;/b&gt;", self.browser.open(ACCOUNT).body)
+        self.change("name", name="a\x1b[31m\u202eb\x00")
+        self.assertEqual(self.factor_names(ALICE), ["a[31mb"])
+        self.change("name", name="\u200b \n")
+        self.assertEqual(self.factor_names(ALICE), ["Passkey"])
         self.change("name", name="x" * 200)
         self.assertEqual(self.factor_names(ALICE), ["x" * 100])
 
@@ -234,6 +238,13 @@ class ChangeTests(AccountFactorCase):
         self.assertNotIn("demands", text)
         self.demanded = True
         self.assertIn("Your role demands one.", self.browser.open(ACCOUNT).body.decode())
+
+
+class HeadTests(AccountFactorCase):
+    def test_the_forms_without_their_text(self) -> None:
+        for path in (PASSKEY, APP):
+            answer = self.browser.ask(f"HEAD {path}", *NAVIGATION)
+            self.assertEqual((answer.status, answer.body), (200, b""), path)
 
 
 class WithoutFactorTests(AccountFactorCase):
