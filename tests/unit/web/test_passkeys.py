@@ -74,7 +74,7 @@ class PasskeyTests(PasskeyCase):
         self.fails(WrongFactor, self.passkeys.prove(ALICE, fields, HERE))
         self.assertEqual(self.factor_book.factors_of("local", "alice")[0].count, 3)
 
-    def test_what_is_wrong_is_not_written(self) -> None:
+    def test_attack_169_what_is_wrong_is_not_written(self) -> None:
         self.store.fails = True
         asked = self.passkeys.offer(ALICE, HERE)
         self.fails(WrongFactor, self.passkeys.prove(ALICE, self.fields(Authenticator(), asked), HERE))

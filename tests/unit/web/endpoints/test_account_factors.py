@@ -123,7 +123,7 @@ class FreshTests(AccountFactorCase):
             self.assertEqual(location(asked), "/.perimeter/login?again=1&to=%2F.perimeter%2Faccount%2Ffactors%2Fpasskey")
         self.assertEqual(self.factor_names(ALICE), [])
 
-    def test_a_password_does_not_change_factors(self) -> None:
+    def test_attack_168_a_password_does_not_change_factors(self) -> None:
         self.add_passkey()
         id = self.id_of()
         for path in (PASSKEY, APP, RECOVERY, f"{FACTORS}/{id}"):
@@ -169,7 +169,7 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(page.status, 200)
         return self.browser.send(f"{FACTORS}/{self.factor_id}/{action}", {**hidden(page), **fields})
 
-    def test_another_name(self) -> None:
+    def test_attack_170_another_name(self) -> None:
         self.assertEqual(location(self.change("name", name="<b>my key</b>")), f"{ACCOUNT}?done=factor_name")
         self.assertEqual(self.factor_names(ALICE), ["<b>my key</b>"])
         self.assertEqual(self.record.event, "factor_change")
