@@ -77,6 +77,17 @@ class RegistrationTests(TestCase):
         self.assertEqual(made.handle, handle_of(device.credential))
         self.assertEqual(handle_of(b"abc").hex()[:16], "ba7816bf8f01cfea")
 
+    def test_the_ways_to_reach_it(self) -> None:
+        answer = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
+        for ways, kept in (
+            (None, ()),
+            ([], ()),
+            (["nfc", "telepathy", "usb"], ("nfc", "usb")),
+            (["x"] * 7 + ["usb", "nfc"], ("usb",)),
+        ):
+            sent = changed(answer, lambda sent, ways=ways: sent["response"].update(transports=ways))  # type: ignore[misc]
+            self.assertEqual(registered(PARTY, sent, CHALLENGE, HANDLE)[0].transports, kept)
+
     def test_the_authenticator_may_sign_for_itself(self) -> None:
         device = Authenticator()
         options = creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)
