@@ -64,6 +64,14 @@ class AddTests(AccountFactorCase):
         self.assertEqual(self.factor_names(ALICE), ["my phone", "Passkey"])
         self.assertIn(b"The second factor was added.", self.browser.open(location(added)).body)
 
+    def test_a_first_factor_after_others_gives_new_recovery_codes(self) -> None:
+        self.add_passkey()
+        before = self.factors.recovery_of("local", "alice")
+        self.done(self.factor_book.remove("local", "alice", self.id_of()))
+        self.assertEqual(self.factors.recovery_of("local", "alice"), before)
+        self.assertEqual(self.add_passkey().status, 200)
+        self.assertNotEqual(self.factors.recovery_of("local", "alice"), before)
+
     def test_attack_b4_the_form_of_a_passkey_is_good_once(self) -> None:
         page = self.browser.open(PASSKEY)
         fields = answered(page, self.device, PASSKEY)
