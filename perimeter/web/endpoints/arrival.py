@@ -20,7 +20,7 @@ from perimeter.plugin.redirect import SignedIn
 from perimeter.sessions.session import BY_PROVIDER, HERE, Origin, Proof, Renewal, Vouched, second_of
 from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.web.endpoints.page import PageEndpoint, note_session, note_user
-from perimeter.web.html.cookies import pending_cookie, session_cookie
+from perimeter.web.html.cookies import PENDING, no_pending_cookie, pending_cookie, session_cookie
 from perimeter.web.request import exchange_of
 
 _OF_PROVIDER: Final = tuple(one.name for one in attrs.fields(SignedIn) if one.name not in ("principal", "secret"))
@@ -141,6 +141,8 @@ class Arrivals:
         note_session(request, session)
         kept = int(self.stay) if stays else 0
         request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        if any(PENDING in value for value in exchange.head.headers.get_all(b"cookie")):  # of this sign-in, or of one given up
+            request.responseHeaders.addRawHeader(b"Set-Cookie", no_pending_cookie())
 
     def note(self, method: str, outcome: str) -> None:
         """Count a sign-in by ``method`` with its ``outcome`` (``success``, ``wrong`` …)."""
