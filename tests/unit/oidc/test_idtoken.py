@@ -190,19 +190,14 @@ class IdTokenTests(Refusing):
 
     @given(
         st.dictionaries(
-            st.sampled_from([*CLAIMS, "azp", "at_hash", "typ"]),
-            st.none() | st.integers() | st.text(max_size=3),
+            st.sampled_from(["iss", "aud", "nonce", "azp", "at_hash", "c_hash"]),
+            st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=2),
             min_size=1,
-            max_size=2,
+            max_size=3,
         )
     )
-    def test_changed_claims_are_refused_and_nothing_else_is_raised(self, changed: dict[str, Any]) -> None:
-        try:
-            found = judged(make(**changed))
-        except InvalidToken:
-            return
-        kept = ("iss", "aud", "nonce")
-        self.assertEqual([found.claims[name] for name in kept], [CLAIMS[name] for name in kept])
+    def test_a_changed_claim_refuses_and_nothing_else_is_raised(self, changed: dict[str, Any]) -> None:
+        self.assertRaises(InvalidToken, judged, make(**changed))
 
 
 class RenewedTests(TestCase):
