@@ -93,7 +93,7 @@ def introspected(members: dict[str, Any], expected: Expectations, now: float) ->
     if not judge.meant_for(members, expected.issuers, expected.audiences):
         raise Unfit("the token is for another audience or issuer")
     if not _is_access_token(members, judge.ANY in expected.audiences):
-        raise Unfit("the token is not an access token that its bearer may use")
+        raise Unfit("the token is not an access token, or it is bound to a key")
     claims = {name: value for name, value in members.items() if name not in _ABOUT_THE_TOKEN}
     try:
         return Vouched(judge.principal_of(claims, expected), _expiry(members, now))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from perimeter.oidc.flow import challenge
@@ -67,6 +68,13 @@ class ProviderTokenTests(GatewayCase):
             headers = dict(json.loads(answer.body)["headers"])
             self.assertEqual([headers[name] for name in ("X-Auth-Username", "X-Auth-Realm")], ["alice", realm])
             self.assertEqual(self.provider.introspections() - before, token == opaque)
+
+    def test_programs_that_begin_at_once_are_all_admitted(self) -> None:
+        """None of them is refused because another one is binding the name of their user."""
+        tokens = [self.provider.access_token() for _ in range(8)]
+        with ThreadPoolExecutor(len(tokens)) as threads:
+            answers = list(threads.map(self.get, tokens))
+        self.assertEqual([answer.status for answer in answers], [200] * len(tokens))
 
     def test_attack_o18_every_other_token_gets_the_same_answer(self) -> None:
         """Tokens that nobody has, that have ended, are for another service, or are refresh tokens."""

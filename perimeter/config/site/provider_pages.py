@@ -63,7 +63,8 @@ def _callback(config: SiteConfig, provider: ProviderSettings, section: Section) 
 def warnings(config: SiteConfig) -> list[str]:
     """What an operator should know."""
     found = []
-    if config.providers and not config.signs_people_in:
-        names = ", ".join(provider.name for provider in config.providers)
+    unused = [provider.name for provider in config.providers if not getattr(provider.settings, "bearer", False)]
+    if unused and not config.signs_people_in:
+        names = ", ".join(unused)
         found.append(f"nobody can sign in at provider {names}: no route has browser_login = yes")
     return found

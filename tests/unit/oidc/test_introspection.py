@@ -72,7 +72,7 @@ class IntrospectionCase(RemoteCase):
         return "".join(steps)
 
 
-NOT_BEARER = "the token is not an access token that its bearer may use"
+NOT_BEARER = "the token is not an access token, or it is bound to a key"
 ELSEWHERE = "the token is for another audience or issuer"
 
 

@@ -149,7 +149,7 @@ def check_purpose(jwt: Jwt, claims: dict[str, Any]) -> None:
     if has_other_purpose(claims) or not _HASHES.isdisjoint(claims) or ("nonce" in claims and not is_stated(jwt, claims)):
         raise InvalidToken("not an access token")
     if BINDING in claims:
-        raise InvalidToken("it is bound to a key, and a Bearer token brings no proof of it")
+        raise InvalidToken("it is bound to a key, of which the request brings no proof")
 
 
 def is_stated(jwt: Jwt, claims: dict[str, Any]) -> bool:

@@ -83,6 +83,17 @@ class ProviderTests(SiteCase):
 
 
 class DocumentTests(SiteCase):
+    def test_a_provider_that_is_of_no_use(self) -> None:
+        def warned(text: str) -> list[str]:
+            self.site.write_text(SITE + text)
+            found = load_site(self.site, environ={}, kinds=KINDS).warnings
+            return [one for one in found if "nobody can sign in" in one]
+
+        said = ["nobody can sign in at provider corp: no route has browser_login = yes"]
+        tokens = PROVIDER.replace("corp", "api") + "bearer = yes\naudience = api\n"
+        for text, warnings in ((PROVIDER, said), (tokens, []), (tokens + PROVIDER, said), (tokens + PROVIDER + PAGES, [])):
+            self.assertEqual(warned(text), warnings, text)
+
     def test_the_examples_of_the_page_are_valid(self) -> None:
         page = (Path(perimeter.__file__).parent.parent / "docs" / "how-to" / "provider-users.md").read_text(encoding="utf-8")
         examples = re.findall(r"```ini\n(.*?)```", page, re.DOTALL)
