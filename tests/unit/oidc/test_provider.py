@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import attrs
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import capturedLogs, formatEvent
 
@@ -187,6 +188,15 @@ class CompleteTests(OpenIdCase):
         self.assertEqual((found.issuer, found.subject), (mine["iss"], "t1/o1"))
         self.answers["/token"] = self.tokens(iss=f"{self.issuer}/t2/v2.0", tid="t2", oid="o1")
         await self.refused(self.build_provider("oidc", text), Rejected)
+
+
+class ExplainTests(OpenIdCase):
+    async def test_the_claims_are_explained_before_the_user_is_refused(self) -> None:
+        steps: list[str] = []
+        flow = attrs.evolve(FLOW, explain=steps.append)
+        await self.refusal(lambda: self.complete(self.provider("require = roles:admin"), flow), NotAllowedHere)
+        self.assertIn("require = roles:admin: is not met, so the sign-in is refused", steps)
+        self.assertNotIn(FLOW.nonce, str(steps))
 
 
 class ClaimsTests(OpenIdCase):
