@@ -48,7 +48,7 @@ class Subcommands(click.Group):
         """The list in the help: made from the table, without importing a subcommand."""
         for heading, entries in COMMANDS.items():
             with formatter.section(heading):
-                formatter.write_dl([(entry.name, entry.help) for entry in entries], col_max=10)
+                formatter.write_dl([(entry.name, entry.help) for entry in entries], col_max=13)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The subcommand that the arguments begin with. The error for an unknown one has the closest name."""

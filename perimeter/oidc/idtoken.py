@@ -118,8 +118,7 @@ def judge_renewed(
 
 def _check_all(claims: dict[str, Any], algorithm: str, expected: Expected, access_token: str, now: float) -> float:
     """Check what does not depend on the sign-in. Return ``iat``."""
-    issuer = _issuer(claims, expected)
-    if issuer is None or claims.get("iss") != issuer:
+    if not is_of_issuer(claims, expected):
         raise InvalidToken("the ID token is from another issuer")
     _check_audience(claims, expected)
     purpose = claims.get("typ", _PURPOSE)
@@ -137,12 +136,14 @@ def _check_all(claims: dict[str, Any], algorithm: str, expected: Expected, acces
     return float(issued)
 
 
-def _issuer(claims: Mapping[str, Any], expected: Expected) -> str | None:
-    """The only good issuer: that of the metadata, or with `TENANT` that of the token's own tenant, which must be listed."""
+def is_of_issuer(claims: Mapping[str, Any], expected: Expected) -> bool:
+    """Whether claims are of the issuer of the metadata, or with `TENANT` of their own tenant there, which must be listed."""
     if TENANT not in expected.issuer:
-        return expected.issuer
+        return bool(claims.get("iss") == expected.issuer)
     tenant = claims.get("tid")
-    return expected.issuer.replace(TENANT, tenant) if isinstance(tenant, str) and tenant in expected.tenants else None
+    if not isinstance(tenant, str) or tenant not in expected.tenants:
+        return False
+    return bool(claims.get("iss") == expected.issuer.replace(TENANT, tenant))
 
 
 def _check_audience(claims: Mapping[str, Any], expected: Expected) -> None:

@@ -26,6 +26,7 @@ from perimeter.oidc.groups import group_names, listed
 from perimeter.oidc.kept import SOON, STALE, used_claims
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
+from perimeter.plugin.authenticator import IProbe
 from perimeter.plugin.redirect import Flow, IRenews, SignedIn
 from perimeter.strict_json import decode_object
 
@@ -63,7 +64,7 @@ def _read(secret: bytes) -> _Kept:
         raise Rejected("the session keeps nothing of its provider that can be used") from None
 
 
-@implementer(IRenews)
+@implementer(IRenews, IProbe)
 class OAuth2Provider:
     """The provider ``name``, whose users are those of ``realm``. ``clock`` counts epoch seconds."""
 
@@ -76,6 +77,12 @@ class OAuth2Provider:
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
         self._seconds = clock.seconds
+
+    async def probe(self) -> None:
+        """See `IProbe`. There are no metadata to ask for: an answer of any kind shows that the token endpoint is there."""
+        answer = await self._client.get(self._settings.token_uri)
+        if answer.status >= 500:
+            raise answer.unexpected()
 
     # -- the sign-in
 

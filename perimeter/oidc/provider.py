@@ -27,7 +27,7 @@ from perimeter.oidc.discovery import Discovery
 from perimeter.oidc.examination import clock_difference, shortcomings
 from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
-from perimeter.oidc.idtoken import SignIn
+from perimeter.oidc.idtoken import SignIn, is_of_issuer
 from perimeter.oidc.kept import SOON, STALE, Kept, read_kept
 from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.looks import Look, Looks
@@ -161,23 +161,38 @@ class OidcProvider:
         The provider may have replaced the refresh token, so what fails after that must not lose the new one: the user then stays
         as they were, for `STALE` at most.
         """
-        kept = read_kept(secret)
-        metadata = await self.discovery.metadata()
-        form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token}
         try:
-            tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
-        except ProviderMisconfigured as error:
-            raise ProviderUnavailable(error.detail) from None
-        try:
-            look = await self._looks.again(metadata, tokens, kept)
-            signed_in = self._signed_in(look)
+            signed_in = await self._renewed(secret)
         except NotAllowedHere as error:
             raise Rejected(error.detail) from None
-        except (InvalidToken, ProviderMisconfigured, ProviderUnavailable) as error:
-            signed_in = self._signed_in(self._as_before(kept, tokens, error.detail))
+        except ProviderMisconfigured as error:
+            raise ProviderUnavailable(error.detail) from None
         if signed_in.subject != subject:
             raise Rejected("the refresh is for another user")
         return signed_in
+
+    async def _renewed(self, secret: bytes) -> SignedIn:
+        metadata = await self.discovery.metadata()
+        kept = self._kept(secret, metadata)
+        if kept is None:
+            raise Rejected("the session is from another provider, which had this name")
+        form = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token}
+        tokens = await self._requests.ask(metadata.token_endpoint, metadata.issuer, form, self._seconds())
+        try:
+            return self._signed_in(await self._looks.again(metadata, tokens, kept))
+        except (InvalidToken, ProviderMisconfigured, ProviderUnavailable) as error:
+            return self._signed_in(self._as_before(kept, tokens, error.detail))
+
+    def _kept(self, secret: bytes, metadata: Metadata) -> Kept | None:
+        """What a session keeps; None if it is from another provider: this one must not get the tokens of that one.
+
+        After a reload, another provider can have the name.
+        """
+        try:
+            kept = read_kept(secret)
+        except ValueError:
+            return None
+        return kept if is_of_issuer(kept.claims, self._settings.expected(metadata.issuer)) else None
 
     def _as_before(self, kept: Kept, tokens: Tokens, reason: str) -> Look:
         """The user as they were at the last look. Raises `ProviderUnavailable` if that was too long ago."""
@@ -192,10 +207,13 @@ class OidcProvider:
     async def sign_out_url(self, secret: bytes, return_to: str, state: str) -> str:
         """See `IEndsElsewhere` (OpenID Connect RP-Initiated Logout 1.0, section 2)."""
         try:
-            endpoint = (await self.discovery.metadata()).end_session_endpoint
-            hint = read_kept(secret).id_token
-        except (Refusal, ValueError):
+            metadata = await self.discovery.metadata()
+        except Refusal:
             return ""
+        kept, endpoint = self._kept(secret, metadata), metadata.end_session_endpoint
+        if kept is None or not endpoint:
+            return ""
+        hint = kept.id_token
         parameters = {
             **({"id_token_hint": hint} if len(hint) <= MAX_HINT else {}),
             "client_id": self._settings.client_id,
@@ -203,7 +221,7 @@ class OidcProvider:
         }
         if state:
             parameters["state"] = state
-        return with_parameters(endpoint, parameters.items()) if endpoint else ""
+        return with_parameters(endpoint, parameters.items())
 
     async def logged_out(self, token: str) -> LoggedOut:
         """See `IBackChannelLogout`. A key that the provider does not publish costs one fetch in a cool-down (attack O6)."""

@@ -33,7 +33,7 @@ _OPERATOR: Final = frozenset(
 
 @attrs.frozen
 class Tokens:
-    """What a provider has issued; "" for what it has not. ``expires_in`` is in seconds (0 if it is not said)."""
+    """What a provider has issued; "" for what it has not."""
 
     access_token: str = attrs.field(repr=False)
     id_token: str = attrs.field(default="", repr=False)

@@ -18,9 +18,11 @@ from pathlib import Path
 import requests
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from perimeter.tokens.jwk import generate
 from tests.integration.harness import LOGIN_ROUTES, USERS, GatewayCase, site
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import eventually
+from tests.integration.test_doctor import doctor
 from tests.integration.visitor import Visitor, forms
 from tests.keycloak.server import TIMEOUT, Keycloak
 
@@ -195,6 +197,28 @@ class KeycloakTests(KeycloakCase):
         self.assertEqual(visitor.navigate(answer.headers["Location"]).status_code, 200)
         begun = visitor.navigate("/.perimeter/start/corp?to=/")
         self.assertEqual(person.send("GET", begun.headers["Location"]).status_code, 200, "the page asks for a password again")
+
+    def test_the_doctor_finds_nothing_that_keycloak_lacks(self) -> None:
+        _, output = doctor(self.served.config)
+        self.assertNotIn("[provider corp]", output)
+        self.served.configure(self.config().replace("/realms/corp", "/realms/elsewhere"))
+        _, output = doctor(self.served.config)
+        self.assertIn("[provider corp]", output)
+
+    def test_a_key_in_place_of_a_secret(self) -> None:
+        key = generate("ES256")
+        public = json.dumps({"keys": [key.members()]})
+        attributes = {"use.jwks.string": "true", "jwks.string": public, "token.endpoint.auth.signing.alg": "ES256"}
+        self.keycloak.change_client("corp", "gateway", clientAuthenticatorType="client-jwt", attributes=attributes)
+        private = json.dumps(key.members(private=True))
+        (self.served.directory / "client.jwk").write_text(private)
+        (self.served.directory / "client.jwk").chmod(0o600)
+        self.served.configure(re.sub("client_secret = .*", "client_key = file:client.jwk", self.config()))
+        self.served.reload()
+        visitor = self.visitor()
+        answer = self.sign_in(visitor, "bob", "can-we-fix-it")
+        self.assertEqual(answer.status_code, 303, self.served.log)
+        self.assertEqual(self.user(visitor), (200, "bob", "viewer"))
 
     def test_attack_o2_another_realm_or_none(self) -> None:
         for wrong in ("iss=http%3A%2F%2Felsewhere", ""):

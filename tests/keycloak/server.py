@@ -121,6 +121,12 @@ class Keycloak:
         """Remove a realm, with its users and sessions."""
         self._admin("DELETE", f"/admin/realms/{realm}")
 
+    def change_client(self, realm: str, client: str, **changes: Any) -> None:
+        """Change members of a client; ``attributes`` are added to those that it has."""
+        (found,) = self._admin("GET", f"/admin/realms/{realm}/clients?clientId={client}")
+        changes["attributes"] = found["attributes"] | changes.get("attributes", {})
+        self._admin("PUT", f"/admin/realms/{realm}/clients/{found['id']}", found | changes)
+
     def set_user(self, realm: str, username: str, **changes: Any) -> None:
         """Change members of a user, such as ``enabled``."""
         self._admin("PUT", f"/admin/realms/{realm}/users/{self._user(realm, username)}", changes)

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.remote.names import Unfit
-from perimeter.errors import ProviderUnavailable
-from perimeter.oidc.groups import graph_groups, group_names, listed
+from perimeter.errors import ProviderMisconfigured, ProviderUnavailable
+from perimeter.oidc.groups import graph_groups, group_names, listed, with_graph_groups
 from perimeter.web_client.client import RemoteClient
 from tests.unit.doubles.remote import RemoteCase, answering
 
@@ -79,3 +79,37 @@ class ListedTests(RemoteCase):
         for status, body in ((403, b"{}"), (404, b"[]"), (200, b"{}"), (200, b"x"), (500, b"[]")):
             with self.assertRaises(ProviderUnavailable, msg=str(status)):
                 await self.asked(status, body)
+
+
+class FromGraphTests(RemoteCase):
+    """``asked`` counts the questions to Graph."""
+
+    async def completed(self, claims: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
+        server = self.server(answering(200, body))
+        client = RemoteClient("the provider corp", self.services.web.trusting(None), 5, self.time)
+        try:
+            return await with_graph_groups(claims, client, f"{server.url}/me", "t")
+        finally:
+            self.asked = len(server.requests)
+
+    async def test_groups_that_the_token_has_left_out(self) -> None:
+        body = b'{"value": [{"@odata.type": "#microsoft.graph.group", "id": "g1"}]}'
+        for said in ({"_claim_names": {"groups": "src1"}}, {"hasgroups": True}, {"hasgroups": "true"}):
+            self.assertEqual((await self.completed({"sub": "a", **said}, body))["groups"], ["g1"])
+            self.assertEqual(self.asked, 1)
+
+    async def test_groups_of_the_token_are_all_of_them(self) -> None:
+        for claims in (
+            {"groups": ["g"]},
+            {"groups": [], "hasgroups": True},
+            {},
+            {"_claim_names": {"roles": "src1"}},
+            {"hasgroups": False},
+        ):
+            self.assertEqual(await self.completed(claims), claims)
+            self.assertEqual(self.asked, 0)
+
+    async def test_what_cannot_be_understood(self) -> None:
+        for claims, body in (({"_claim_names": 7}, b""), ({"hasgroups": True}, b'{"value": [{"id": "g1"}]}')):
+            with self.assertRaises(ProviderMisconfigured):
+                await self.completed(claims, body)

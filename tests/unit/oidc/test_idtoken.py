@@ -19,6 +19,7 @@ from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.idtoken import MAX_AGE, MAX_SUBJECT, Expected, IdToken, SignIn, judge_id_token, judge_renewed
 from perimeter.tokens.jwk import BadKey, Jwk, generate, load_jwk
+from tests.unit.doubles.properties import reached, reaches
 
 NOW = 1_800_000_000
 ISSUER = "https://sso.example.com/realms/corp"
@@ -188,6 +189,7 @@ class IdTokenTests(Refusing):
             self.refused(make(**claims), "another issuer", expected=expected)
         self.refused(make(iss=mine, tid="8f2c"), "another issuer", expected=Expected(template, "gateway"))
 
+    @reaches(1)
     @given(
         st.dictionaries(
             st.sampled_from([*CLAIMS, "azp", "at_hash", "typ"]),
@@ -201,6 +203,7 @@ class IdTokenTests(Refusing):
             found = judged(make(**changed))
         except InvalidToken:
             return
+        reached(self)
         kept = ("iss", "aud", "nonce")
         self.assertEqual([found.claims[name] for name in kept], [CLAIMS[name] for name in kept])
 

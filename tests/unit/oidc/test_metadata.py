@@ -129,5 +129,11 @@ class MetadataTests(TestCase):
         for word in ("common", "organizations", "consumers"):
             found = read_metadata({**NEEDED, "issuer": template}, f"{ENTRA}/{word}/v2.0")
             self.assertEqual(found.issuer, template)
-        for issuer in (f"{ENTRA}/8f2c/v2.0", "https://evil.example/common/v2.0", f"{ENTRA}/common/v1.0", f"{ENTRA}/commons/v2.0"):
+        for issuer in (
+            f"{ENTRA}/8f2c/v2.0",
+            "https://evil.example/common/v2.0",
+            f"{ENTRA}/common/v1.0",
+            f"{ENTRA}/commons/v2.0",
+            f"{ENTRA}/common/common/v2.0",
+        ):
             self.assertRaises(BadMetadata, read_metadata, {**NEEDED, "issuer": template}, issuer)

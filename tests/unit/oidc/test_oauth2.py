@@ -6,9 +6,10 @@ import json
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from perimeter.errors import ProviderMisconfigured, ProviderUnavailable, Rejected
+from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
 from perimeter.oidc.kept import SOON, STALE
 from tests.integration.upstreams import Connection, Upstream
+from tests.unit.doubles.remote import answering
 from tests.unit.doubles.sign_in import CALLBACK, SignInCase
 
 ALICE = {"id": "a-1", "preferred_username": "alice", "roles": ["viewer"]}
@@ -24,6 +25,8 @@ class RotatingCase(SignInCase):
         self.user: Any = ALICE
         self.user_status = 200
         self.rotates = True
+        self.lists: dict[str, Any] = {}
+        self.asked: list[str] = []
         self.forms: list[dict[str, list[str]]] = []
         self.upstream: Upstream = self.server(self.serve)
 
@@ -36,8 +39,10 @@ class RotatingCase(SignInCase):
             if received.line.startswith("POST /token "):
                 status, answer = self.token(parse_qs(received.body.decode()))
             else:
+                path = received.line.split()[1]
+                self.asked.append(path)
                 known = received.get("authorization") in {f"Bearer {one}" for one in self.good}
-                status, answer = (self.user_status, self.user) if known else (401, {})
+                status, answer = (self.user_status, self.lists.get(path, self.user)) if known else (401, {})
             body = json.dumps(answer).encode()
             connection.send(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
 
@@ -62,6 +67,22 @@ class RotatingCase(SignInCase):
 
     async def completed(self, provider: Any) -> Any:
         return await provider.complete({"code": "c"}, self.flow())
+
+
+class ProbeTests(SignInCase):
+    async def test_whether_the_token_endpoint_answers(self) -> None:
+        for status in (200, 404, 405, 499):
+            server = self.server(answering(status, b""))
+            await self.at(server.url).probe()
+            self.assertEqual(server.requests[0].line, "GET /token HTTP/1.1")
+            self.assertIsNone(server.requests[0].get("authorization"))
+        for status in (500, 503):
+            await self.refused(self.at(self.server(answering(status, b"")).url).probe(), Unavailable)
+        await self.refused(self.at("http://127.0.0.1:1").probe(), Unavailable)
+
+    def at(self, url: str) -> Any:
+        options = f"authorize_uri = {url}/authorize\ntoken_uri = {url}/token\nuser_uri = {url}/user\nid_claim = id\n"
+        return self.provider("oauth2", f"client_id = gateway\nclient_secret = s\n{options}")
 
 
 class SignInTests(RotatingCase):
@@ -115,6 +136,75 @@ class SignInTests(RotatingCase):
         for wrong in ({"id": None}, {"preferred_username": 7}, {"roles": {}}):
             self.user = ALICE | wrong
             await self.refused(self.completed(self.rotating()), ProviderMisconfigured)
+
+
+class ListTests(RotatingCase):
+    """Groups and addresses at endpoints of their own."""
+
+    def listing(self, options: str) -> Any:
+        url = self.upstream.url
+        lists = f"groups_uri = {url}/orgs, {url}/teams\ngroup_name = org.login/slug, login\nemails_uri = {url}/emails\n"
+        return self.rotating(lists + options)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lists = {
+            "/orgs": [{"login": "acme"}],
+            "/teams": [{"slug": "admins", "org": {"login": "acme"}}],
+            "/emails": [
+                {"email": "b@example.org", "primary": False, "verified": True},
+                {"email": "a@example.org", "primary": True, "verified": True},
+            ],
+        }
+
+    async def test_groups_of_all_lists_are_the_claim_groups(self) -> None:
+        self.user = ALICE | {"groups": ["from-the-user"], "roles": []}
+        found = await self.completed(
+            self.listing("role_map = acme/admins: admin\n    acme: member\n    from-the-user: other\nattributes = name")
+        )
+        self.assertEqual(found.principal.roles, ("admin", "member"))
+        self.assertEqual(self.asked, ["/user", "/orgs", "/teams"])
+
+    async def test_a_group_without_a_name_is_a_fault_of_the_configuration(self) -> None:
+        self.lists["/orgs"] = [{"name": "acme"}]
+        error = await self.refused(self.completed(self.listing("role_map = acme: member")), ProviderMisconfigured)
+        self.assertEqual(error.detail, "the provider corp: a group has none of the members in group_name")
+
+    async def test_who_is_known_and_may_not_come_in(self) -> None:
+        provider = self.listing("allow_groups = acme\nrole_map = acme: member\nattributes = name")
+        found = await self.completed(provider)
+        self.lists["/orgs"] = []
+        error = await self.refused(self.completed(provider), NotAllowedHere)
+        self.assertEqual((error.attempted_user, error.detail), ("alice", "the user is in none of `allow_groups`"))
+        self.good = {"1"}
+        await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+
+    async def test_a_refresh_is_for_the_same_user(self) -> None:
+        provider = self.rotating()
+        found = await self.completed(provider)
+        await self.refused(provider.renew(found.secret, "a-2"), Rejected)
+
+    async def test_the_primary_address_is_the_address(self) -> None:
+        self.user = ALICE | {"email": "c@example.org", "email_verified": True}
+        provider = self.listing("email_domains = example.org")
+        found = await self.completed(provider)
+        self.assertEqual(found.principal.attributes, {"email": "a@example.org"})
+        self.assertEqual(self.asked, ["/user", "/emails"])
+        for addresses in (
+            [],
+            ["a@example.org"],
+            [{"email": "a@example.org", "primary": True}],
+            [{"email": "a@example.org", "verified": True}],
+        ):
+            self.lists["/emails"] = addresses
+            await self.refused(self.completed(provider), NotAllowedHere)
+
+    async def test_addresses_that_matter_to_nobody_are_not_asked_for(self) -> None:
+        await self.completed(self.listing("attributes = name"))
+        self.assertEqual(self.asked, ["/user"])
+        self.asked.clear()
+        await self.completed(self.listing("attributes = email"))
+        self.assertEqual(self.asked, ["/user", "/emails"])
 
 
 class RefreshTests(RotatingCase):

@@ -309,6 +309,26 @@ class RenewTests(OpenIdCase):
         self.answers["/token"] = self.again()
         self.assertIn("another user", await self.failing(provider, found, Rejected, subject="other"))
 
+    async def test_attack_o2_another_provider_of_the_same_name_gets_no_tokens(self) -> None:
+        self.metadata["end_session_endpoint"] = f"{self.issuer}/end"
+        found = await self.complete(self.provider())
+        kept = json.loads(found.secret)
+        asked = len(self.asked("/token"))
+        for claims in ({**kept["claims"], "iss": "https://other.example"}, {"sub": "8f2c"}):
+            moved = attrs.evolve(found, secret=json.dumps({**kept, "claims": claims}).encode())
+            self.assertIn("another provider", await self.failing(self.provider(), moved, Rejected))
+            self.assertEqual(await self.provider().sign_out_url(moved.secret, "https://gw.example/out", ""), "")
+        for secret in (b"", b"{}", b'{"refresh": "x"}'):
+            self.assertIn("another provider", await self.failing(self.provider(), attrs.evolve(found, secret=secret), Rejected))
+        self.assertEqual(len(self.asked("/token")), asked)
+
+    async def test_new_rules_hold_for_a_user_who_cannot_be_looked_up(self) -> None:
+        found = await self.complete(self.provider())
+        self.answers["/token"] = self.again(id_token="opaque")
+        await self.failing(self.provider("require = roles:admin"), found, Rejected)
+        self.answers[METADATA] = {**self.metadata, "issuer": "https://other.example"}
+        await self.failing(self.provider(), found, ProviderUnavailable)
+
     async def test_a_provider_that_is_down(self) -> None:
         provider = self.provider()
         found = await self.complete(provider)

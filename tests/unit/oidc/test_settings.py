@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from perimeter.auth.registry import provider_factories
@@ -83,6 +84,12 @@ class SettingsTests(RemoteCase):
         self.assertIn("expected a URL", self.problem("issuer = sso.example.com\nclient_id = gateway"))
         self.assertIn("issuer: is required", self.problem("client_id = gateway"))
         self.assertIn("client_id: is required", self.problem("issuer = https://a.example"))
+
+    def test_ca_certificates_need_https(self) -> None:
+        Path("ca.pem").write_text("")
+        ca = f"ca_certificate = {Path('ca.pem').absolute()}"
+        self.good(ISSUER + ca)
+        self.assertIn("is only allowed with https", self.problem(f"issuer = http://127.0.0.1\nclient_id = gateway\n{ca}"))
 
     def test_ways_to_authenticate(self) -> None:
         key = json.dumps(generate("ES256").members(private=True))
