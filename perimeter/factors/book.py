@@ -180,11 +180,7 @@ class FactorBook:
             raise WrongFactor("the recovery code was used before")
         await self._stored.remove(UsedRecoveryCode(realm, username, digest))
 
-    # -- for the operator
-
-    async def make_enroll_code(self, realm: str, username: str) -> str:
-        """A code with which the user may register a first factor, once. It replaces an earlier one. Raises `Unavailable`."""
-        return await make_enroll_code(self._stored, realm, username, self._clock.seconds())
+    # -- the operator's code
 
     async def check_enroll_code(self, realm: str, username: str, text: str) -> EnrollCode:
         """The operator's code that ``text`` is. Raises `WrongFactor` for a wrong or old one, and `Unavailable`."""
@@ -202,7 +198,10 @@ class FactorBook:
 
 
 async def make_enroll_code(stored: StoredFactors, realm: str, username: str, now: float) -> str:
-    """See `FactorBook.make_enroll_code`."""
+    """A code with which the user may register a first factor, once, within `ENROLL_LIFETIME`. It replaces an earlier one.
+
+    Raises `Unavailable` if it cannot be written.
+    """
     code = new_code()
     digest = digest_of(code)
     assert digest is not None

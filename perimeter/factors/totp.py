@@ -22,13 +22,9 @@ _CODE: Final = re.compile(r"[0-9]{6}")
 _BLANKS: Final = re.compile(r"\s")
 
 
-def is_code(text: str) -> bool:
-    """Whether ``text`` has the form of a code: six digits, perhaps with blanks, as apps show them."""
-    return _CODE.fullmatch(_BLANKS.sub("", text)) is not None
-
-
 def step_of(secret: bytes, text: str, now: float) -> int | None:
-    """The time step whose code ``text`` is, at ``now`` (epoch seconds) or a step earlier or later; None for another code.
+    """The time step whose code ``text`` is (six digits, perhaps with blanks, as apps show them), at ``now`` (epoch seconds) or a
+    step earlier or later; None for another code.
 
     All three codes are compared, each in constant time.
     """

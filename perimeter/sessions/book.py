@@ -160,11 +160,7 @@ class SessionBook:
 
     def seen_at(self, session: Session) -> float:
         """When a session that is not over was used last on any host (epoch seconds)."""
-        return max(self._stored.seen_at(one.id) for one in (session, *self._stored.children(session)))
-
-    def root(self, session: Session) -> Session:
-        """The session on the host of the sign-in page that ``session`` came from; by default itself."""
-        return self._stored.with_id(session.parent) or session
+        return self._stored.seen_at(session.id)
 
     def session_of(self, principal: Principal) -> Session | None:
         """The session of the request that ``principal`` was established by; None if it came with something else."""
@@ -236,7 +232,7 @@ class SessionBook:
             await look(self._stored)
             session = self._stored.find(digest)
         if session is not None:
-            await self._stored.end(self.root(session))
+            await self._stored.end_sign_in(session)
         return session
 
 

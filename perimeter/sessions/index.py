@@ -139,16 +139,13 @@ class SessionIndex:
             _drop(self.vouched, voucher, session)
 
     def ends(self, session: Session) -> float:
-        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds).
+        """When ``session``, which is one of these, ends if it is not used any more (epoch seconds)."""
+        return min(session.expires, self.used(session.id) + session.idle) if session.idle else session.expires
 
-        The use of a session that came from it counts, too.
-        """
-        if not session.idle:
-            return session.expires
-        used = self.uses[session.id].at
-        if session.id in self.children:
-            used = max(used, *(self.uses[child.id].at for child in self.children[session.id]))
-        return min(session.expires, used + session.idle)
+    def used(self, id: str) -> float:
+        """When a session was used last (epoch seconds), or one that came from it. Raises KeyError if there is no such session."""
+        at = self.uses[id].at
+        return max(at, *(self.uses[child.id].at for child in self.children[id])) if id in self.children else at
 
     def forget(self, now: float) -> None:
         """Drop what had ended by ``now`` (epoch seconds); what has ended by idleness, after `FORGET_AFTER`.

@@ -129,8 +129,8 @@ class StoredSessions:
         return self._index.ends(session)
 
     def seen_at(self, id: str) -> float:
-        """When the session was used last (epoch seconds). Raises KeyError if the session does not exist."""
-        return self._index.uses[id].at
+        """When the session was used last on any host (epoch seconds). Raises KeyError if the session does not exist."""
+        return self._index.used(id)
 
     def all(self) -> list[Session]:
         """All sessions that are not over, the oldest first."""
@@ -208,8 +208,15 @@ class StoredSessions:
         return unaffected(self._writer.add(change))
 
     def end(self, session: Session) -> Deferred[None]:
-        """End a session, at once; fires when that is written. Fails with `Unavailable` if it cannot be written yet."""
+        """End a session, and those that came from it, at once; fires when that is written.
+
+        Fails with `Unavailable` if it cannot be written yet.
+        """
         return self._writer.remove(EndedSession(session.id))
+
+    def end_sign_in(self, session: Session) -> Deferred[None]:
+        """End the sign-in that ``session`` comes from, on all hosts; as `end`."""
+        return self.end(self.root(session) or session)
 
     def end_user(self, realm: str, username: str) -> Deferred[list[Session]]:
         """End every session of a user, also those on their way to the store; as `end`. Fires with those that the user had."""

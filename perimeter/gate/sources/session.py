@@ -179,5 +179,5 @@ class SessionSource:
 
     def _without_owner(self, session: Session, error: InvalidToken) -> SessionExpired:
         """End a session whose owner is gone: another user may get the same name."""
-        self._stored.end(session).addErrback(lambda _: None)  # logged by the state, which tries again
+        self._stored.end_sign_in(session).addErrback(lambda _: None)  # logged by the state, which tries again
         return SessionExpired(error.detail)

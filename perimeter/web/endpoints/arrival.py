@@ -18,6 +18,7 @@ from perimeter.gate.access import FACTOR
 from perimeter.model import Principal
 from perimeter.plugin.redirect import SignedIn
 from perimeter.sessions.session import BY_PROVIDER, HERE, Origin, Proof, Renewal, Vouched, second_of
+from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.web.endpoints.page import PageEndpoint, note_session, note_user
 from perimeter.web.html.cookies import pending_cookie, session_cookie
 from perimeter.web.request import exchange_of
@@ -167,7 +168,8 @@ def packed(arrival: Arrival) -> bytes:
     found = arrival.signed_in
     kept = None
     if found is not None:
-        kept = {name: getattr(found, name) for name in _OF_PROVIDER} | {"secret": b64encode(found.secret).decode("ascii")}
+        more = {"secret": b64encode(found.secret).decode("ascii"), "said": encode_owner(found.principal)}
+        kept = {name: getattr(found, name) for name in _OF_PROVIDER} | more
     until = arrival.principal.until
     members = {"to": arrival.to, "stay": arrival.stay, "provider": arrival.provider, "signed_in": kept}
     return json.dumps({**members, "until": None if until == inf else until}).encode("ascii")
@@ -178,10 +180,16 @@ def unpacked(payload: bytes, principal: Principal, proved: tuple[Proof, ...], me
     kept = json.loads(payload)
     found, until = kept["signed_in"], kept["until"]
     principal = attrs.evolve(principal, until=inf if until is None else until)
-    signed_in = None if found is None else SignedIn(principal, **{**found, "secret": b64decode(found["secret"])})
+    signed_in = None if found is None else _signed_in(principal, **found)
     return Arrival(
         principal, (method,), kept["to"], stay=kept["stay"], provider=kept["provider"], signed_in=signed_in, earlier=proved
     )
+
+
+def _signed_in(principal: Principal, said: str, secret: str, **rest: Any) -> SignedIn:
+    """The sign-in at a provider, with the user as the provider had described them."""
+    of_provider = attrs.evolve(decode_owner(principal.realm, principal.username, said), until=principal.until)
+    return SignedIn(of_provider, secret=b64decode(secret), **rest)
 
 
 def destination(payload: bytes) -> str:

@@ -131,7 +131,7 @@ class Login(PageEndpoint):
                 return self._begin(request, self._automatic, to)
             return self._page(request, SignInForm(to))
         if not again:
-            return self.redirect(request, to)
+            return self.redirect(request, self.pages.landing(to))
         name = current.owner.username
         return self._page(request, SignInForm(to, username=name if again == Again.SAME_USER else ""), current=name)
 

@@ -192,7 +192,7 @@ class IdTokenTests(Refusing):
     @reaches(1)
     @given(
         st.dictionaries(
-            st.sampled_from([*CLAIMS, "azp", "at_hash", "typ"]),
+            st.sampled_from([*CLAIMS, "azp", "at_hash", "typ", "name", "locale", "phone"]),
             st.none() | st.integers() | st.text(max_size=3),
             min_size=1,
             max_size=2,

@@ -245,6 +245,14 @@ class OwnerTests(SourceCase):
         self.nobody()  # another user may have got the name
         self.assertIsNone(self.stored.with_id(self.session.id))
 
+    def test_attack_81_the_session_of_a_deleted_user_ends_on_all_hosts(self) -> None:
+        """Otherwise the host of the sign-in page would hand the session over again, without end."""
+        cookie, child = self.done(self.book.begin_child(self.session.id, address="", agent="", old=None, key=b""))
+        self.chain.answer = InvalidToken("there is no such user")
+        with self.assertRaises(SessionExpired):
+            self.find(cookie=cookie.encode())
+        self.assertEqual([self.stored.with_id(one.id) for one in (child, self.session)], [None, None])
+
     def test_attack_81_also_if_this_is_known_later(self) -> None:
         self.chain.answer = Deferred()
         finding = ensureDeferred(self.find())

@@ -162,12 +162,12 @@ class ChangeTests(AccountFactorCase):
         super().setUp()
         self.add_passkey()
         self.prove()
-        self.id = self.id_of()
+        self.factor_id = self.id_of()
 
     def change(self, action: str, **fields: str) -> Response:
-        page = self.browser.open(f"{FACTORS}/{self.id}")
+        page = self.browser.open(f"{FACTORS}/{self.factor_id}")
         self.assertEqual(page.status, 200)
-        return self.browser.send(f"{FACTORS}/{self.id}/{action}", {**hidden(page), **fields})
+        return self.browser.send(f"{FACTORS}/{self.factor_id}/{action}", {**hidden(page), **fields})
 
     def test_another_name(self) -> None:
         self.assertEqual(location(self.change("name", name="<b>my key</b>")), f"{ACCOUNT}?done=factor_name")
@@ -181,7 +181,7 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(location(self.change("remove")), f"{ACCOUNT}?done=factor_end")
         self.assertEqual(self.record.event, "factor_remove")
         self.assertEqual(self.factor_names(ALICE), [])
-        self.assertEqual(self.browser.open(f"{FACTORS}/{self.id}").status, 404)
+        self.assertEqual(self.browser.open(f"{FACTORS}/{self.factor_id}").status, 404)
 
     def test_the_last_one_that_a_role_demands_stays(self) -> None:
         self.demanded = True
@@ -195,7 +195,7 @@ class ChangeTests(AccountFactorCase):
 
     def test_attack_b4_the_factor_of_another_user(self) -> None:
         theirs = self.with_totp(BOB)
-        page = self.browser.open(f"{FACTORS}/{self.id}")
+        page = self.browser.open(f"{FACTORS}/{self.factor_id}")
         for action in ("remove", "name"):
             refused = self.browser.send(f"{FACTORS}/{theirs.id}/{action}", hidden(page))
             self.assertEqual((refused.status, self.record.reason), (404, "no_such_factor"))
@@ -203,7 +203,7 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(self.factor_names(BOB), ["phone"])
 
     def test_attack_27_a_form_without_its_token(self) -> None:
-        for path in (f"{self.id}/remove", f"{self.id}/name", "recovery", "passkey", "app"):
+        for path in (f"{self.factor_id}/remove", f"{self.factor_id}/name", "recovery", "passkey", "app"):
             self.assertEqual(self.browser.send(f"{FACTORS}/{path}", {"token": "x"}).status, 403, path)
         self.assertEqual(self.factor_names(ALICE), ["my phone"])
 
@@ -223,9 +223,9 @@ class ChangeTests(AccountFactorCase):
 
     def test_paths_that_lead_nowhere(self) -> None:
         self.assertEqual(location(self.browser.open(FACTORS)), ACCOUNT)
-        for path in (f"{FACTORS}/{self.id}/x", f"{FACTORS}/x", f"{FACTORS}/{self.id}/name/y"):
+        for path in (f"{FACTORS}/{self.factor_id}/x", f"{FACTORS}/x", f"{FACTORS}/{self.factor_id}/name/y"):
             self.assertEqual(self.browser.open(path).status, 404, path)
-        self.assertEqual(self.browser.send(f"{FACTORS}/{self.id}/x", {}).status, 404)
+        self.assertEqual(self.browser.send(f"{FACTORS}/{self.factor_id}/x", {}).status, 404)
 
     def test_the_account_shows_them(self) -> None:
         text = self.browser.open(ACCOUNT).body.decode()

@@ -322,14 +322,14 @@ class OperatorsCodeTests(SecondFactorCase):
 
     def test_no_first_factor_without_the_code_of_the_operator(self) -> None:
         self.assertIn(b'name="operators_code"', self.page.body)
-        self.done(self.factor_book.make_enroll_code("local", "bob"))
+        self.operators_code(username="bob")
         for code in ({}, {"operators_code": "abcd-efgh-2345-6722"}):
             sent = {**hidden(self.page), "code": self.code(secret=self.secret), **code}
             self.assertEqual(self.browser.send(PAGE, sent).status, 403)
         self.assertEqual((self.factor_names(ALICE), self.signed_in()), ([], False))
 
     def test_the_code_is_good_once_and_not_used_up_by_a_typing_error(self) -> None:
-        code = self.done(self.factor_book.make_enroll_code("local", "alice"))
+        code = self.operators_code()
         self.assertEqual(self.browser.send(PAGE, {**hidden(self.page), "code": "1", "operators_code": code}).status, 403)
         sent = {**hidden(self.page), "code": self.code(secret=self.secret), "operators_code": code}
         self.assertEqual(self.browser.send(PAGE, sent).status, 200)
@@ -337,7 +337,7 @@ class OperatorsCodeTests(SecondFactorCase):
         self.fails(Exception, self.factor_book.use_enroll_code("local", "alice", code))
 
     def test_a_code_that_was_used_meanwhile_registers_nothing(self) -> None:
-        code = self.done(self.factor_book.make_enroll_code("local", "alice"))
+        code = self.operators_code()
         self.done(self.factor_book.use_enroll_code("local", "alice", code))
         sent = {**hidden(self.page), "code": self.code(secret=self.secret), "operators_code": code}
         self.assertEqual(self.browser.send(PAGE, sent).status, 403)
@@ -365,7 +365,8 @@ class ArrivalTests(SecondFactorCase):
         for signed_in in (None, self.provider):
             for until in (ALICE.until, START + 50):
                 owner = attrs.evolve(ALICE, until=until)
-                found = None if signed_in is None else attrs.evolve(signed_in, principal=owner)
+                said = attrs.evolve(owner, roles=("of the provider",))  # before augmenters
+                found = None if signed_in is None else attrs.evolve(signed_in, principal=said)
                 arrival = Arrival(owner, ("provider:corp",), "/x?y", "#f", True, "corp", found)
                 again = unpacked(packed(arrival), ALICE, proved, "totp")
                 wanted = attrs.evolve(arrival, methods=("totp",), fragment="", earlier=proved)
