@@ -132,6 +132,14 @@ class SignInTests(SecondFactorCase):
             self.assertEqual((response.status, self.location(response)), (303, "/.perimeter/login?to=%2Fx"))
         self.assertEqual(self.location(self.browser.open(f"{PAGE}?to=//evil.example")), "/.perimeter/login?to=%2F")
 
+    def test_a_sign_in_that_was_given_up(self) -> None:
+        """Another user signs in instead, and is not asked for the factor of the first one."""
+        self.half()
+        self.chain.answer = Principal("bob", "local", ("dev",), "users")
+        self.browser.sign_in()
+        self.assertEqual(self.browser.cookies.keys(), {"__Host-perimeter-pre", SESSION})
+        self.assertIn(b"<strong>bob</strong>", self.browser.open(f"{PAGE}?to=/x").body)
+
     def test_wrong_input(self) -> None:
         """Whatever a form holds: a refusal, and no session."""
         self.half()
