@@ -122,10 +122,15 @@ class SignInTests(RotatingCase):
         self.assertEqual(form["code_verifier"], [self.flow().verifier])
         self.assertEqual((form["code"], form["redirect_uri"]), (["c"], [CALLBACK]))
 
-    async def test_what_became_of_the_claims_is_explained(self) -> None:
+    async def test_the_claims_are_explained_to_who_wants_it(self) -> None:
         steps: list[str] = []
         await self.rotating().complete({"code": "c"}, self.flow(explain=steps.append))
         self.assertIn('username_claim = preferred_username: "alice"', steps)
+        self.user = ALICE | {"roles": 7}
+        steps.clear()
+        again = self.rotating().complete({"code": "c"}, self.flow(explain=steps.append))
+        await self.refused(again, ProviderMisconfigured)
+        self.assertIn("    roles is no list of roles: the sign-in is refused", steps)
 
     async def test_a_new_token_that_is_refused_is_a_fault_of_the_provider(self) -> None:
         self.user_status = 401

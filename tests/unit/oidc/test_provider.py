@@ -190,6 +190,15 @@ class CompleteTests(OpenIdCase):
         await self.refused(self.build_provider("oidc", text), Rejected)
 
 
+class ExplainTests(OpenIdCase):
+    async def test_the_claims_are_explained_before_the_user_is_refused(self) -> None:
+        steps: list[str] = []
+        flow = attrs.evolve(FLOW, explain=steps.append)
+        await self.refusal(lambda: self.complete(self.provider("require = roles:admin"), flow), NotAllowedHere)
+        self.assertIn("require = roles:admin: is not met, so the sign-in is refused", steps)
+        self.assertNotIn(FLOW.nonce, str(steps))
+
+
 class ClaimsTests(OpenIdCase):
     def setUp(self) -> None:
         super().setUp()

@@ -282,6 +282,38 @@ class RefusalTests(ProviderCase):
         self.store.fails = True
         self.assert_refused(self.browser.open(START_AT), 503, "authentication_unavailable", b"Try again")
 
+    def test_queries_that_are_none(self) -> None:
+        state = self.begin()
+        for query in (
+            "",
+            "?",
+            "%zz",
+            "state=%ff",
+            "state=%00",
+            f"state={state}&state={state}",
+            f"state={state}&state=",
+            f"{state}",
+            f"State={state}",
+            f"state={state}%20",
+            "&".join(f"x{number}=" for number in range(101)),
+            "x=" + "y" * 6000,
+        ):
+            response = self.browser.open(f"{CALLBACK}?{query}", *PROGRAM)
+            self.assertIn(response.status, (400, 403), query[:80])
+            self.assertIn(b"<h1>You are not signed in</h1>", response.body, query[:80])
+            self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual((len(self.stored), self.corp.completed), (0, []))
+        self.assertEqual(self.come_back(state).status, 303, "the flow was not touched")
+
+    def test_other_methods_and_scripts(self) -> None:
+        for path in (START_AT, CALLBACK):
+            self.assertEqual(self.browser.ask(f"POST {path}", *PROGRAM).status, 405)
+            for mode in ("cors", "no-cors"):
+                response = self.browser.open(path, "Sec-Fetch-Site: same-origin", f"Sec-Fetch-Mode: {mode}", "Accept: */*")
+                self.assertEqual((response.status, self.record.reason), (403, "cross_site"))
+        self.assertEqual(self.browser.open("/.perimeter/start/nobody", *PROGRAM).status, 404)
+        self.assertEqual(self.corp.begun, [])
+
 
 class LoginPageTests(ProviderCase):
     def test_buttons(self) -> None:
