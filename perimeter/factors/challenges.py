@@ -63,7 +63,7 @@ class Challenges:
     def recall(self, text: str, bound: Bound) -> Challenge:
         """The challenge that the page with ``text`` had. Raises `ChallengeExpired` if it is too old.
 
-        A text that was never issued leads to a challenge, too, but nobody has an answer to that.
+        A text that was never issued leads to a challenge, too, which no passkey has signed.
         """
         found = _TEXT.fullmatch(text)
         until = 0 if found is None else int(found[1])
