@@ -38,7 +38,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("token", "token", "Issue, show, list and revoke tokens."),
         Entry("session", "session", "List and end the sessions of browsers."),
         Entry("second-factor", "second_factor", "List and reset second factors, and make codes for first ones."),
-        Entry("identity", "identity", "List and release user names of users of providers."),
+        Entry("identity", "identity", "List and release user names that belong to a provider."),
         Entry("keys", "keys", "Show or rotate the keys that sign tokens."),
         Entry("password", "password", "Hash a password for a realm file."),
         Entry("ecflowrc", "ecflowrc", "Write the credentials file of an ecFlow client."),

@@ -60,8 +60,9 @@ class FactorBook:
         """The factors of a user, the oldest first."""
         return self._stored.of(realm, username)
 
-    def with_handle(self, handle: bytes) -> Factor | None:
-        """The passkey whose credential id has this SHA-256."""
+    async def with_handle(self, handle: bytes) -> Factor | None:
+        """The passkey whose credential id has this SHA-256. Raises `Unavailable` if what is new cannot be read."""
+        await look(self._stored)
         return self._stored.with_handle(handle)
 
     def secret_of(self, factor: Factor) -> bytes:
@@ -180,11 +181,7 @@ class FactorBook:
             raise WrongFactor("the recovery code was used before")
         await self._stored.remove(UsedRecoveryCode(realm, username, digest))
 
-    # -- for the operator
-
-    async def make_enroll_code(self, realm: str, username: str) -> str:
-        """A code with which the user may register a first factor, once. It replaces an earlier one. Raises `Unavailable`."""
-        return await make_enroll_code(self._stored, realm, username, self._clock.seconds())
+    # -- the operator's code
 
     async def check_enroll_code(self, realm: str, username: str, text: str) -> EnrollCode:
         """The operator's code that ``text`` is. Raises `WrongFactor` for a wrong or old one, and `Unavailable`."""
@@ -202,7 +199,10 @@ class FactorBook:
 
 
 async def make_enroll_code(stored: StoredFactors, realm: str, username: str, now: float) -> str:
-    """See `FactorBook.make_enroll_code`."""
+    """A code with which the user may register a first factor, once, within `ENROLL_LIFETIME`. It replaces an earlier one.
+
+    Raises `Unavailable` if it cannot be written.
+    """
     code = new_code()
     digest = digest_of(code)
     assert digest is not None

@@ -58,10 +58,6 @@ class PendingBook:
         """What was given to `begin`. Raises `perimeter.sessions.sealing.Unsealable` for another cookie."""
         return unseal(cookie, one.sealed)
 
-    async def end(self, one: PendingSignIn) -> None:
-        """End it. Raises `Unavailable` if that is in force but not written yet."""
-        await self._stored.end(one)
-
     async def finish(self, one: PendingSignIn) -> None:
         """End it because a session begins. Raises `WrongFactor` if that has happened before, and `Unavailable`."""
         if not await self._claims.claim(b"finished " + one.digest, one.created + LIFETIME):

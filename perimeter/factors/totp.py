@@ -18,17 +18,16 @@ STEP: Final = 30
 WINDOW: Final = 1
 """Steps before and after the present one whose codes are accepted, because clocks differ (RFC 6238, section 5.2)."""
 
+_LONGEST_NAME: Final = 100
+_LONGEST_ISSUER: Final = 60
+
 _CODE: Final = re.compile(r"[0-9]{6}")
 _BLANKS: Final = re.compile(r"\s")
 
 
-def is_code(text: str) -> bool:
-    """Whether ``text`` has the form of a code: six digits, perhaps with blanks, as apps show them."""
-    return _CODE.fullmatch(_BLANKS.sub("", text)) is not None
-
-
 def step_of(secret: bytes, text: str, now: float) -> int | None:
-    """The time step whose code ``text`` is, at ``now`` (epoch seconds) or a step earlier or later; None for another code.
+    """The time step whose code ``text`` is (six digits, perhaps with blanks, as apps show them), at ``now`` (epoch seconds) or a
+    step earlier or later; None for another code.
 
     All three codes are compared, each in constant time.
     """
@@ -44,10 +43,13 @@ def step_of(secret: bytes, text: str, now: float) -> int | None:
 
 
 def app_uri(secret: bytes, name: str, issuer: str) -> str:
-    """The ``otpauth`` URI that an authenticator app reads: ``name`` is the user's, ``issuer`` that of the site."""
+    """The ``otpauth`` URI that an authenticator app reads: ``name`` is the user's, ``issuer`` that of the site.
+
+    Both are cut, so that the URI fits into a QR code (2953 bytes), also if each character takes twelve.
+    """
     from pyotp import TOTP
 
-    return TOTP(encoded(secret)).provisioning_uri(name=name, issuer_name=issuer)
+    return TOTP(encoded(secret)).provisioning_uri(name=name[:_LONGEST_NAME], issuer_name=issuer[:_LONGEST_ISSUER])
 
 
 def encoded(secret: bytes) -> str:

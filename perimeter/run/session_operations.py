@@ -20,12 +20,13 @@ def list_sessions(
 ) -> dict[str, Any]:
     """Up to `PAGE` sessions, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
-    ``user`` and ``realm`` select, unless None. ``realms`` are those of the configuration. Raises ValueError if there is no
-    ``realm``.
+    Sessions on other hosts, which came from these and end with them, are not listed. ``user`` and ``realm`` select, unless None.
+    ``realms`` are those of the configuration. Raises ValueError if there is no ``realm``.
     """
     if realm is not None:
         known_realm(realm, realms, stored.realms())
-    found = [one for one in stored.all() if user in (None, one.owner.username) and realm in (None, one.owner.realm)]
+    roots = (one for one in stored.all() if not one.parent)
+    found = [one for one in roots if user in (None, one.owner.username) and realm in (None, one.owner.realm)]
     page = found[first : first + PAGE]
     return {
         "sessions": [_described(one, stored) for one in page],
@@ -50,10 +51,10 @@ def _described(session: Session, stored: StoredSessions) -> dict[str, Any]:
 async def end_sessions(
     realms: Iterable[str], stored: StoredSessions, ids: Sequence[str], user: tuple[str, str] | None
 ) -> dict[str, int]:
-    """End the sessions ``ids``, and every session of ``user`` (realm and name). ``realms`` are those of the configuration.
+    """End the sessions ``ids``, on all hosts, and every session of ``user`` (realm and name).
 
-    Returns how many ended, as ``sessions``. Raises ValueError, with the reason, if nothing ended, and
-    `perimeter.errors.Unavailable` if the end is in force but could not be written.
+    ``realms`` are those of the configuration. Returns how many ended, as ``sessions``. Raises ValueError, with the reason, if
+    nothing ended, and `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
     sessions = []
     if any(stored.with_id(id) is None for id in ids):
@@ -65,6 +66,6 @@ async def end_sessions(
         sessions.append(session)
     if user is not None:
         known_realm(user[0], realms, stored.realms())
-    await finish(*(stored.end(session) for session in sessions))
+    await finish(*(stored.end_sign_in(session) for session in sessions))
     more = [] if user is None else await stored.end_user(*user)
     return {"sessions": len(sessions) + len(more)}

@@ -160,11 +160,7 @@ class SessionBook:
 
     def seen_at(self, session: Session) -> float:
         """When a session that is not over was used last on any host (epoch seconds)."""
-        return max(self._stored.seen_at(one.id) for one in (session, *self._stored.children(session)))
-
-    def root(self, session: Session) -> Session:
-        """The session on the host of the sign-in page that ``session`` came from; by default itself."""
-        return self._stored.with_id(session.parent) or session
+        return self._stored.seen_at(session.id)
 
     def session_of(self, principal: Principal) -> Session | None:
         """The session of the request that ``principal`` was established by; None if it came with something else."""
@@ -206,12 +202,12 @@ class SessionBook:
         Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
         """
         await look(self._stored)
-        found = self._stored.vouched_by(provider, subject=subject, sid=sid)
-        if sid and subject:
-            of_user = self._stored.vouched_by(provider, subject=subject)
-            found += [one for one in of_user if one.vouched is not None and not one.vouched.sid]
-        await finish(*(self._stored.end(session) for session in found))
-        return found
+        of_user = self._stored.vouched_by(provider, subject=subject) if sid and subject else []
+        unknown = [one for one in of_user if one.vouched is not None and not one.vouched.sid]
+        ended, *_ = await finish(
+            self._stored.end_vouched(provider, subject, sid), *(self._stored.end(session) for session in unknown)
+        )
+        return [*ended, *unknown]
 
     def vouched(self, session: Session) -> Vouched | None:
         """The sign-in at a provider that ``session`` comes from, perhaps on another host."""
@@ -236,7 +232,7 @@ class SessionBook:
             await look(self._stored)
             session = self._stored.find(digest)
         if session is not None:
-            await self._stored.end(self.root(session))
+            await self._stored.end_sign_in(session)
         return session
 
 

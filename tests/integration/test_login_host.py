@@ -12,9 +12,20 @@ from playwright.sync_api import Page
 
 from tests.integration.browser import HOST, OWN, SISTER, STRANGER, BrowserCase, back, secure, type_password
 from tests.integration.harness import LOGIN_ROUTES, USERS, site
+from tests.integration.oidcpeer import SECRET, shared_provider
 from tests.integration.test_forward_auth_browser import ProxiedCase as Proxied
+from tests.integration.test_second_factor import App
 
 HOSTS = f"host = {HOST}, {STRANGER}\nbrowser_login = yes\n"
+PROVIDER = f"""
+[provider corp]
+type = oidc
+issuer = <provider>
+client_id = gateway
+client_secret = {SECRET}
+redirect_uri = https://{SISTER}:@https@/.perimeter/callback/corp
+"""
+FACTORS = "[second_factor]\nmethods = totp\n"
 ROUTES = LOGIN_ROUTES.replace("browser_login = yes\n", HOSTS)
 CONFIG = secure(site(ROUTES, extra=f"[login]\nhost = {SISTER}\n", perimeter="workers = 2"))
 
@@ -122,6 +133,57 @@ class VisitTests(LoginHostCase):
         self.at_sign_in(thief)
         log = (self.served.directory / "access.log").read_text() + self.served.log
         self.assertNotIn(url.partition("ticket=")[2][:40], log)
+
+
+class SecondFactorTests(LoginHostCase):
+    """A route on a host of services demands two factors: they are shown on the host of the pages, and count here."""
+
+    CONFIG = secure(
+        site(ROUTES.replace("path = /admin\n", "path = /admin\nfactors = 2\n"), extra=f"[login]\nhost = {SISTER}\n{FACTORS}")
+    )
+
+    def test_the_factor_of_the_login_host_counts_on_the_others(self) -> None:
+        page = self.page(hosts=self.hosts)
+        page.goto("/x")
+        type_password(page)
+        page.wait_for_url(f"{self.origin}/x")
+        page.goto("/admin/y?z=1")
+        self.assertTrue(page.url.startswith(f"{self.sso}{OWN}factor?"), page.url)
+        page.fill("input[name=code]", App(page.content()).first())
+        page.get_by_role("button", name="Register the app").click()
+        page.get_by_role("link", name="I have kept them").click()
+        page.wait_for_url(f"{self.origin}/admin/y?z=1")
+        page.goto(f"{self.other}/admin/y")
+        page.wait_for_url(f"{self.other}/admin/y")
+
+
+class ProviderTests(LoginHostCase):
+    """A provider sends browsers back to the host of the pages, and they end up on the host that they came from."""
+
+    @property
+    def CONFIG(self) -> str:  # type: ignore[override]
+        provider = PROVIDER.replace("<provider>", shared_provider().url)
+        return secure(site(ROUTES, extra=f"[login]\nhost = {SISTER}\n{provider}"))
+
+    def test_a_sign_in_at_a_provider_serves_all_hosts(self) -> None:
+        provider = shared_provider()
+        provider.client(f"{self.sso}{OWN}callback/corp", post_logout_redirect_uris=[f"{self.sso}{OWN}signed-out"])
+        provider.account("sub-heidi", preferred_username="heidi")
+        page = self.page(hosts=(*self.hosts, urlsplit(provider.url).netloc))
+        page.goto("/deep?x=1#/panel")
+        page.get_by_role("link", name="Sign in with corp").click()
+        page.fill("input[name=account]", "sub-heidi")
+        page.fill("input[name=password]", "any")
+        page.get_by_role("button", name="Sign in at the provider").click()
+        page.wait_for_url(f"{self.origin}/deep?x=1#/panel")
+        page.goto(f"{self.other}/x")
+        page.wait_for_url(f"{self.other}/x")
+        page.goto(f"{self.other}{OWN}logout")
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        page.get_by_role("button", name="Sign out at the provider").click()
+        page.wait_for_url(f"{self.sso}{OWN}signed-out**")
+        page.goto("/not-in-the-cache-of-the-browser")
+        self.at_sign_in(page)
 
 
 class BehindNginxTests(Proxied):

@@ -16,12 +16,13 @@ from playwright.sync_api import Page
 from pyotp import TOTP
 
 from perimeter.cli.main import main
-from tests.integration.browser import BrowserCase, secure, type_password
+from tests.integration.browser import HOST, BrowserCase, secure, type_password
 from tests.integration.harness import site
+from tests.integration.virtual_authenticator import VirtualAuthenticator
 from tests.integration.visitor import BROWSER, Visitor, forms
 
 FACTOR = "/.perimeter/factor"
-SETTINGS = "[second_factor]\nmethods = totp\nroles = admin\nissuer = Weather\n"
+SETTINGS = f"[second_factor]\nmethods = totp, webauthn\nrp_id = {HOST}\nroles = admin\nissuer = Weather\n"
 ROUTES = """\
 [upstream service]
 servers = <service>
@@ -38,7 +39,7 @@ path = /
 upstream = service
 browser_login = yes
 """
-NAMES = ("bob", "carol", "dave", "erin", "frank", "grace")
+NAMES = ("bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 USERS = {"users.realm": "alice: secret,admin\n" + "".join(f"{name}: secret\n" for name in NAMES)}
 PROXY = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "X-Original-Method": "GET"}
 
@@ -81,7 +82,7 @@ class SecondFactorCase(BrowserCase):
         """Register an app; the recovery codes come with it."""
         page = visitor.navigate(f"{FACTOR}?to={to}")
         app = App(page.text)
-        (form,) = forms(page.text)
+        form = forms(page.text)[-1]
         answer = visitor.post(urljoin(FACTOR, form.action), form.fields | {"code": app.first()})
         self.assertEqual(answer.status_code, 200, answer.text)
         return app, re.findall(r"\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b", answer.text)
@@ -127,6 +128,8 @@ class SecondFactorTests(SecondFactorCase):
         weak = self.token(visitor)
         asked = visitor.get("/authenticate", **PROXY, X_Original_URI="/vault")
         self.assertEqual(asked.status_code, 403)
+        asked = visitor.navigate("/authenticate", **PROXY, X_Original_URI="/vault")
+        self.assertEqual((asked.status_code, asked.headers["X-Perimeter-Login"]), (401, f"{FACTOR}?to=/vault"))
         before = visitor.cookie
         self.register(visitor, "/vault")
         self.assertNotEqual(visitor.cookie, before)
@@ -166,8 +169,6 @@ class SecondFactorTests(SecondFactorCase):
         code = self.command("code", "--user", "carol", "--realm", "local").splitlines()[0]
         self.assertRegex(code, r"\A[a-z2-7]{4}(-[a-z2-7]{4}){3}\Z")
 
-
-class AttackTests(SecondFactorCase):
     def test_attack_77_half_a_sign_in_is_no_session(self) -> None:
         visitor = self.half("alice")
         pending = visitor.session.cookies.get("__Host-perimeter-pending")
@@ -220,8 +221,6 @@ class AttackTests(SecondFactorCase):
             self.assertEqual(answers.count(303), 1, answers)
             self.assertEqual(sum(visitor.cookie is not None for visitor in visitors), 1)
 
-
-class BrowserTests(SecondFactorCase):
     def test_in_a_browser(self) -> None:
         """Register from a deep link, and sign in with the app: the fragment is kept."""
         page = self.page()
@@ -244,3 +243,19 @@ class BrowserTests(SecondFactorCase):
         page.fill("input[name=code]", app.next())
         page.get_by_role("button", name="Confirm").click()
         page.wait_for_url(f"{self.origin}/vault?x=2#deep")
+
+    def test_a_passkey_as_the_second_factor(self) -> None:
+        """Registered and used on the page that a route leads to."""
+        page = self.page()
+        device = VirtualAuthenticator(page)
+        page.goto("/vault")
+        type_password(page, "heidi", "secret")
+        page.get_by_role("button", name="Register a passkey").click()
+        page.get_by_role("link", name="I have kept them").click()
+        page.wait_for_url(f"{self.origin}/vault")
+        self.assertEqual(len(device.credentials), 1)
+        page.context.clear_cookies()
+        page.goto("/page#there")
+        type_password(page, "heidi", "secret")
+        page.get_by_role("button", name="Use a passkey").click()
+        page.wait_for_url(f"{self.origin}/page#there")

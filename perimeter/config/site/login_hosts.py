@@ -43,10 +43,19 @@ def warnings(config: SiteConfig) -> list[str]:
         f"[route {route.name}] also serves {host}, the host in [login]: scripts of its service share the origin of the "
         "sign-in page"
         for route in services
-        if _serves(route, host)
+        if serves(route, host)
     ]
 
 
-def _serves(route: RouteSettings, host: str) -> bool:
+def serves(route: RouteSettings, host: str) -> bool:
+    """Whether ``route`` has requests for ``host``."""
     longest = max((len(one) for one in route.hosts if one.startswith(WILDCARDS)), default=0)
     return not route.hosts or any(True for _ in hosts_for(host, route.hosts, longest))
+
+
+def front_of_pages(config: SiteConfig) -> str:
+    """The path to which a sign-in leads that began with the sign-in page itself: a host without services has no front page."""
+    host = config.login.host
+    if not host or any(serves(route, host) for route in config.routes):
+        return "/"
+    return f"{config.login.path}/account"

@@ -12,6 +12,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
 from perimeter.config.site.login import LoginSettings
+from perimeter.config.site.perimeter import StateKind
 from perimeter.config.site.provider import ProviderSettings
 
 
@@ -67,4 +68,14 @@ def warnings(config: SiteConfig) -> list[str]:
     if unused and not config.signs_people_in:
         names = ", ".join(unused)
         found.append(f"nobody can sign in at provider {names}: no route has browser_login = yes")
-    return found
+    if config.providers and config.perimeter.state is StateKind.MEMORY:
+        found.append(
+            "[perimeter] state = memory: after each start, a user name belongs to the first account of a provider that signs in "
+            "with it"
+        )
+    return found + [
+        f"[provider {one.name}]: with refresh = 0, a role that the provider takes away, and a user whom it disables, count until "
+        "the session ends (lifetime of [login]): set refresh, or a shorter lifetime here"
+        for one in config.providers
+        if getattr(one.settings, "refresh", None) == 0 and not getattr(one.settings, "lifetime", 0)  # of a kind's own options
+    ]

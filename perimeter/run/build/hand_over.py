@@ -13,6 +13,7 @@ from perimeter.gate.target import ITarget
 from perimeter.run.build.builtin import hosts_of_pages
 from perimeter.run.build.endpoints import endpoint_routes
 from perimeter.run.build.pages import PageParts, https_port
+from perimeter.run.build.renewals import signed_out_elsewhere
 from perimeter.sessions.tickets import Tickets
 from perimeter.state.once import ONCE
 from perimeter.state.state import State
@@ -59,7 +60,7 @@ def _app_endpoints(parts: PageParts, hand_overs: HandOvers) -> list[Endpoint]:
     return [
         *(SendToLogin(path, pages, hand_overs, https_port(config)) for path in _SENT),
         Enter(pages, hand_overs),
-        Logout(pages, login.clear_on_logout),
+        Logout(pages, login.clear_on_logout, signed_out_elsewhere(config, parts.providers)),
         SignedOut(pages),
         ClearedPicture(login.path, login.clear_on_logout),
         StaticAssets(login.path, parts.look.assets),

@@ -9,6 +9,7 @@ import attrs
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import Serve
+from perimeter.config.site.login_hosts import front_of_pages
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
@@ -113,6 +114,7 @@ class PageParts:
             {listener.name: listener.hsts_age for listener in config.listeners},
             config.perimeter.trusted_proxies,
             self._operators(),
+            front_of_pages(config),
         )
 
     def _providers(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:

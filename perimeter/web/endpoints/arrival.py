@@ -18,8 +18,9 @@ from perimeter.gate.access import FACTOR
 from perimeter.model import Principal
 from perimeter.plugin.redirect import SignedIn
 from perimeter.sessions.session import BY_PROVIDER, HERE, Origin, Proof, Renewal, Vouched, second_of
+from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.web.endpoints.page import PageEndpoint, note_session, note_user
-from perimeter.web.html.cookies import pending_cookie, session_cookie
+from perimeter.web.html.cookies import PENDING, no_pending_cookie, pending_cookie, session_cookie
 from perimeter.web.request import exchange_of
 
 _OF_PROVIDER: Final = tuple(one.name for one in attrs.fields(SignedIn) if one.name not in ("principal", "secret"))
@@ -36,7 +37,8 @@ class Arrival:
 
     ``methods`` are those of `perimeter.sessions.session.Session.proved`, which the user has shown now, and ``earlier`` are proofs
     of this sign-in from before that. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, with
-    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``.
+    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``; its principal is the user as the
+    provider knows them, before augmenters.
     """
 
     principal: Principal
@@ -75,7 +77,7 @@ class Arrival:
         found = self.signed_in
         if found is None:
             return HERE
-        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid)
+        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid, encode_owner(found.principal))
         return Origin(vouched=vouched, secret=found.secret, renewal=Renewal(found.renew_after) if found.renew_after else None)
 
 
@@ -139,6 +141,8 @@ class Arrivals:
         note_session(request, session)
         kept = int(self.stay) if stays else 0
         request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        if any(PENDING in value for value in exchange.head.headers.get_all(b"cookie")):  # of this sign-in, or of one given up
+            request.responseHeaders.addRawHeader(b"Set-Cookie", no_pending_cookie())
 
     def note(self, method: str, outcome: str) -> None:
         """Count a sign-in by ``method`` with its ``outcome`` (``success``, ``wrong`` …)."""
@@ -167,7 +171,8 @@ def packed(arrival: Arrival) -> bytes:
     found = arrival.signed_in
     kept = None
     if found is not None:
-        kept = {name: getattr(found, name) for name in _OF_PROVIDER} | {"secret": b64encode(found.secret).decode("ascii")}
+        more = {"secret": b64encode(found.secret).decode("ascii"), "said": encode_owner(found.principal)}
+        kept = {name: getattr(found, name) for name in _OF_PROVIDER} | more
     until = arrival.principal.until
     members = {"to": arrival.to, "stay": arrival.stay, "provider": arrival.provider, "signed_in": kept}
     return json.dumps({**members, "until": None if until == inf else until}).encode("ascii")
@@ -178,10 +183,16 @@ def unpacked(payload: bytes, principal: Principal, proved: tuple[Proof, ...], me
     kept = json.loads(payload)
     found, until = kept["signed_in"], kept["until"]
     principal = attrs.evolve(principal, until=inf if until is None else until)
-    signed_in = None if found is None else SignedIn(principal, **{**found, "secret": b64decode(found["secret"])})
+    signed_in = None if found is None else _signed_in(principal, **found)
     return Arrival(
         principal, (method,), kept["to"], stay=kept["stay"], provider=kept["provider"], signed_in=signed_in, earlier=proved
     )
+
+
+def _signed_in(principal: Principal, said: str, secret: str, **rest: Any) -> SignedIn:
+    """The sign-in at a provider, with the user as the provider had described them."""
+    of_provider = attrs.evolve(decode_owner(principal.realm, principal.username, said), until=principal.until)
+    return SignedIn(of_provider, secret=b64decode(secret), **rest)
 
 
 def destination(payload: bytes) -> str:

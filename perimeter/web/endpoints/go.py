@@ -33,7 +33,7 @@ class Go(PageEndpoint):
         If a page of another site opens this page, it only has a link and does not redirect: the next page must not look as if
         this host had chosen it.
         """
-        to = safe_path(query_fields(request).get("to", ""))
+        to = self.pages.landing(safe_path(query_fields(request).get("to", "")))
         if self.session_of(request) is None:
             return self.render_page(
                 request,

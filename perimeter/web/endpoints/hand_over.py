@@ -83,11 +83,11 @@ class HandOver(PageEndpoint):
         session = self.session_of(request)
         if session is None:
             back = hand_over_path(self.pages.prefix, host, commitment, to)
-            return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back, safe='')}")
+            return self.redirect(request, f"{self.pages.prefix}{_LOGIN}?to={quote(back)}")
         note_session(request, session)
         ticket = self._hand_overs.tickets.issue(Ticket(session.id, host, commitment, self._key(request, session)))
         port = self.pages.port(exchange_of(request))
-        return self.redirect(request, f"https://{host}{port}{self.pages.prefix}{_ENTER}?ticket={ticket}&to={quote(to, safe='')}")
+        return self.redirect(request, f"https://{host}{port}{self.pages.prefix}{_ENTER}?ticket={ticket}&to={quote(to)}")
 
     @staticmethod
     def _key(request: Any, session: Session) -> bytes:
@@ -126,7 +126,7 @@ class SendToLogin(PageEndpoint):
             back = hand_over_path(self.pages.prefix, host, commitment, FRONT)
         port = self.pages.port(exchange)
         page = f"https://{self._hand_overs.login_host}{port}{self.pages.prefix}{self._page}"
-        return self.redirect(request, f"{page}?to={quote(back, safe='')}{more}")
+        return self.redirect(request, f"{page}?to={quote(back)}{more}")
 
     @staticmethod
     def _secret(request: Any) -> bytes:
@@ -169,6 +169,10 @@ class Enter(PageEndpoint):
         return self.redirect(request, to)
 
     async def _begin(self, request: Any, ticket: Ticket) -> None:
+        current = self.session_of(request)
+        if current is not None and current.parent == ticket.parent:  # in another tab, whose open connections go on
+            note_session(request, current)
+            return
         exchange = exchange_of(request)
         decision, peer = exchange.decision, exchange.connection.address
         cookie, session = await self.pages.sessions.begin_child(
@@ -184,7 +188,7 @@ class Enter(PageEndpoint):
 
     def _refused(self, request: Any, refusal: Refusal, to: str) -> bytes:
         exchange_of(request).explain(refusal, refusal.status)
-        return self.render_page(
+        body = self.render_page(
             request,
             "message.html",
             refusal.status,
@@ -193,11 +197,13 @@ class Enter(PageEndpoint):
             link=to,
             label="Continue",
         )
+        request.setHeader(b"Referrer-Policy", b"no-referrer")  # the URL of this page has a ticket
+        return body
 
 
 def hand_over_path(prefix: str, host: str, commitment: str, to: str) -> str:
     """The path on the login host that leads a browser back to the path ``to`` on ``host``."""
-    return f"{prefix}{_HAND_OVER}?host={quote(host, safe='')}&n={commitment}&to={quote(to, safe='')}"
+    return f"{prefix}{_HAND_OVER}?host={quote(host)}&n={commitment}&to={quote(to)}"
 
 
 def _secret_of(request: Any) -> bytes | None:

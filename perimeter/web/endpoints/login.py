@@ -27,7 +27,7 @@ from perimeter.errors import (
 )
 from perimeter.factors.challenges import Bound
 from perimeter.gate.access import ANYBODY
-from perimeter.gate.return_path import safe_path
+from perimeter.gate.return_path import Again, safe_path
 from perimeter.http.cookies import own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Credentials, Principal
@@ -45,9 +45,6 @@ from perimeter.web.request import exchange_of, respond
 
 EVENT: Final = "login"
 """The event in the audit log, and the purpose of the form's token."""
-
-SAME_USER: Final = "1"
-"""The value of ``again`` in the URL if the same user is to sign in again; with any other value the name is left open."""
 
 
 class PasswordVerifier(Protocol):
@@ -134,9 +131,9 @@ class Login(PageEndpoint):
                 return self._begin(request, self._automatic, to)
             return self._page(request, SignInForm(to))
         if not again:
-            return self.redirect(request, to)
+            return self.redirect(request, self.pages.landing(to))
         name = current.owner.username
-        return self._page(request, SignInForm(to, username=name if again == SAME_USER else ""), current=name)
+        return self._page(request, SignInForm(to, username=name if again == Again.SAME_USER else ""), current=name)
 
     def _page(self, request: Any, filled: SignInForm, status: int = 200, error: str = "", current: str = "") -> bytes:
         before = self._before(request)
@@ -155,8 +152,15 @@ class Login(PageEndpoint):
             current=current,
             passwords=self._passwords,
             passkey=self._offered(request, before),
-            providers=[(one.title, one.start_path(self.pages.prefix, filled.to, bool(current))) for one in self._providers],
+            providers=self._buttons(request, filled),
         )
+
+    def _buttons(self, request: Any, filled: SignInForm) -> list[tuple[str, str]]:
+        """Title and link of each provider. Who is signed in already is to sign in there again, or as another user."""
+        session, again = self.session_of(request), None
+        if session is not None:
+            again = Again.SAME_USER if filled.username == session.owner.username else Again.OTHER_USER
+        return [(one.title, one.start_path(self.pages.prefix, filled.to, again)) for one in self._providers]
 
     def _offered(self, request: Any, before: bytes) -> Asked | None:
         """What the page asks for to sign in with a passkey; None if that is not possible here."""

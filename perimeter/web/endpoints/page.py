@@ -21,6 +21,7 @@ from perimeter.gate.cross_site import own_origins
 from perimeter.gate.decision import Admitted, recognise
 from perimeter.gate.forwarded import vouched_https
 from perimeter.gate.policy import Policy
+from perimeter.gate.return_path import FRONT
 from perimeter.http.answers import accepts_html
 from perimeter.http.exchange import Exchange
 from perimeter.model import ClientConnection, HeaderBlock, Principal, SessionUse
@@ -43,6 +44,7 @@ class Pages:
 
     ``prefix`` is the path that all of them are below. ``hsts`` has seconds by the name of a listener. What ``trusted_proxies``
     say of scheme and host of a request counts. ``operators`` admits users to the operator's page; None if there is none.
+    ``front`` is the path for users who have opened the sign-in page itself.
     """
 
     prefix: str
@@ -51,6 +53,11 @@ class Pages:
     hsts: Mapping[str, int] = attrs.field(factory=dict)
     trusted_proxies: tuple[PeerNetwork, ...] = ()
     operators: Policy | None = None
+    front: str = FRONT
+
+    def landing(self, to: str) -> str:
+        """Where a sign-in leads that was made for the path ``to``."""
+        return self.front if to == FRONT else to
 
     def origins(self, exchange: Exchange) -> frozenset[bytes]:
         """The origins of the pages, as the client of ``exchange`` sees them."""

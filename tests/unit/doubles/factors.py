@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyotp import TOTP
 
-from perimeter.factors.book import FactorBook
+from perimeter.factors.book import FactorBook, make_enroll_code
 from perimeter.factors.factor import Factor
 from perimeter.factors.pending import PENDING
 from perimeter.factors.pending_book import PendingBook
@@ -33,6 +33,10 @@ class FactorCase(SessionCase):
     def code(self, steps: int = 0, secret: bytes = SECRET) -> str:
         """What the app shows, so many steps from now."""
         return TOTP(encoded(secret)).at(int(self.clock.seconds()), counter_offset=steps)
+
+    def operators_code(self, realm: str = "local", username: str = "alice") -> str:
+        """A code for a first factor."""
+        return str(self.done(make_enroll_code(self.factors, realm, username, self.clock.seconds())))
 
     def with_totp(self, owner: Principal = ALICE) -> Factor:
         """``owner`` has registered an app a minute ago."""

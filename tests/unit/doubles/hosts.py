@@ -29,7 +29,9 @@ APPS = ("app.example", "wiki.example", "*.lab.example")
 
 
 @attrs.frozen
-class _Route:
+class SomeRoute:
+    """The parts of a route's settings that the pages need."""
+
     hosts: tuple[str, ...]
     browser_login: bool = True
 
@@ -86,6 +88,12 @@ class User:
 
     def sign_in(self, page: Response, **more: str) -> Response:
         """Fill in the sign-in page that is open, and go on to where its answer and the page after it lead."""
+        to, netloc = hidden(page)["to"], urlsplit(self.at).netloc
+        self.sign_in_here(page, **more)
+        return self.open(f"https://{netloc}{to}")
+
+    def sign_in_here(self, page: Response, **more: str) -> Response:
+        """Fill in the sign-in page that is open. The page that leads on."""
         here = urlsplit(self.at)
         form = {**hidden(page), "username": "alice", "password": "wonderland", **more}
         lines = [line if not line.startswith("Origin") else f"Origin: https://{here.netloc}" for line in OWN_FORM]
@@ -93,14 +101,16 @@ class User:
         self._case.assertEqual(answer.status, 303)
         to = self.location(answer)
         self._case.assertTrue(urlsplit(to).path.endswith("/go"), to)
-        self._case.assertEqual(self.get(to).status, 200)
-        return self.open(f"https://{here.netloc}{form['to']}")
+        leading = self.get(to)
+        self._case.assertEqual(leading.status, 200)
+        return leading
 
 
 class HostsCase(PageCase):
     """The pages on `LOGIN_HOST`, and services on `APPS`."""
 
     login = LoginSettings(host=LOGIN_HOST)
+    routes: tuple[SomeRoute, ...] = (SomeRoute(APPS), SomeRoute(("open.example",), browser_login=False))
 
     def setUp(self) -> None:
         super().setUp()
@@ -110,7 +120,7 @@ class HostsCase(PageCase):
         login = attrs.evolve(self.login, **more)
         super().serve(**more)
         config = PageConfig(login, self.trusted_proxies)
-        config.routes = [_Route(APPS), _Route(("open.example",), browser_login=False)]  # type: ignore[attr-defined]
+        config.routes = self.routes
         parts = PageParts(config, self.look, self.book, self.chain, self)  # type: ignore[arg-type]
         self.key = SecretsKey(bytes(32))
         self.tickets = Tickets(self.key, self.state.view(ONCE), self.clock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from html import unescape
 from typing import Any
@@ -174,6 +174,7 @@ class PageConfig:
     signs_people_in = True
     listeners = (ListenerSettings("https", port=9443, tls=True, hsts=60.0),)
     providers: tuple[ProviderSettings, ...] = ()
+    routes: Sequence[Any] = ()
 
     def __init__(
         self, login: LoginSettings, trusted_proxies: tuple[Network, ...], operator: OperatorSettings | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 
-from perimeter.errors import TooManyAttempts, Unavailable
+from perimeter.errors import TooManyAttempts, Unavailable, WrongFactor
 from perimeter.factors import pending as pending_module
 from perimeter.factors.pending import LIFETIME, MOST_OF_ADDRESS, PendingIndex, PendingSignIn
 from perimeter.model import Principal
@@ -62,10 +62,11 @@ class PendingTests(FactorCase):
         self.clock.advance(1)
         self.waiting()
 
-    def test_it_is_ended(self) -> None:
+    def test_attack_b3_it_is_finished_once(self) -> None:
         cookie, found = self.waiting()
-        self.done(self.pending_book.end(found))
+        self.done(self.pending_book.finish(found))
         self.assertIsNone(self.done(self.pending_book.find(cookie)))
+        self.fails(WrongFactor, self.pending_book.finish(found))
 
     def test_attack_b3_five_codes_can_be_tried(self) -> None:
         cookie, found = self.waiting()
@@ -101,7 +102,7 @@ class PendingTests(FactorCase):
 
     def test_another_process_has_begun_it(self) -> None:
         cookie, found = self.waiting()
-        self.done(self.pending_book.end(found))
+        self.done(self.pending.end(found))
         self.clock.advance(1)
         self.store.others_write(found)
         self.assertEqual(self.done(self.pending_book.find(cookie)), found)

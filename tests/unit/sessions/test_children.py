@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perimeter.errors import NoSuchSession
+from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.sessions import book as book_module
 from perimeter.sessions.sealing import unseal
 from perimeter.sessions.session import Seen, Session
@@ -37,7 +38,8 @@ class ChildTests(SessionCase):
     def test_it_is_no_sign_in_of_its_own(self) -> None:
         _, child = self.child()
         self.assertEqual(self.book.owned(ALICE), [self.parent])
-        self.assertEqual((self.book.root(child), self.book.root(self.parent)), (self.parent, self.parent))
+        listed = list_sessions((), self.stored, None, None)["sessions"]
+        self.assertEqual([one["id"] for one in listed], [self.parent.id])
         self.fails(NoSuchSession, self.book.end(ALICE, child.id))
         self.assertEqual(self.done(self.book.end_others(ALICE, self.parent.id)), 0)
         self.assertIs(self.stored.with_id(child.id), child)
@@ -49,6 +51,11 @@ class ChildTests(SessionCase):
             children = [self.child(), self.child()]
             self.done(self.book.end_cookie(children[0][0] if which else cookie))
             self.assertEqual([self.book.current(one) for one, _ in (*children, (cookie, parent))], [None] * 3)
+
+    def test_the_end_of_a_child_by_an_operator_is_that_of_the_sign_in(self) -> None:
+        _, child = self.child()
+        self.assertEqual(self.done(end_sessions((), self.stored, [child.id], None)), {"sessions": 1})
+        self.assertEqual(self.stored.all(), [])
 
     def test_no_child_without_a_parent_that_is_open(self) -> None:
         _, child = self.child()

@@ -339,11 +339,8 @@ class MigrationTests(StoreCase):
         self.open(later).close()
         self.open(later).close()
         self.assertEqual(self.sql("SELECT why FROM revoked_grant"), [("old",)])
-        version = len(TOKENS.table.migrations) + 1
-        self.assertEqual(self.sql("SELECT * FROM kind"), [("tokens", version)])
-        with self.assertRaisesRegex(
-            StartupError, rf"state\.db: written by a newer version of Perimeter \(tokens: version {version}"
-        ):
+        self.assertEqual(self.sql("SELECT * FROM kind"), [("tokens", len(later.all[0].table.migrations))])
+        with self.assertRaisesRegex(StartupError, r"state\.db: written by a newer version of Perimeter \(tokens: version 3"):
             self.open()
 
     def test_a_kind_that_this_version_does_not_know(self) -> None:

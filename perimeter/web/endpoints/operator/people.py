@@ -39,9 +39,11 @@ async def _sessions(asked: Asked) -> Mapping[str, Any]:
     wanted: Iterable[Session]
     if user:
         realms = [realm] if realm else sorted(stored.realms())
-        wanted = sorted((one for each in realms for one in stored.owned(each, user)), key=lambda one: -one.created)
+        wanted = sorted(
+            (one for each in realms for one in stored.owned(each, user) if not one.parent), key=lambda one: -one.created
+        )
     else:  # there may be many: only as many as it takes are looked at
-        wanted = (one for one in stored.latest() if realm in ("", one.owner.realm))
+        wanted = (one for one in stored.latest() if not one.parent and realm in ("", one.owner.realm))
     rows = list(islice(wanted, first, first + PAGE + 1))
     own = "" if asked.user.grant is None else asked.user.grant.id
     return {
@@ -73,7 +75,7 @@ async def _end_session(asked: Asked) -> str:
     session = stored.with_id(asked.field("id"))
     if session is None:
         raise Refused("This session has ended already.")
-    await stored.end(session)
+    await stored.end_sign_in(session)
     return f"The session {session.id} of {session.owner.username} has ended."
 
 

@@ -20,6 +20,7 @@ from perimeter.errors import (
     StateUnavailable,
     Unavailable,
 )
+from perimeter.gate.return_path import Again
 from perimeter.web.endpoints.arrival import Arrivals
 from perimeter.web.endpoints.page import PageEndpoint
 from perimeter.web.endpoints.providers.parts import Provider
@@ -68,11 +69,11 @@ def refused(page: PageEndpoint, request: Any, arrivals: Arrivals, provider: Prov
 def _explained(prefix: str, provider: Provider, to: str, refusal: Refusal) -> _Explained:
     title, name = provider.title, refusal.attempted_user
     again = _Step("Try again", provider.start_path(prefix, to))
-    another = _Step("Use another account", provider.start_path(prefix, to, again=True))
-    back = _Step("Back to the sign-in page", f"{prefix}/login?again=other&to={quote(to, safe='')}")
+    another = _Step("Use another account", provider.start_path(prefix, to, Again.OTHER_USER))
+    back = _Step("Back to the sign-in page", f"{prefix}/login?again={Again.OTHER_USER}&to={quote(to, safe='')}")
     match refusal:
         case FlowGone():
-            text = "This sign-in was begun in another browser, or a long time ago."
+            text = "This sign-in was used already, or begun in another browser or a long time ago."
             return _Explained(403, "expired", _NOT_SIGNED_IN, text, attrs.evolve(again, label="Sign in"))
         case ProviderDenied():
             return _Explained(403, "denied", _NOT_SIGNED_IN, f"{title} has not signed you in.", back)

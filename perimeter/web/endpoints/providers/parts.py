@@ -8,10 +8,11 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from perimeter.errors import ProviderUnavailable, Refusal
+from perimeter.gate.return_path import Again
 from perimeter.http.cookies import SESSION_LENGTH, own_value
 from perimeter.http.exchange import Exchange
 from perimeter.model import AuthenticationRequest, Principal
@@ -58,9 +59,9 @@ class Provider:
         parts = urlsplit(self.redirect_uri)
         return f"{parts.scheme}://{parts.netloc}".lower().removesuffix(":443")
 
-    def start_path(self, prefix: str, to: str, again: bool = False) -> str:
+    def start_path(self, prefix: str, to: str, again: Again | None = None) -> str:
         """Path and query at which a sign-in at this provider begins, which leads to ``to``."""
-        return f"{prefix}/start/{self.name}?to={quote(to, safe='')}{'&again=1' if again else ''}"
+        return f"{prefix}/start/{self.name}?to={quote(to, safe='')}{f'&again={again}' if again else ''}"
 
     async def ask(self, reactor: Any, question: Callable[[], Awaitable[T]]) -> T:
         """The answer to ``question``. Raises `ProviderUnavailable` if there is none within `LONGEST`, or if the plug-in fails."""
@@ -68,7 +69,7 @@ class Provider:
         asking.addTimeout(LONGEST, reactor)
         try:
             return await asking
-        except Refusal:
+        except (Refusal, CancelledError):  # cancelled: the client has left
             raise
         except TimeoutError:
             raise ProviderUnavailable(f"provider {self.name} took longer than {LONGEST:g} s") from None

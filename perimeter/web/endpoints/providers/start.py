@@ -14,7 +14,7 @@ from urllib.parse import quote
 from perimeter.auth.chain.throttle import address_block
 from perimeter.errors import ProviderMisconfigured, Refusal
 from perimeter.gate.access import ANYBODY
-from perimeter.gate.return_path import safe_path
+from perimeter.gate.return_path import Again, safe_path
 from perimeter.http.exchange import Exchange
 from perimeter.oidc.flow import flow_secrets
 from perimeter.providers.flows import BegunFlow, flow_digest
@@ -50,7 +50,7 @@ class Start(PageEndpoint):
     async def _start(self, request: Any) -> bytes:
         exchange = exchange_of(request)
         fields = query_fields(request)
-        to, again = safe_path(fields.get("to", "")), bool(fields.get("again"))
+        to, again = safe_path(fields.get("to", "")), _again(fields.get("again", ""))
         if not self.pages.is_secure(exchange):  # that page says why, and where people can sign in
             return self.redirect(request, f"{self.pages.prefix}/login?to={quote(to, safe='')}")
         session = self.session_of(request)
@@ -59,11 +59,12 @@ class Start(PageEndpoint):
                 return self._elsewhere(request, to, again, _MOVED in fields)
             if session is not None and not again:
                 return self.redirect(request, to)
-            return await self._send(request, to, again, "" if session is None else session.owner.username)
+            hint = "" if session is None or again is not Again.SAME_USER else session.owner.username
+            return await self._send(request, to, again is not None, hint)
         except Refusal as refusal:
             return refused(self, request, self._arrivals, self._provider, to, refusal)
 
-    def _elsewhere(self, request: Any, to: str, again: bool, moved: bool) -> bytes:
+    def _elsewhere(self, request: Any, to: str, again: Again | None, moved: bool) -> bytes:
         """To the same page on the host to which the provider sends the browser back: it has to have the cookie of the flow.
 
         Raises `ProviderMisconfigured` if the browser comes from such a redirect.
@@ -76,12 +77,12 @@ class Start(PageEndpoint):
             )
         return self.redirect(request, f"{provider.origin}{provider.start_path(self.pages.prefix, to, again)}&{_MOVED}=1")
 
-    async def _send(self, request: Any, to: str, again: bool, username: str) -> bytes:
+    async def _send(self, request: Any, to: str, again: bool, hint: str) -> bytes:
         exchange, provider, parts = exchange_of(request), self._provider, self._parts
         name, replaced = self._place(exchange)
         value = secrets.token_urlsafe(32).encode("ascii")
         begun = BegunFlow(flow_digest(value), provider.name, to, _client(exchange), parts.reactor.seconds(), again)
-        flow = flow_of(provider, begun, flow_secrets(value), username if again else "")
+        flow = flow_of(provider, begun, flow_secrets(value), hint)
         location = await provider.ask(parts.reactor, lambda: provider.authenticator.begin(flow))
         if not _LOCATION.fullmatch(location):
             raise ProviderMisconfigured(f"the sign-in page of provider {provider.name} has no URL of http or https")
@@ -104,6 +105,13 @@ class Start(PageEndpoint):
             ages[name] = flow.created
         oldest = min(ages, key=lambda name: ages[name])
         return oldest, used[oldest]
+
+
+def _again(text: str) -> Again | None:
+    """What ``again`` in the URL asks for; any text but that of the same user asks for another one."""
+    if not text:
+        return None
+    return Again.SAME_USER if text == Again.SAME_USER else Again.OTHER_USER
 
 
 def _client(exchange: Exchange) -> str:

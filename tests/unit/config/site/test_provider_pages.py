@@ -70,3 +70,9 @@ class ProviderPagesTests(SiteCase):
         fault = "nobody can sign in at provider corp: no route has browser_login = yes"
         self.assertIn(fault, self.load(SITE + PROVIDER).warnings)
         self.assertNotIn(fault, self.load(f"{SITE}{PROVIDER}{AT}{PAGES}").warnings)
+
+    def test_names_that_are_forgotten(self) -> None:
+        fault = "after each start, a user name belongs to the first account of a provider that signs in with it"
+        memory = f"{SITE}{PROVIDER}{AT}{PAGES}[perimeter]\nstate = memory\n"
+        self.assertIn(fault, "; ".join(self.load(memory).warnings))
+        self.assertNotIn(fault, "; ".join(self.load(f"{SITE}{PROVIDER}{AT}{PAGES}").warnings))

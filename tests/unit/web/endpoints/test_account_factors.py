@@ -9,7 +9,7 @@ from perimeter.factors.factor import FactorKind
 from perimeter.web.html.forms import form_token
 from tests.unit.doubles.authenticator import Authenticator
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import Browser, hidden, text_of
+from tests.unit.doubles.pages import NAVIGATION, Browser, hidden, text_of
 from tests.unit.doubles.passkeys import PasskeyCase, answered, form_at
 from tests.unit.doubles.sessions import ALICE, BOB
 
@@ -63,6 +63,14 @@ class AddTests(AccountFactorCase):
         self.assertEqual(location(added), f"{ACCOUNT}?done=factor")
         self.assertEqual(self.factor_names(ALICE), ["my phone", "Passkey"])
         self.assertIn(b"The second factor was added.", self.browser.open(location(added)).body)
+
+    def test_a_first_factor_after_others_gives_new_recovery_codes(self) -> None:
+        self.add_passkey()
+        before = self.factors.recovery_of("local", "alice")
+        self.done(self.factor_book.remove("local", "alice", self.id_of()))
+        self.assertEqual(self.factors.recovery_of("local", "alice"), before)
+        self.assertEqual(self.add_passkey().status, 200)
+        self.assertNotEqual(self.factors.recovery_of("local", "alice"), before)
 
     def test_attack_b4_the_form_of_a_passkey_is_good_once(self) -> None:
         page = self.browser.open(PASSKEY)
@@ -123,7 +131,7 @@ class FreshTests(AccountFactorCase):
             self.assertEqual(location(asked), "/.perimeter/login?again=1&to=%2F.perimeter%2Faccount%2Ffactors%2Fpasskey")
         self.assertEqual(self.factor_names(ALICE), [])
 
-    def test_a_password_does_not_change_factors(self) -> None:
+    def test_attack_168_a_password_does_not_change_factors(self) -> None:
         self.add_passkey()
         id = self.id_of()
         for path in (PASSKEY, APP, RECOVERY, f"{FACTORS}/{id}"):
@@ -162,18 +170,22 @@ class ChangeTests(AccountFactorCase):
         super().setUp()
         self.add_passkey()
         self.prove()
-        self.id = self.id_of()
+        self.factor_id = self.id_of()
 
     def change(self, action: str, **fields: str) -> Response:
-        page = self.browser.open(f"{FACTORS}/{self.id}")
+        page = self.browser.open(f"{FACTORS}/{self.factor_id}")
         self.assertEqual(page.status, 200)
-        return self.browser.send(f"{FACTORS}/{self.id}/{action}", {**hidden(page), **fields})
+        return self.browser.send(f"{FACTORS}/{self.factor_id}/{action}", {**hidden(page), **fields})
 
-    def test_another_name(self) -> None:
+    def test_attack_170_another_name(self) -> None:
         self.assertEqual(location(self.change("name", name="<b>my key</b>")), f"{ACCOUNT}?done=factor_name")
         self.assertEqual(self.factor_names(ALICE), ["<b>my key</b>"])
         self.assertEqual(self.record.event, "factor_change")
         self.assertIn(b"&lt;b&gt;my key&lt;/b&gt;", self.browser.open(ACCOUNT).body)
+        self.change("name", name="a\x1b[31m\u202eb\x00")
+        self.assertEqual(self.factor_names(ALICE), ["a[31mb"])
+        self.change("name", name="\u200b \n")
+        self.assertEqual(self.factor_names(ALICE), ["Passkey"])
         self.change("name", name="x" * 200)
         self.assertEqual(self.factor_names(ALICE), ["x" * 100])
 
@@ -181,7 +193,7 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(location(self.change("remove")), f"{ACCOUNT}?done=factor_end")
         self.assertEqual(self.record.event, "factor_remove")
         self.assertEqual(self.factor_names(ALICE), [])
-        self.assertEqual(self.browser.open(f"{FACTORS}/{self.id}").status, 404)
+        self.assertEqual(self.browser.open(f"{FACTORS}/{self.factor_id}").status, 404)
 
     def test_the_last_one_that_a_role_demands_stays(self) -> None:
         self.demanded = True
@@ -195,7 +207,7 @@ class ChangeTests(AccountFactorCase):
 
     def test_attack_b4_the_factor_of_another_user(self) -> None:
         theirs = self.with_totp(BOB)
-        page = self.browser.open(f"{FACTORS}/{self.id}")
+        page = self.browser.open(f"{FACTORS}/{self.factor_id}")
         for action in ("remove", "name"):
             refused = self.browser.send(f"{FACTORS}/{theirs.id}/{action}", hidden(page))
             self.assertEqual((refused.status, self.record.reason), (404, "no_such_factor"))
@@ -203,7 +215,7 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(self.factor_names(BOB), ["phone"])
 
     def test_attack_27_a_form_without_its_token(self) -> None:
-        for path in (f"{self.id}/remove", f"{self.id}/name", "recovery", "passkey", "app"):
+        for path in (f"{self.factor_id}/remove", f"{self.factor_id}/name", "recovery", "passkey", "app"):
             self.assertEqual(self.browser.send(f"{FACTORS}/{path}", {"token": "x"}).status, 403, path)
         self.assertEqual(self.factor_names(ALICE), ["my phone"])
 
@@ -223,9 +235,9 @@ class ChangeTests(AccountFactorCase):
 
     def test_paths_that_lead_nowhere(self) -> None:
         self.assertEqual(location(self.browser.open(FACTORS)), ACCOUNT)
-        for path in (f"{FACTORS}/{self.id}/x", f"{FACTORS}/x", f"{FACTORS}/{self.id}/name/y"):
+        for path in (f"{FACTORS}/{self.factor_id}/x", f"{FACTORS}/x", f"{FACTORS}/{self.factor_id}/name/y"):
             self.assertEqual(self.browser.open(path).status, 404, path)
-        self.assertEqual(self.browser.send(f"{FACTORS}/{self.id}/x", {}).status, 404)
+        self.assertEqual(self.browser.send(f"{FACTORS}/{self.factor_id}/x", {}).status, 404)
 
     def test_the_account_shows_them(self) -> None:
         text = self.browser.open(ACCOUNT).body.decode()
@@ -234,6 +246,13 @@ class ChangeTests(AccountFactorCase):
         self.assertNotIn("demands", text)
         self.demanded = True
         self.assertIn("Your role demands one.", self.browser.open(ACCOUNT).body.decode())
+
+
+class HeadTests(AccountFactorCase):
+    def test_the_forms_without_their_text(self) -> None:
+        for path in (PASSKEY, APP):
+            answer = self.browser.ask(f"HEAD {path}", *NAVIGATION)
+            self.assertEqual((answer.status, answer.body), (200, b""), path)
 
 
 class WithoutFactorTests(AccountFactorCase):

@@ -12,7 +12,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.sessions.sealing import unseal, unseal_under
 from perimeter.sessions.session import Origin
 from perimeter.web.endpoints.hand_over import AppHosts
-from tests.unit.doubles.hosts import APPS, HostsCase, User, login_url
+from tests.unit.doubles.hosts import APPS, HostsCase, SomeRoute, User, login_url
 from tests.unit.doubles.http_rig import Response
 from tests.unit.doubles.pages import NAVIGATION, Browser, hidden
 from tests.unit.doubles.sessions import ALICE
@@ -169,8 +169,11 @@ class WayTests(HostsCase):
         form = hidden(first)
         self.user.sign_in(second)
         self.assertEqual(self.user.at, f"{APP}/two")
+        _, child = self.stored.all()
         self.user.open(SSO + form["to"])
         self.assertEqual(self.user.at, f"{APP}/one")
+        self.assertEqual(self.stored.all()[1:], [child], "the session of the first tab goes on")
+        self.assertEqual((self.record.event, self.record.principal), ("enter", ALICE))
 
     def test_a_path_that_is_too_long_for_the_way_leads_to_the_front_page(self) -> None:
         for to, reached in (("/" + "x" * 1000, "/" + "x" * 1000), ("/" + "&" * 1999, "/")):
@@ -220,6 +223,17 @@ class PlaceTests(HostsCase):
         self.assertEqual(self.status("sso.example", "/enter"), 404)
         self.assertEqual(self.status("app.example", "/logout"), 303)
         self.assertEqual(self.status("app.example", "/signed-out"), 200)
+
+    def test_who_opens_the_sign_in_page_itself_gets_to_the_account_page(self) -> None:
+        user = self.user
+        page = user.get(f"{SSO}/.perimeter/login")
+        self.assertIn(b'url=/.perimeter/account"', user.sign_in_here(page).body)
+        for url in (f"{SSO}/.perimeter/login", f"{SSO}/.perimeter/login?to=/"):
+            self.assertEqual(user.location(user.get(url)), f"{SSO}/.perimeter/account")
+        self.assertEqual(user.location(user.get(f"{SSO}/.perimeter/login?to=/x")), f"{SSO}/x")
+        self.routes = (SomeRoute(("*.example",)),)
+        self.serve()
+        self.assertEqual(user.location(user.get(f"{SSO}/.perimeter/login")), f"{SSO}/")
 
     def test_hosts_that_serve_nobody_send_nobody_to_the_login_host(self) -> None:
         for host in ("open.example", "elsewhere.example", "lab.example", "a.b.lab.example"):
@@ -271,7 +285,7 @@ class TicketTests(HostsCase):
         super().setUp()
         self.user.get(login_url("app.example", "/x"))
         self.way = parameters(self.user.location(self.user.get(login_url("app.example", "/x"))))["to"]
-        self.user.sign_in(self.user.open(SSO + "/.perimeter/login?to=" + quote(self.way, safe="")))
+        self.user.sign_in(self.user.open(SSO + "/.perimeter/login?to=" + quote(self.way)))
         self.entered = [url for url in self.user.visited if urlsplit(url).path.endswith("/enter")][-1]
         self.children = len(self.stored.all())
 
@@ -285,6 +299,7 @@ class TicketTests(HostsCase):
         self.assertEqual(len(self.stored.all()), self.children, "no session has begun")
         self.assertIsNone(page.get(b"set-cookie"))
         self.assertIn(b"You are not signed in on this site yet", page.body)
+        self.assertEqual(page.get(b"referrer-policy"), b"no-referrer")
         return page
 
     def test_attack_b5_a_ticket_is_good_once(self) -> None:
@@ -330,7 +345,7 @@ class TicketTests(HostsCase):
     def test_attack_b5_no_ticket_without_a_session(self) -> None:
         other = User(self)
         answer = other.get(SSO + self.way)
-        self.assertEqual(other.location(answer), f"{SSO}/.perimeter/login?to={quote(self.way, safe='')}")
+        self.assertEqual(other.location(answer), f"{SSO}/.perimeter/login?to={quote(self.way)}")
 
     def test_attack_b5_the_session_has_ended_meanwhile(self) -> None:
         url = self.ticket()
@@ -378,7 +393,7 @@ class TicketTests(HostsCase):
             self.assertEqual(self.user.location(self.user.get(f"{entering}&to={written}")), f"{APP}/", to)
             self.refused(self.user, f"{APP}/.perimeter/enter?ticket=x&to={written}")
             back = f"/.perimeter/hand-over?host=app.example&n={'n' * 43}&to={written}"
-            self.assertTrue(self.user.location(self.user.get(SSO + back)).endswith("&to=%2F"), to)
+            self.assertTrue(self.user.location(self.user.get(SSO + back)).endswith("&to=/"), to)
             other = User(self)
             url = other.location(other.get(f"{APP}/.perimeter/login?to={written}"))
             self.assertEqual(parameters(parameters(url)["to"])["to"], "/", to)

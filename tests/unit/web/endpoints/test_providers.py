@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import attrs
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 
 from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.auth.chain.vouching import ProviderUsers, vouched
@@ -23,6 +23,7 @@ from perimeter.providers.flows import FLOWS, LIFETIME
 from perimeter.providers.pins import PINS
 from perimeter.run.build.pages import PageParts
 from perimeter.state.once import ONCE
+from perimeter.tokens.owners import encode_owner
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
 from tests.unit.doubles.http_rig import Response
@@ -84,6 +85,17 @@ class ProviderCase(PageCase):
         self.assertNotIn("__Host-perimeter", self.browser.cookies)
 
 
+class AugmentedTests(ProviderCase):
+    async def vouched(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
+        return attrs.evolve(principal, roles=(*principal.roles, "added"))
+
+    def test_the_session_keeps_what_the_provider_has_said_as_well(self) -> None:
+        self.sign_in()
+        (session,) = self.stored.all()
+        assert session.vouched is not None
+        self.assertEqual((session.owner.roles, session.vouched.said), (("dev", "added"), encode_owner(CAROL)))
+
+
 class SignInTests(ProviderCase):
     def test_a_sign_in(self) -> None:
         response = self.sign_in("/deep?x=1&y=2")
@@ -92,7 +104,8 @@ class SignInTests(ProviderCase):
         self.assertEqual(session.owner, CAROL)
         self.assertEqual(session.proved, (("provider:corp", self.clock.seconds()),))
         assert session.vouched is not None
-        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", ""))
+        said = encode_owner(CAROL)  # without what augmenters add
+        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", "", said))
         self.assertEqual(self.record.event, "provider_login")
         assert self.record.principal is not None
         assert self.record.principal.grant is not None
@@ -143,6 +156,9 @@ class SignInTests(ProviderCase):
         self.come_back(state)
         self.assertEqual(len(self.stored), 1)
         self.assertTrue(self.corp.completed[-1][1].again)
+        for again in ("other", "2"):
+            self.begin("/y", more=f"&again={again}")
+            self.assertEqual((self.corp.begun[-1].again, self.corp.begun[-1].login_hint), (True, ""))
 
     def test_the_lifetime_of_a_provider_bounds_the_session(self) -> None:
         self.corp.answer = signed_in(lifetime=60.0)
@@ -191,7 +207,7 @@ class SignInTests(ProviderCase):
             self.state.view(FLOWS)._index.forget(flow.created)
         response = self.come_back(state)
         self.assertEqual((response.status, response.get(b"location")), (303, b"/.perimeter/start/corp?to=%2F"))
-        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser or")
 
 
 class RefusalTests(ProviderCase):
@@ -231,6 +247,14 @@ class RefusalTests(ProviderCase):
         self.clock.advance(0.1)
         self.assertEqual(str(self.failureResultOf(asking, ProviderUnavailable).value), "provider corp took longer than 30 s")
 
+    def test_a_client_that_leaves(self) -> None:
+        provider = Provider(self.corp, f"{self.host}{CALLBACK}")
+        answer: Deferred[str] = Deferred()
+        asking = ensureDeferred(provider.ask(self.clock, lambda: answer))
+        asking.cancel()
+        self.failureResultOf(asking, CancelledError)
+        self.assertTrue(answer.called)
+
     def test_a_provider_of_another_realm_or_without_identity(self) -> None:
         for answer in (
             signed_in(attrs.evolve(CAROL, realm="other")),
@@ -258,12 +282,53 @@ class RefusalTests(ProviderCase):
         self.store.fails = True
         self.assert_refused(self.browser.open(START_AT), 503, "authentication_unavailable", b"Try again")
 
+    def test_queries_that_are_none(self) -> None:
+        state = self.begin()
+        for query in (
+            "",
+            "?",
+            "%zz",
+            "state=%ff",
+            "state=%00",
+            f"state={state}&state={state}",
+            f"state={state}&state=",
+            f"{state}",
+            f"State={state}",
+            f"state={state}%20",
+            "&".join(f"x{number}=" for number in range(101)),
+            "x=" + "y" * 6000,
+        ):
+            response = self.browser.open(f"{CALLBACK}?{query}", *PROGRAM)
+            self.assertIn(response.status, (400, 403), query[:80])
+            self.assertIn(b"<h1>You are not signed in</h1>", response.body, query[:80])
+            self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual((len(self.stored), self.corp.completed), (0, []))
+        self.assertEqual(self.come_back(state).status, 303, "the flow was not touched")
+
+    def test_other_methods_and_scripts(self) -> None:
+        for path in (START_AT, CALLBACK):
+            self.assertEqual(self.browser.ask(f"POST {path}", *PROGRAM).status, 405)
+            for mode in ("cors", "no-cors"):
+                response = self.browser.open(path, "Sec-Fetch-Site: same-origin", f"Sec-Fetch-Mode: {mode}", "Accept: */*")
+                self.assertEqual((response.status, self.record.reason), (403, "cross_site"))
+        self.assertEqual(self.browser.open("/.perimeter/start/nobody", *PROGRAM).status, 404)
+        self.assertEqual(self.corp.begun, [])
+
 
 class LoginPageTests(ProviderCase):
     def test_buttons(self) -> None:
         page = self.browser.open("/.perimeter/login?to=/x?y=1")
         self.assertIn(b'href="/.perimeter/start/corp?to=%2Fx%3Fy%3D1">Sign in with Company login</a>', page.body)
         self.assertIn(b'href="/.perimeter/start/other?to=%2Fx%3Fy%3D1">Sign in with Other login</a>', page.body)
+
+    def test_buttons_for_who_is_signed_in(self) -> None:
+        link = b'href="/.perimeter/start/corp?to=%%2Fx%b"'
+        self.sign_in()
+        for again, wanted in (("1", b"&amp;again=1"), ("other", b"&amp;again=other")):
+            page = self.browser.open(f"/.perimeter/login?to=/x&again={again}")
+            self.assertIn(link % wanted, page.body)
+        self.browser.cookies.clear()
+        self.assertIn(link % b"", self.browser.open("/.perimeter/login?to=/x&again=1").body)
 
     def test_automatic(self) -> None:
         self.serve(automatic="other")
@@ -303,7 +368,7 @@ class AttackTests(ProviderCase):
         own = self.begin()
         for state in (stolen, "", "x" * 43, own[:-1], own + "x", "\u00e9"):
             response = self.come_back(state)
-            self.assert_refused(response, 403, "flow_expired", b"begun in another browser")
+            self.assert_refused(response, 403, "flow_expired", b"begun in another browser or")
             self.assertEqual(self.corp.completed, [])
         twice = self.browser.open(f"{CALLBACK}?code=a&code=b&state={own}", *PROGRAM)
         self.assert_refused(twice, 403, "wrong_credentials", b"is not valid")
@@ -315,14 +380,14 @@ class AttackTests(ProviderCase):
         self.assertEqual((len(self.stored), self.corp.completed), (0, []))
         self.browser.cookies = cookies
         del self.browser.cookies["__Host-perimeter-flow-0"]
-        self.assert_refused(self.come_back(own), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(own), 403, "flow_expired", b"begun in another browser or")
 
     def test_attack_o1_a_flow_is_used_once(self) -> None:
         self.corp.answer = ProviderDenied("access_denied")
         state = self.begin()
         self.assertEqual(self.come_back(state).status, 403)
         self.corp.answer = signed_in()
-        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser")
+        self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser or")
         self.assertEqual(len(self.corp.completed), 1)
 
     def test_attack_o2_mix_up(self) -> None:
