@@ -163,12 +163,13 @@ def _command(record: AccessRecord, redact: Redactor) -> str:
 
 
 def _grant(grant: Grant | None) -> str:
-    """The members that say by which token or session the user was known."""
+    """The members that say by which token or session the user was known, and with how many factors."""
     if grant is None:
-        return '"token":null,"session":null'
+        return '"token":null,"session":null,"factors":1'
+    factors = 2 if grant.second else 1
     if grant.kind is _SESSION:
-        return f'"token":null,"session":{_string(grant.id)}'
-    return f'"token":{_string(grant.id)},"session":null'
+        return f'"token":null,"session":{_string(grant.id)},"factors":{factors}'
+    return f'"token":{_string(grant.id)},"session":null,"factors":{factors}'
 
 
 def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
@@ -176,7 +177,7 @@ def json(record: AccessRecord, redact: Redactor = redact) -> bytes:
     when = record.time
     principal = record.principal
     if principal is None:
-        who = '"user":null,"realm":null,"roles":[],"authenticator":null,"token":null,"session":null'
+        who = '"user":null,"realm":null,"roles":[],"authenticator":null,"token":null,"session":null,"factors":null'
     else:
         roles = ",".join(map(_string, principal.roles))
         who = (

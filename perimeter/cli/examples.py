@@ -23,6 +23,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "perimeter token list --user alice",
     ),
     "session": ("perimeter session list --user alice", "perimeter session end --user alice --realm corp"),
+    "second-factor": (
+        "perimeter second-factor list --user alice",
+        "perimeter second-factor reset --user alice --realm corp",
+        "perimeter second-factor code --user alice --realm corp",
+    ),
     "keys": ("perimeter keys list", "perimeter keys rotate"),
     "password": ("perimeter password --user alice --roles admin,ops -o users.realm",),
     "ecflowrc": ("perimeter ecflowrc --user alice --type bearer",),

@@ -19,7 +19,10 @@ from perimeter.cli.site import config_option, existing, explained, json_option, 
 @click.option("--user", metavar="NAME", help="The request of this user, with the roles that they have now.")
 @click.option("--address", metavar="ADDRESS", default="", help="The client's address; otherwise one that the route allows.")
 @click.option("--header", "headers", metavar="'NAME: VALUE'", multiple=True, help="A header of the request; several times.")
-def command(method: str, url: str, file: Path, as_json: bool, user: str | None, address: str, headers: tuple[str, ...]) -> None:
+@click.option("--second-factor", "second", is_flag=True, help="With --user: the user has just shown a second factor.")
+def command(
+    method: str, url: str, file: Path, as_json: bool, user: str | None, address: str, headers: tuple[str, ...], second: bool
+) -> None:
     """Show the route of a request, and whether the request would be admitted and why.
 
     URL is absolute, or a path. The request is not sent, and no gateway has to run. The exit status is 1 if the request would be
@@ -27,8 +30,10 @@ def command(method: str, url: str, file: Path, as_json: bool, user: str | None, 
     """
     from perimeter.cli.explaining import explained_request
 
+    if second and user is None:
+        raise click.UsageError("--second-factor needs --user")
     with explained():
-        answer = explained_request(existing(file), method, url, user=user, address=address, headers=headers)
+        answer = explained_request(existing(file), method, url, user=user, address=address, headers=headers, second=second)
     if as_json:
         print_json(answer.members)
     else:

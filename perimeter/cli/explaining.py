@@ -5,7 +5,9 @@ The gate of the configuration judges the request (`perimeter.gate.explain`). The
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from perimeter.gate.identity_lines import IdentityLines
 from perimeter.gate.routes import RouteTable
 from perimeter.gate.target import ITarget
 from perimeter.http.exchange import Exchange
-from perimeter.model import Principal
+from perimeter.model import Grant, GrantKind, Principal
 from perimeter.run.build.builtin import forward_auth_route, hosts_of_pages
 from perimeter.run.build.endpoints import EndpointParts, endpoint_routes
 from perimeter.run.build.route import RouteParts, route_of
@@ -101,12 +103,20 @@ class Answer:
 
 
 def explained_request(
-    path: Path, method: str, url: str, *, user: str | None = None, address: str = "", headers: tuple[str, ...] = ()
+    path: Path,
+    method: str,
+    url: str,
+    *,
+    user: str | None = None,
+    address: str = "",
+    headers: tuple[str, ...] = (),
+    second: bool = False,
 ) -> Answer:
     """Explain a request. Raises `StartupError` if the configuration has a fault or no routes for clients.
 
     ``url`` is absolute, or a path. ``user`` is looked up where users can be looked up without their password. ``address`` is the
-    client's, "" for an address that the route allows. ``headers`` are lines ``NAME: VALUE``.
+    client's, "" for an address that the route allows. ``headers`` are lines ``NAME: VALUE``. ``second``: the user has a session
+    in which a second factor was shown just now.
     """
     from perimeter.auth.registry import installed_kinds
 
@@ -118,10 +128,15 @@ def explained_request(
     notes: list[str] = []
     if user is not None:
         found, notes = _look_up(config, user)
-        users = found or [None]
+        users = ([_with_second_factor(one) for one in found] if second else found) or [None]
     questions = [Question(method, url, one, user or "", address, headers=headers) for one in users]
     explanations = [(question.principal, explain(gate, config, question)) for question in questions]
     return Answer(method, url, tuple(notes), tuple(explanations), user is not None)
+
+
+def _with_second_factor(user: Principal) -> Principal:
+    now = time.time()
+    return attrs.evolve(user, grant=Grant("", now, inf, GrantKind.SESSION, second=now))
 
 
 def run_explain(path: Path, method: str, url: str, *, user: str | None = None, address: str = "") -> tuple[int, str]:

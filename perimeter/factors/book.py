@@ -60,8 +60,9 @@ class FactorBook:
         """The factors of a user, the oldest first."""
         return self._stored.of(realm, username)
 
-    def with_handle(self, handle: bytes) -> Factor | None:
-        """The passkey whose credential id has this SHA-256."""
+    async def with_handle(self, handle: bytes) -> Factor | None:
+        """The passkey whose credential id has this SHA-256. Raises `Unavailable` if what is new cannot be read."""
+        await look(self._stored)
         return self._stored.with_handle(handle)
 
     def secret_of(self, factor: Factor) -> bytes:

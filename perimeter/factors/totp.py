@@ -18,6 +18,9 @@ STEP: Final = 30
 WINDOW: Final = 1
 """Steps before and after the present one whose codes are accepted, because clocks differ (RFC 6238, section 5.2)."""
 
+_LONGEST_NAME: Final = 100
+_LONGEST_ISSUER: Final = 60
+
 _CODE: Final = re.compile(r"[0-9]{6}")
 _BLANKS: Final = re.compile(r"\s")
 
@@ -40,10 +43,13 @@ def step_of(secret: bytes, text: str, now: float) -> int | None:
 
 
 def app_uri(secret: bytes, name: str, issuer: str) -> str:
-    """The ``otpauth`` URI that an authenticator app reads: ``name`` is the user's, ``issuer`` that of the site."""
+    """The ``otpauth`` URI that an authenticator app reads: ``name`` is the user's, ``issuer`` that of the site.
+
+    Both are cut, so that the URI fits into a QR code (2953 bytes), also if each character takes twelve.
+    """
     from pyotp import TOTP
 
-    return TOTP(encoded(secret)).provisioning_uri(name=name, issuer_name=issuer)
+    return TOTP(encoded(secret)).provisioning_uri(name=name[:_LONGEST_NAME], issuer_name=issuer[:_LONGEST_ISSUER])
 
 
 def encoded(secret: bytes) -> str:

@@ -208,7 +208,14 @@ def _judged(judge: Callable[[], T]) -> T:
     except (WrongFactor, ImportError):
         raise
     except Exception as error:
-        raise WrongFactor(f"an answer that is not one of this passkey here: {type(error).__name__}: {error}") from error
+        raise WrongFactor(f"an answer that is not one of this passkey here: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, without what the client has sent: that follows in quotes in messages of the library."""
+    from webauthn.helpers.exceptions import WebAuthnException
+
+    return str(error).partition('"')[0].strip() if isinstance(error, WebAuthnException) else type(error).__name__
 
 
 def _descriptors(passkeys: Sequence[Passkey]) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ class Passkeys:
         challenge = self.challenges.recall(fields.get(CHALLENGE, ""), bound)
         made, count = await self.offload.run(registered, self.party, fields.get(ANSWER, ""), challenge.value, self._number(user))
         await self.challenges.use(challenge)
-        if self.book.with_handle(made.handle) is not None:
+        if await self.book.with_handle(made.handle) is not None:
             raise WrongFactor("the passkey is registered already")
         kept = attrs.evolve(made, vouched=user.authenticator).encode()
         return await self.book.add(user.realm, user.username, FactorKind.WEBAUTHN, name, kept, handle=made.handle, count=count)
@@ -115,7 +115,7 @@ class Passkeys:
     async def _prove(self, fields: Mapping[str, str], bound: Bound, user: Principal | None) -> tuple[Factor, Passkey]:
         challenge = self.challenges.recall(fields.get(CHALLENGE, ""), bound)
         answer = fields.get(ANSWER, "")
-        factor = self.book.with_handle(handle_of(credential_of(answer)))
+        factor = await self.book.with_handle(handle_of(credential_of(answer)))
         if factor is None:
             raise WrongFactor("the passkey is not registered")
         if user is not None and (factor.realm, factor.username) != (user.realm, user.username):

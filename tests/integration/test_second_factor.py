@@ -128,6 +128,8 @@ class SecondFactorTests(SecondFactorCase):
         weak = self.token(visitor)
         asked = visitor.get("/authenticate", **PROXY, X_Original_URI="/vault")
         self.assertEqual(asked.status_code, 403)
+        asked = visitor.navigate("/authenticate", **PROXY, X_Original_URI="/vault")
+        self.assertEqual((asked.status_code, asked.headers["X-Perimeter-Login"]), (401, f"{FACTOR}?to=/vault"))
         before = visitor.cookie
         self.register(visitor, "/vault")
         self.assertNotEqual(visitor.cookie, before)

@@ -29,6 +29,10 @@ class VirtualAuthenticator:
         found: list[dict[str, Any]] = self._tools.send("WebAuthn.getCredentials", {"authenticatorId": self.id})["credentials"]
         return found
 
+    def verify(self, succeeds: bool) -> None:
+        """From now on the user is verified, or is not: a wrong PIN, another finger."""
+        self._tools.send("WebAuthn.setUserVerified", {"authenticatorId": self.id, "isUserVerified": succeeds})
+
     def add(self, credential: dict[str, Any]) -> None:
         """It has a passkey that another one had."""
         self._tools.send("WebAuthn.addCredential", {"authenticatorId": self.id, "credential": credential})

@@ -20,7 +20,7 @@ from perimeter.plugin.redirect import SignedIn
 from perimeter.sessions.session import BY_PROVIDER, HERE, Origin, Proof, Renewal, Vouched, second_of
 from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.web.endpoints.page import PageEndpoint, note_session, note_user
-from perimeter.web.html.cookies import pending_cookie, session_cookie
+from perimeter.web.html.cookies import PENDING, no_pending_cookie, pending_cookie, session_cookie
 from perimeter.web.request import exchange_of
 
 _OF_PROVIDER: Final = tuple(one.name for one in attrs.fields(SignedIn) if one.name not in ("principal", "secret"))
@@ -37,7 +37,8 @@ class Arrival:
 
     ``methods`` are those of `perimeter.sessions.session.Session.proved`, which the user has shown now, and ``earlier`` are proofs
     of this sign-in from before that. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, with
-    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``.
+    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``; its principal is the user as the
+    provider knows them, before augmenters.
     """
 
     principal: Principal
@@ -76,7 +77,7 @@ class Arrival:
         found = self.signed_in
         if found is None:
             return HERE
-        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid)
+        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid, encode_owner(found.principal))
         return Origin(vouched=vouched, secret=found.secret, renewal=Renewal(found.renew_after) if found.renew_after else None)
 
 
@@ -140,6 +141,8 @@ class Arrivals:
         note_session(request, session)
         kept = int(self.stay) if stays else 0
         request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        if any(PENDING in value for value in exchange.head.headers.get_all(b"cookie")):  # of this sign-in, or of one given up
+            request.responseHeaders.addRawHeader(b"Set-Cookie", no_pending_cookie())
 
     def note(self, method: str, outcome: str) -> None:
         """Count a sign-in by ``method`` with its ``outcome`` (``success``, ``wrong`` …)."""

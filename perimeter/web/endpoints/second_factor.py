@@ -31,7 +31,7 @@ from perimeter.web.endpoints.arrival import Arrivals, destination, safe_fragment
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, note_user, query_fields, text_fields
 from perimeter.web.form import form
-from perimeter.web.html.cookies import PENDING, PENDING_LENGTH, no_pending_cookie, session_cookie
+from perimeter.web.html.cookies import PENDING, PENDING_LENGTH, session_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token
 from perimeter.web.html.words import in_words
 from perimeter.web.passkeys import ANSWER
@@ -290,19 +290,17 @@ class SecondFactor(PageEndpoint):
 
     async def _go_on(self, request: Any, asked: Asked, method: str) -> None:
         """Make a session of the sign-in, or give the session one more proof."""
-        headers = request.responseHeaders
         if asked.pending is not None:
             await self._pending.finish(asked.pending)
             arrival = unpacked(self._pending.payload(asked.cookie, asked.pending), asked.user, asked.pending.proved, method)
             await self._arrivals.begin(self, request, arrival)
-            headers.addRawHeader(b"Set-Cookie", no_pending_cookie())
             return
         assert asked.session is not None
         sessions = self.pages.sessions
         cookie, session = await sessions.strengthen(asked.cookie, asked.session, method)
         note_session(request, session)
         kept = 0 if session.idle else max(0, int(session.expires - sessions.seconds()))
-        headers.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
+        request.responseHeaders.addRawHeader(b"Set-Cookie", session_cookie(cookie.encode("ascii"), kept))
 
     async def _refused(self, request: Any, asked: Asked, fields: Mapping[str, str], refusal: Refusal) -> bytes:
         """The page again, with a sentence that says what is wrong; or the end of the sign-in after too many wrong codes."""

@@ -205,6 +205,7 @@ class JsonTests(InZone):
                 "authenticator": "file",
                 "token": "7",
                 "session": None,
+                "factors": 1,
                 "route": "site",
                 "upstream": "web",
                 "event": None,
@@ -243,8 +244,8 @@ class JsonTests(InZone):
     def test_unknown_is_null(self) -> None:
         parsed = json.loads(json_format(make_record()))
         self.assertEqual(
-            [parsed[key] for key in ("user", "realm", "roles", "token", "session", "referer", "user_agent")],
-            [None, None, [], None, None, None, None],
+            [parsed[key] for key in ("user", "realm", "roles", "token", "session", "factors", "referer", "user_agent")],
+            [None, None, [], None, None, None, None, None],
         )
 
     def test_how_the_user_was_known(self) -> None:
@@ -255,15 +256,17 @@ class JsonTests(InZone):
         ):
             who = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, kind))
             parsed = json.loads(json_format(make_record(principal=who)))
-            self.assertEqual((parsed["token"], parsed["session"]), (token, session))
+            self.assertEqual((parsed["token"], parsed["session"], parsed["factors"]), (token, session, 1))
+            strong = attrs.evolve(ALICE, grant=Grant("7", 0.0, 1.0, kind, second=1.5))
+            self.assertEqual(json.loads(json_format(make_record(principal=strong)))["factors"], 2)
         parsed = json.loads(json_format(make_record(principal=ALICE)))
-        self.assertEqual((parsed["token"], parsed["session"]), (None, None))
+        self.assertEqual((parsed["token"], parsed["session"], parsed["factors"]), (None, None, 1))
 
     @given(records)
     def test_attack_42_parses_back_to_what_was_sent(self, record: AccessRecord) -> None:
         line = json_format(record)
         parsed = json.loads(line)
-        self.assertEqual(len(parsed), 28)
+        self.assertEqual(len(parsed), 29)
 
         def from_text(text: str) -> str:
             return text.encode("utf-8", "backslashreplace").decode()

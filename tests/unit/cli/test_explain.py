@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 
 from perimeter.auth.registry import installed_kinds
-from perimeter.cli.explaining import _ask, run_explain
+from perimeter.cli.explaining import _ask, explained_request, run_explain
 from perimeter.cli.main import main
 from perimeter.config.site.load import load_site
 from perimeter.model import Principal
@@ -224,6 +224,16 @@ class ExplainTests(SiteCase):
             self.assertEqual((code, text.splitlines()[-1]), (status, result), (user, method, path))
             if user == "alice":
                 self.assertIn("user: alice of realm local, roles: admin\n", text)
+
+    def test_a_second_factor(self) -> None:
+        more = "[second_factor]\nmethods = totp\n[route vault]\npath = /vault\nupstream = app\nbrowser_login = yes\nfactors = 2\n"
+        self.site.write_text(SITE + more)
+        self.patch_look_up([Principal("alice", "local", ("admin",))])
+        answer = explained_request(self.site, "GET", "/vault", user="alice")
+        self.assertFalse(answer.admitted)
+        self.assertEqual(answer.explanations[0][1].reason, "second_factor_needed")
+        self.assertIn("rules: factors = 2 of the route demands a second factor\n", answer.text)
+        self.assertTrue(explained_request(self.site, "GET", "/vault", user="alice", second=True).admitted)
 
     def test_users_of_several_realms(self) -> None:
         self.patch_look_up([Principal("alice", "local", ("admin",)), Principal("alice", "other")])

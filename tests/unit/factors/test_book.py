@@ -67,15 +67,15 @@ class RegisterTests(FactorCase):
 
     def test_a_passkey_is_found_by_its_handle(self) -> None:
         factor = self.done(self.factor_book.add(*ALICE, FactorKind.WEBAUTHN, "key", b"x", handle=b"h" * 32, count=7))
-        self.assertEqual(self.factor_book.with_handle(b"h" * 32), factor)
-        self.assertIsNone(self.factor_book.with_handle(b""))
+        self.assertEqual(self.done(self.factor_book.with_handle(b"h" * 32)), factor)
+        self.assertIsNone(self.done(self.factor_book.with_handle(b"")))
         self.done(self.factor_book.used(factor, 9))
         self.done(self.factor_book.used(factor, 8))
-        found = self.factor_book.with_handle(b"h" * 32)
+        found = self.done(self.factor_book.with_handle(b"h" * 32))
         assert found is not None
         self.assertEqual((found.count, found.used), (9, START))
         self.done(self.factor_book.remove(*ALICE, factor.id))
-        self.assertIsNone(self.factor_book.with_handle(b"h" * 32))
+        self.assertIsNone(self.done(self.factor_book.with_handle(b"h" * 32)))
 
 
 class UseTests(FactorCase):

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from twisted.trial.unittest import TestCase
 
 from perimeter.factors.totp import app_uri, encoded, step_of
+from perimeter.web.endpoints.account.new_factors import qr_picture
 
 SECRET = b"12345678901234567890"
 
@@ -35,3 +36,9 @@ class TotpTests(TestCase):
         self.assertEqual((uri.scheme, uri.netloc, uri.path), ("otpauth", "totp", "/Forecasts%20%26%20more:alice"))
         self.assertEqual(parse_qs(uri.query), {"secret": [encoded(SECRET)], "issuer": ["Forecasts & more"]})
         self.assertEqual(encoded(SECRET), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ")
+
+    def test_the_longest_names_fit_into_a_picture(self) -> None:
+        for one in ("x", "é", "\U0001f511"):
+            uri = app_uri(SECRET, one * 500, one * 500)
+            self.assertLess(len(uri), 2953)
+            self.assertIn("<svg", qr_picture(uri))

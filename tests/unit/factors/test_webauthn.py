@@ -77,6 +77,17 @@ class RegistrationTests(TestCase):
         self.assertEqual(made.handle, handle_of(device.credential))
         self.assertEqual(handle_of(b"abc").hex()[:16], "ba7816bf8f01cfea")
 
+    def test_the_ways_to_reach_it(self) -> None:
+        answer = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
+        for ways, kept in (
+            (None, ()),
+            ([], ()),
+            (["nfc", "telepathy", "usb"], ("nfc", "usb")),
+            (["x"] * 7 + ["usb", "nfc"], ("usb",)),
+        ):
+            sent = changed(answer, lambda sent, ways=ways: sent["response"].update(transports=ways))  # type: ignore[misc]
+            self.assertEqual(registered(PARTY, sent, CHALLENGE, HANDLE)[0].transports, kept)
+
     def test_the_authenticator_may_sign_for_itself(self) -> None:
         device = Authenticator()
         options = creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)
@@ -137,6 +148,24 @@ class RegistrationTests(TestCase):
         ):
             with self.assertRaises(WrongFactor, msg=answer[:60]):
                 registered(PARTY, answer, CHALLENGE, HANDLE)
+
+
+class DetailTests(TestCase):
+    def test_the_log_gets_nothing_that_the_client_has_sent(self) -> None:
+        good = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
+        for answer, why in (
+            (
+                Authenticator(origin='https://evil.example\x1b"evil').create(creation_options(PARTY, "a", HANDLE, (), CHALLENGE)),
+                "origin",
+            ),
+            (changed(good, lambda sent: sent.update(type="evil")), "type"),
+            (changed(good, lambda sent: sent["response"].update(clientDataJSON=b64(b"\xffevil"))), "UnicodeDecodeError"),
+            ('{"evil":1,"evil":2}', "ValueError"),
+        ):
+            with self.assertRaises(WrongFactor) as caught:
+                registered(PARTY, answer, CHALLENGE, HANDLE)
+            self.assertNotIn("evil", caught.exception.detail)
+            self.assertIn(why, caught.exception.detail)
 
 
 class UseTests(TestCase):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import attrs
+
 from perimeter.errors import TooManyFactors, Unavailable, WrongFactor
 from perimeter.factors.book import MOST_FACTORS
 from perimeter.factors.challenges import Bound
-from perimeter.factors.factor import Factor
+from perimeter.factors.factor import Factor, FactorKind
+from perimeter.factors.webauthn import registered
 from perimeter.model import Principal
 from perimeter.web.passkeys import Asked
 from tests.unit.doubles.authenticator import PRESENT, Authenticator
-from tests.unit.doubles.passkeys import PasskeyCase
-from tests.unit.doubles.sessions import ALICE, BOB
+from tests.unit.doubles.passkeys import PARTY, PasskeyCase
+from tests.unit.doubles.sessions import ALICE, BOB, START
 
 HERE = Bound(b"c" * 43, "session", "login_factor")
 
@@ -37,6 +40,19 @@ class PasskeyTests(PasskeyCase):
         fields = self.fields(self.device, self.passkeys.offer(ALICE, HERE))
         self.assertEqual(self.done(self.passkeys.prove(ALICE, fields, HERE)).id, self.factor.id)
         self.fails(WrongFactor, self.passkeys.prove(ALICE, fields, HERE))
+
+    def test_another_process_has_registered_it(self) -> None:
+        device = Authenticator()
+        asked = self.passkeys.offer_new(BOB, HERE)
+        made, _ = registered(PARTY, device.create(asked.options), self.challenges.recall(asked.challenge, HERE).value, b"n")
+        device.handle = b"n"
+        theirs = Factor("local", "bob", FactorKind.WEBAUTHN, "f" * 16, "key", b"", START, made.handle)
+        sealed = self.factor_book._key.seal(made.encode(), "\0".join(("second factor", "local", "bob", "webauthn", "f" * 16)))
+        self.clock.advance(60)
+        self.store.others_write(attrs.evolve(theirs, sealed=sealed))
+        fields = self.fields(device, self.passkeys.offer_alone(HERE))
+        factor, _ = self.done(self.passkeys.prove_alone(fields, HERE))
+        self.assertEqual((factor.username, factor.id), ("bob", "f" * 16))
 
     def test_what_it_asks_for(self) -> None:
         self.assertIsNone(self.passkeys.offer(BOB, HERE))
@@ -74,7 +90,7 @@ class PasskeyTests(PasskeyCase):
         self.fails(WrongFactor, self.passkeys.prove(ALICE, fields, HERE))
         self.assertEqual(self.factor_book.factors_of("local", "alice")[0].count, 3)
 
-    def test_what_is_wrong_is_not_written(self) -> None:
+    def test_attack_169_what_is_wrong_is_not_written(self) -> None:
         self.store.fails = True
         asked = self.passkeys.offer(ALICE, HERE)
         self.fails(WrongFactor, self.passkeys.prove(ALICE, self.fields(Authenticator(), asked), HERE))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from perimeter.factors.factor import RECOVERY, FactorKind
 from perimeter.model import Principal, Restriction
-from perimeter.sessions.session import Session
+from perimeter.sessions.session import BY_PROVIDER, Session
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.book import MOST_NAMED
 from perimeter.tokens.shown import utc_time
@@ -123,9 +123,15 @@ def described(token: ApiToken) -> dict[str, Any]:
     }
 
 
+def _in_words(method: str) -> str:
+    if method.startswith(BY_PROVIDER):
+        return f"second factor at {method.removeprefix(BY_PROVIDER)}"
+    return _METHODS.get(method, method.removeprefix("provider:"))
+
+
 def _facts(user: Principal, session: Session) -> list[tuple[str, str]]:
     """Who the user is, as rows of a table."""
-    ways = [(_METHODS.get(method, method.removeprefix("provider:")), moment(at)) for method, at in session.proved]
+    ways = [(_in_words(method), moment(at)) for method, at in session.proved]
     return [
         ("Name", user.username),
         ("Realm", user.realm),

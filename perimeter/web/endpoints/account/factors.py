@@ -202,5 +202,6 @@ class FactorPage(FactorEndpoint):
 
 
 def named(text: str, kind: FactorKind) -> str:
-    """The name of a factor that a user has typed; the one of its kind without any."""
-    return " ".join(text.split())[:LONGEST_NAME] or KINDS[kind]
+    """The name of a factor that a user has typed, without control characters; the one of its kind if nothing is left."""
+    shown = "".join(one for one in " ".join(text.split()) if one.isprintable())
+    return shown[:LONGEST_NAME] or KINDS[kind]

@@ -56,15 +56,16 @@ class _NewFactor(FactorEndpoint):
         due = self.proof_due(request)
         if due is not None:
             return due
+        first = not self.factors.of(user_of(request))
         try:
             await self.add(request, fields, named(fields.get("name", ""), self.kind))
         except (WrongFactor, TooManyFactors) as refusal:
             exchange.explain(refusal, refusal.status)
             sentence = self.wrong if isinstance(refusal, WrongFactor) else f"{refusal.phrase}."
             return await self.show(request, fields, sentence, refusal.status)
-        if self.factors.left(user_of(request)):
-            return self.redirect(request, f"{self.front}?done=factor")
-        return await self.show_new_codes(request, "The second factor was added.")
+        if first or not self.factors.left(user_of(request)):  # what is left of an earlier factor does not count
+            return await self.show_new_codes(request, "The second factor was added.")
+        return self.redirect(request, f"{self.front}?done=factor")
 
     def _form(self, request: Any, template: str, fields: Mapping[str, str], error: str, status: int, **values: Any) -> bytes:
         return self.render_page(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import attrs
+
 from perimeter.config.site import second_factor
 from perimeter.config.site.second_factor import Enroll, Method
 from tests.unit.doubles.site import SITE, SiteCase
@@ -55,6 +59,12 @@ class SecondFactorTests(SiteCase):
         (found,) = self.problems(f"{PAGES}factors = 2\n")
         self.assertIn("[route people] factors: no user could have a second factor: set methods in [second_factor]", found)
         self.load(f"{PAGES}factors = 1\n")
+
+    def test_a_provider_that_checks_two_factors(self) -> None:
+        config = self.load(PAGES)
+        for values, checks in (((), False), (("mfa",), True)):
+            provider = SimpleNamespace(settings=SimpleNamespace(second_factor_acr=values))
+            self.assertIs(attrs.evolve(config, providers=(provider,)).checks_second_factors, checks)
 
     def test_a_route_that_admits_clients_without_credentials(self) -> None:
         for auth, words in (("optional", "is not allowed with auth = optional"), ("none", "has no effect with auth = none")):

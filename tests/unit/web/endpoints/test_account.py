@@ -106,6 +106,12 @@ class PageTests(AccountCase):
         )
         self.assertEqual(page.get(b"cache-control"), b"no-store")
 
+    def test_what_a_provider_has_checked(self) -> None:
+        cookie, _ = self.begin(ALICE, methods=("provider:corp", "factor:corp", "totp"))
+        self.browser.cookies["__Host-perimeter"] = cookie.decode()
+        shown = "corp, 2027-01-15 08:00 UTC; second factor at corp, 2027-01-15 08:00 UTC; code of an authenticator app, 2027"
+        self.assertIn(shown.encode(), self.browser.open(ACCOUNT).body)
+
     def test_a_user_without_roles(self) -> None:
         self.chain.answer = attrs.evolve(BOB, roles=())
         browser = Browser(self)

@@ -9,7 +9,7 @@ from perimeter.factors.factor import FactorKind
 from perimeter.web.html.forms import form_token
 from tests.unit.doubles.authenticator import Authenticator
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import Browser, hidden, text_of
+from tests.unit.doubles.pages import NAVIGATION, Browser, hidden, text_of
 from tests.unit.doubles.passkeys import PasskeyCase, answered, form_at
 from tests.unit.doubles.sessions import ALICE, BOB
 
@@ -63,6 +63,14 @@ class AddTests(AccountFactorCase):
         self.assertEqual(location(added), f"{ACCOUNT}?done=factor")
         self.assertEqual(self.factor_names(ALICE), ["my phone", "Passkey"])
         self.assertIn(b"The second factor was added.", self.browser.open(location(added)).body)
+
+    def test_a_first_factor_after_others_gives_new_recovery_codes(self) -> None:
+        self.add_passkey()
+        before = self.factors.recovery_of("local", "alice")
+        self.done(self.factor_book.remove("local", "alice", self.id_of()))
+        self.assertEqual(self.factors.recovery_of("local", "alice"), before)
+        self.assertEqual(self.add_passkey().status, 200)
+        self.assertNotEqual(self.factors.recovery_of("local", "alice"), before)
 
     def test_attack_b4_the_form_of_a_passkey_is_good_once(self) -> None:
         page = self.browser.open(PASSKEY)
@@ -123,7 +131,7 @@ class FreshTests(AccountFactorCase):
             self.assertEqual(location(asked), "/.perimeter/login?again=1&to=%2F.perimeter%2Faccount%2Ffactors%2Fpasskey")
         self.assertEqual(self.factor_names(ALICE), [])
 
-    def test_a_password_does_not_change_factors(self) -> None:
+    def test_attack_168_a_password_does_not_change_factors(self) -> None:
         self.add_passkey()
         id = self.id_of()
         for path in (PASSKEY, APP, RECOVERY, f"{FACTORS}/{id}"):
@@ -169,11 +177,15 @@ class ChangeTests(AccountFactorCase):
         self.assertEqual(page.status, 200)
         return self.browser.send(f"{FACTORS}/{self.factor_id}/{action}", {**hidden(page), **fields})
 
-    def test_another_name(self) -> None:
+    def test_attack_170_another_name(self) -> None:
         self.assertEqual(location(self.change("name", name="<b>my key</b>")), f"{ACCOUNT}?done=factor_name")
         self.assertEqual(self.factor_names(ALICE), ["<b>my key</b>"])
         self.assertEqual(self.record.event, "factor_change")
         self.assertIn(b"&lt;b&gt;my key&lt;/b&gt;", self.browser.open(ACCOUNT).body)
+        self.change("name", name="a\x1b[31m\u202eb\x00")
+        self.assertEqual(self.factor_names(ALICE), ["a[31mb"])
+        self.change("name", name="\u200b \n")
+        self.assertEqual(self.factor_names(ALICE), ["Passkey"])
         self.change("name", name="x" * 200)
         self.assertEqual(self.factor_names(ALICE), ["x" * 100])
 
@@ -234,6 +246,13 @@ class ChangeTests(AccountFactorCase):
         self.assertNotIn("demands", text)
         self.demanded = True
         self.assertIn("Your role demands one.", self.browser.open(ACCOUNT).body.decode())
+
+
+class HeadTests(AccountFactorCase):
+    def test_the_forms_without_their_text(self) -> None:
+        for path in (PASSKEY, APP):
+            answer = self.browser.ask(f"HEAD {path}", *NAVIGATION)
+            self.assertEqual((answer.status, answer.body), (200, b""), path)
 
 
 class WithoutFactorTests(AccountFactorCase):

@@ -72,6 +72,12 @@ class SignInTests(PasskeySignInCase):
         self.assertEqual((self.record.event, self.record.reason), ("login", ""))
         self.assertEqual(self.asked, [Principal("alice", "local", authenticator="users")])
 
+    def test_to_stay_signed_in(self) -> None:
+        self.serve(stay=86400.0)
+        self.assertIn(b"; Max-Age=86400", self.sign_in(stay="1").get(b"set-cookie") or b"")
+        self.browser = Browser(self)
+        self.assertNotIn(b"Max-Age", self.sign_in(stay="").get(b"set-cookie") or b"")
+
     def test_the_counter_is_kept(self) -> None:
         self.device.count = 5
         self.assertEqual(self.sign_in().status, 303)

@@ -23,6 +23,7 @@ from perimeter.providers.flows import FLOWS, LIFETIME
 from perimeter.providers.pins import PINS
 from perimeter.run.build.pages import PageParts
 from perimeter.state.once import ONCE
+from perimeter.tokens.owners import encode_owner
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
 from tests.unit.doubles.http_rig import Response
@@ -84,6 +85,17 @@ class ProviderCase(PageCase):
         self.assertNotIn("__Host-perimeter", self.browser.cookies)
 
 
+class AugmentedTests(ProviderCase):
+    async def vouched(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
+        return attrs.evolve(principal, roles=(*principal.roles, "added"))
+
+    def test_the_session_keeps_what_the_provider_has_said_as_well(self) -> None:
+        self.sign_in()
+        (session,) = self.stored.all()
+        assert session.vouched is not None
+        self.assertEqual((session.owner.roles, session.vouched.said), (("dev", "added"), encode_owner(CAROL)))
+
+
 class SignInTests(ProviderCase):
     def test_a_sign_in(self) -> None:
         response = self.sign_in("/deep?x=1&y=2")
@@ -92,7 +104,8 @@ class SignInTests(ProviderCase):
         self.assertEqual(session.owner, CAROL)
         self.assertEqual(session.proved, (("provider:corp", self.clock.seconds()),))
         assert session.vouched is not None
-        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", ""))
+        said = encode_owner(CAROL)  # without what augmenters add
+        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", "", said))
         self.assertEqual(self.record.event, "provider_login")
         assert self.record.principal is not None
         assert self.record.principal.grant is not None

@@ -10,7 +10,7 @@ from perimeter.plugin.redirect import SignedIn
 from perimeter.web.endpoints.arrival import Arrival, destination, packed, unpacked
 from tests.unit.doubles.authenticator import Authenticator
 from tests.unit.doubles.http_rig import Response
-from tests.unit.doubles.pages import Browser, hidden, text_of
+from tests.unit.doubles.pages import OWN_FORM, Browser, hidden, text_of
 from tests.unit.doubles.passkeys import PasskeyCase, answered
 from tests.unit.doubles.sessions import ALICE, START
 
@@ -129,6 +129,39 @@ class SignInTests(SecondFactorCase):
         for response in (self.browser.open(f"{PAGE}?to=/x"), self.browser.send(PAGE, {"to": "/x", "code": "1"})):
             self.assertEqual((response.status, self.location(response)), (303, "/.perimeter/login?to=%2Fx"))
         self.assertEqual(self.location(self.browser.open(f"{PAGE}?to=//evil.example")), "/.perimeter/login?to=%2F")
+
+    def test_a_sign_in_that_was_given_up(self) -> None:
+        """Another user signs in instead, and is not asked for the factor of the first one."""
+        self.half()
+        self.chain.answer = Principal("bob", "local", ("dev",), "users")
+        self.browser.sign_in()
+        self.assertEqual(self.browser.cookies.keys(), {"__Host-perimeter-pre", SESSION})
+        self.assertIn(b"<strong>bob</strong>", self.browser.open(f"{PAGE}?to=/x").body)
+
+    def test_wrong_input(self) -> None:
+        """Whatever a form holds: a refusal, and no session."""
+        self.half()
+        page = hidden(self.browser.open(PAGE))
+        for fields in ({}, {"code": ""}, {"code": "\0"}, {"code": "K" * 16}, {"code": "1" * 10_000}):
+            self.assertEqual(self.browser.send(PAGE, {**page, **fields}).status, 403, fields)
+        self.serve()
+        self.half()
+        kind = "Content-Type: application/x-www-form-urlencoded"
+        for body in (b"code=%FF", b"%", b"code=1&" * 5000, b"\xff"):
+            response = self.browser.ask(f"POST {PAGE}", kind, *OWN_FORM, body=body)
+            self.assertIn(response.status, (400, 403, 413), body[:20])
+        response = self.browser.ask(f"POST {PAGE}", "Content-Type: application/json", *OWN_FORM, body=b"{}")
+        self.assertIn(response.status, (400, 403, 415))
+        self.assertEqual(self.browser.ask(f"PUT {PAGE}", *OWN_FORM).status, 405)
+        self.assertEqual(self.stored.all(), [])
+
+    def test_attack_76_a_script_or_a_frame_gets_nothing(self) -> None:
+        self.half()
+        for mode, wanted in (("cors", "empty"), ("navigate", "iframe"), ("no-cors", "image")):
+            lines = ("Sec-Fetch-Site: same-origin", f"Sec-Fetch-Mode: {mode}", f"Sec-Fetch-Dest: {wanted}", "Accept: text/html")
+            response = self.browser.open(PAGE, *lines)
+            self.assertEqual((response.status, self.record.reason), (403, "cross_site"), mode)
+            self.assertNotIn(b'name="token"', response.body)
 
     def test_over_plain_http_the_cookie_does_not_count(self) -> None:
         self.half()
