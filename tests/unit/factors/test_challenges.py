@@ -62,6 +62,9 @@ class ChallengeTests(TestCase):
         self.redeem(made.text)
         self.refused(made.text)
 
+    def test_the_cookie_does_not_show(self) -> None:
+        self.assertNotIn("cookie", repr(HERE).replace("cookie=", ""))
+
     def test_only_its_use_is_written(self) -> None:
         made = self.challenges.issue(HERE)
         self.assertEqual((self.challenges.recall(made.text, HERE), made.until), (made, 1_800_000_300))

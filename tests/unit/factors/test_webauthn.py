@@ -53,6 +53,7 @@ class OptionsTests(TestCase):
         self.assertEqual([one["alg"] for one in made["pubKeyCredParams"]], [-8, -7, -257])
         self.assertEqual(made["authenticatorSelection"]["residentKey"], "preferred")
         self.assertEqual(made["authenticatorSelection"]["userVerification"], "preferred")
+        self.assertIs(made["authenticatorSelection"]["requireResidentKey"], False)
         self.assertEqual(
             made["excludeCredentials"], [{"id": b64(b"old"), "type": "public-key", "transports": ["usb", "internal"]}]
         )
@@ -76,6 +77,31 @@ class RegistrationTests(TestCase):
         self.assertEqual(Passkey.decode(named.encode()), named)
         self.assertEqual(made.handle, handle_of(device.credential))
         self.assertEqual(handle_of(b"abc").hex()[:16], "ba7816bf8f01cfea")
+
+    def test_any_bytes_are_kept(self) -> None:
+        for value in range(256):
+            made = Passkey(bytes([value]), bytes([value, value]), bytes([value] * 3))
+            self.assertEqual(Passkey.decode(made.encode()), made)
+
+    def test_a_certificate_of_a_device_is_not_read(self) -> None:
+        options = creation_options(PARTY, "alice", HANDLE, (), CHALLENGE)
+        for fmt, statement in (
+            ("packed", {"alg": -7, "sig": b"0", "x5c": [b"0"]}),
+            ("fido-u2f", {"sig": b"0", "x5c": [b"0"]}),
+            ("tpm", {}),
+        ):
+            with self.assertRaises(WrongFactor) as caught:
+                registered(PARTY, Authenticator().create(options, fmt, statement), CHALLENGE, HANDLE)
+            self.assertEqual(caught.exception.detail, "an attestation that was not asked for", fmt)
+
+    def test_client_data_with_two_readings(self) -> None:
+        def twice(sent: Any) -> None:
+            data = unb64(sent["response"]["clientDataJSON"])
+            sent["response"]["clientDataJSON"] = b64(data.replace(b"{", b'{"origin":"https://evil.example",', 1))
+
+        good = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
+        with self.assertRaises(WrongFactor):
+            registered(PARTY, changed(good, twice), CHALLENGE, HANDLE)
 
     def test_the_ways_to_reach_it(self) -> None:
         answer = Authenticator().create(creation_options(PARTY, "alice", HANDLE, (), CHALLENGE))
@@ -241,6 +267,13 @@ class UseTests(TestCase):
         self.assertEqual(self.use(device, made), 0)
         with self.assertRaises(WrongFactor):
             self.use(device, made, alone=True)
+
+    def test_attack_b4_another_credential_with_the_same_key(self) -> None:
+        device = Authenticator()
+        made = enrolled(device)
+        device.credential = b"another"
+        with self.assertRaises(WrongFactor):
+            self.use(device, made)
 
     def test_attack_b4_the_passkey_of_another_user(self) -> None:
         one, other = Authenticator(), Authenticator()

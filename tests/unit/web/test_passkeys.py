@@ -41,6 +41,14 @@ class PasskeyTests(PasskeyCase):
         self.assertEqual(self.done(self.passkeys.prove(ALICE, fields, HERE)).id, self.factor.id)
         self.fails(WrongFactor, self.passkeys.prove(ALICE, fields, HERE))
 
+    def test_attack_b4_an_answer_registers_one_passkey(self) -> None:
+        asked = self.passkeys.offer_new(BOB, HERE)
+        fields = {"challenge": asked.challenge, "answer": Authenticator().create(asked.options)}
+        made = self.done(self.passkeys.add(BOB, fields, HERE, "key"))
+        self.done(self.factor_book.remove("local", "bob", made.id))
+        self.fails(WrongFactor, self.passkeys.add(BOB, fields, HERE, "key"))
+        self.assertEqual(self.factor_names(BOB), [])
+
     def test_another_process_has_registered_it(self) -> None:
         device = Authenticator()
         asked = self.passkeys.offer_new(BOB, HERE)
