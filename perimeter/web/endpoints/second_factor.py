@@ -14,7 +14,7 @@ from urllib.parse import quote
 import attrs
 
 from perimeter.errors import CrossSite, Refusal, TooManyAttempts, TooManyCodes, TooManyFactors, Unavailable, WrongFactor
-from perimeter.factors.challenges import Bound
+from perimeter.factors.challenges import Bound, ChallengeExpired
 from perimeter.factors.factor import RECOVERY, FactorKind
 from perimeter.factors.pending import PendingSignIn
 from perimeter.factors.pending_book import PendingBook
@@ -319,18 +319,22 @@ class SecondFactor(PageEndpoint):
                 link=f"{self.pages.prefix}/login?to={quote(asked.to, safe='')}",
                 label="Sign in",
             )
-        return await self._page(request, asked, fields, _explained(refusal), refusal.status)
+        return await self._page(request, asked, fields, _explained(refusal, self._kind(fields)), refusal.status)
 
     def _note(self, kind: str, outcome: str) -> None:
         if self._count is not None:
             self._count(kind, outcome)
 
 
-def _explained(refusal: Refusal) -> str:
-    """A sentence for the user."""
+def _explained(refusal: Refusal, kind: FactorKind) -> str:
+    """A sentence for the user, who has shown a factor of this ``kind``."""
     match refusal:
         case TooManyAttempts():
             return f"There were too many wrong codes. Wait {in_words(refusal.retry_after or 1)}, then try again."
+        case ChallengeExpired():
+            return "This page was open for too long, so the passkey was not checked. Try again."
+        case WrongFactor() if kind is FactorKind.WEBAUTHN:
+            return "The passkey was not accepted. Try again, or use another one."
         case WrongFactor():
             return "The code is wrong, or was used already. Type the one that your app shows now."
         case TooManyFactors():

@@ -111,7 +111,9 @@ class SignInTests(SecondFactorCase):
         self.half()
         page = self.browser.open(PAGE)
         self.assertIn(b"One of your recovery codes", page.body)
-        self.browser.send(PAGE, answered(page, device, PAGE))
+        wrong = self.browser.send(PAGE, answered(page, Authenticator(), PAGE))
+        self.assertEqual((wrong.status, text_of(wrong)), (403, "The passkey was not accepted. Try again, or use another one."))
+        self.browser.send(PAGE, answered(wrong, device, PAGE))
         self.assertTrue(self.signed_in())
         self.assertEqual(self.stored.all()[-1].proved[1][0], "webauthn")
 
