@@ -13,6 +13,7 @@ from perimeter.config.site.login_hosts import front_of_pages
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
+from perimeter.model import Principal
 from perimeter.plugin.authenticator import Scheme
 from perimeter.run.build.renewals import back_channels, signed_out_elsewhere
 from perimeter.sessions.book import SessionBook
@@ -142,7 +143,11 @@ class PageParts:
         factors, second = self.factors, self.second
         if factors is None or second is None:
             return None
-        return SecondStep(second.pending, lambda user: factors.demanded(user) or bool(factors.of(user)))
+
+        async def due(user: Principal) -> bool:
+            return factors.demanded(user) or await factors.book.has_factor(user.realm, user.username)
+
+        return SecondStep(second.pending, due)
 
     def _second_factor(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:
         factors, second = self.factors, self.second

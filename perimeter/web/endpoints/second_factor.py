@@ -77,11 +77,15 @@ class SecondFactorParts:
 
 @attrs.frozen
 class Asked:
-    """Whom the page asks: by the value of a cookie, a sign-in that waits or a session. ``to`` is where they want to go."""
+    """Whom the page asks: by the value of a cookie, a sign-in that waits or a session. ``to`` is where they want to go.
+
+    ``registered``: they have a second factor.
+    """
 
     user: Principal
     cookie: bytes = attrs.field(repr=False)
     to: str
+    registered: bool
     pending: PendingSignIn | None = None
     session: Session | None = None
 
@@ -127,7 +131,7 @@ class SecondFactor(PageEndpoint):
         asked = await self._asked(request, to)
         if asked is None:
             return self._to_login(request, to)
-        if asked.session is not None and not self._parts.of(asked.user):
+        if asked.session is not None and not asked.registered:
             stale = self.stale(request, f"{self.path}?to={quote(asked.to, safe='')}")
             if stale is not None:  # a thief of a session must not register a factor of their own
                 return stale
@@ -141,16 +145,22 @@ class SecondFactor(PageEndpoint):
         cookie = own_value(exchange.head.headers.get_all(b"cookie"), PENDING, PENDING_LENGTH)
         pending = None if cookie is None else await self._pending.find(cookie)
         if pending is not None and cookie is not None:
-            return Asked(pending.owner, cookie, destination(self._pending.payload(cookie, pending)), pending=pending)
+            to = destination(self._pending.payload(cookie, pending))
+            return Asked(pending.owner, cookie, to, await self._has_factor(pending.owner), pending=pending)
         own, session = exchange.head.headers.session, self.session_of(request)
-        return None if session is None or own is None else Asked(session.owner, own, to, session=session)
+        if session is None or own is None:
+            return None
+        return Asked(session.owner, own, to, await self._has_factor(session.owner), session=session)
+
+    async def _has_factor(self, user: Principal) -> bool:
+        return await self._parts.book.has_factor(user.realm, user.username)
 
     def _to_login(self, request: Any, to: str) -> bytes:
         return self.redirect(request, f"{self.pages.prefix}/login?to={quote(to, safe='')}")
 
     async def _page(self, request: Any, asked: Asked, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
-        more = self._offered(request, asked) if self._parts.of(asked.user) else await self._first(request, asked)
-        template = "factor.html" if self._parts.of(asked.user) else "factor_first.html"
+        more = self._offered(request, asked) if asked.registered else await self._first(request, asked)
+        template = "factor.html" if asked.registered else "factor_first.html"
         return self.render_page(
             request,
             template,
@@ -205,7 +215,7 @@ class SecondFactor(PageEndpoint):
         try:
             if not is_token(fields.get(TOKEN, ""), asked.cookie, asked.id, EVENT):
                 raise CrossSite("a form without the token of its page")
-            if self._parts.of(asked.user):
+            if asked.registered:
                 return await self._shown(request, asked, fields)
             return await self._registered(request, asked, fields)
         except Refusal as refusal:

@@ -130,6 +130,14 @@ class SignInTests(SecondFactorCase):
             self.assertEqual((response.status, self.location(response)), (303, "/.perimeter/login?to=%2Fx"))
         self.assertEqual(self.location(self.browser.open(f"{PAGE}?to=//evil.example")), "/.perimeter/login?to=%2F")
 
+    def test_a_factor_that_another_process_has_registered_a_moment_ago(self) -> None:
+        (factor,) = self.factor_book.factors_of("local", "alice")
+        self.done(self.factor_book.remove("local", "alice", factor.id))
+        self.clock.advance(1)
+        self.store.others_write(factor)
+        self.half()
+        self.assertFalse(self.signed_in())
+
     def test_a_sign_in_that_was_given_up(self) -> None:
         """Another user signs in instead, and is not asked for the factor of the first one."""
         self.half()
