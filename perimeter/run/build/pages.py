@@ -35,10 +35,11 @@ from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
+from perimeter.web.endpoints.proofs import SecondFactorParts
 from perimeter.web.endpoints.providers.callback import Callback
 from perimeter.web.endpoints.providers.parts import ProviderParts
 from perimeter.web.endpoints.providers.start import Start
-from perimeter.web.endpoints.second_factor import SecondFactor, SecondFactorParts
+from perimeter.web.endpoints.second_factor import SecondFactor
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
 from perimeter.web.passkeys import Passkeys
