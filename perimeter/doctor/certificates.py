@@ -157,12 +157,15 @@ def _issuer_unknown(chain: Iterable[x509.Certificate]) -> bool:
 
 
 def _names(place: str, identities: Sequence[ServerIdentity], config: SiteConfig) -> Iterator[Finding]:
-    """Host names of routes that are in no certificate."""
+    """Host names of routes, and that of the gateway's own pages, that are in no certificate."""
     names = tuple(dict.fromkeys(name for identity in identities for name in identity.names))
     source = " and ".join(identity.source for identity in identities)
-    for host in dict.fromkeys(host for route in config.routes for host in route.hosts):
+    wanted = dict.fromkeys((host for route in config.routes for host in route.hosts), "a host of a route")
+    if config.login.host:
+        wanted.setdefault(config.login.host, "the host in [login]")
+    for host, role in wanted.items():
         if "*" not in host and host not in names and f"*.{host.partition('.')[2]}" not in names:
-            message = f"{source} is not for {host}, which is a host of a route: browsers refuse it there"
+            message = f"{source} is not for {host}, which is {role}: browsers refuse it there"
             remedy = f"get a certificate with this name too (it has {', '.join(names[:8]) or 'no names'})"
             yield Finding(Name.CERTIFICATE_NAME, Grade.SOON, place, message, remedy)
 

@@ -18,7 +18,7 @@ from perimeter.auth.kinds.remote.authenticator import Explain, TokenAuthenticato
 from perimeter.auth.kinds.remote.judge import JwtHeader, access_claims, audience, is_stated, read_header
 from perimeter.auth.kinds.remote.keys import RemoteKeys
 from perimeter.auth.kinds.remote.memory import Vouched
-from perimeter.errors import InvalidToken, NameConflict, ProviderMisconfigured, Unavailable
+from perimeter.errors import InvalidToken, NameConflict, Overloaded, ProviderMisconfigured, Unavailable
 from perimeter.model import Principal
 from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.claims import ClaimRules, ClaimsElsewhere, NotAllowed, principal_of, subject_of
@@ -123,8 +123,8 @@ class BearerTokens:
                 return
             except NameConflict as error:
                 raise InvalidToken(error.detail) from None
-            except Unavailable:
-                if not left:
+            except Unavailable as error:
+                if not left or isinstance(error, Overloaded):
                     raise
             await deferLater(self._clock, BETWEEN_TRIES)
 

@@ -7,7 +7,7 @@ itself, with the code verifier of this browser: so no token that was issued to a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -43,9 +43,11 @@ _VERIFIED: Final = "email_verified"
 class _Kept:
     """What a session keeps. ``claims`` are those of the last look, as far as they are used.
 
-    ``stale_since`` is when a look failed after a refresh (epoch seconds); 0 if the last one did not.
+    ``endpoints`` are those of the provider that has issued the tokens, which no other may get: after a reload, another provider
+    can have its name. ``stale_since`` is when a look failed after a refresh (epoch seconds); 0 if the last one did not.
     """
 
+    endpoints: Sequence[str]
     access_token: str = attrs.field(repr=False)
     refresh_token: str = attrs.field(default="", repr=False)
     claims: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
@@ -73,6 +75,7 @@ class OAuth2Provider:
         self.realm = realm
         self.title = settings.title or name
         self._settings = settings
+        self._endpoints = [settings.user_uri, settings.token_uri]
         self._rules = settings.rules(name, realm)
         self._client = client
         self._requests = TokenRequests(client, settings.authentication())
@@ -116,7 +119,7 @@ class OAuth2Provider:
         }
         tokens = await self._tokens(form)
         try:
-            kept = _Kept(access_token=tokens.access_token, refresh_token=tokens.refresh_token)
+            kept = _Kept(endpoints=self._endpoints, access_token=tokens.access_token, refresh_token=tokens.refresh_token)
             return await self._signed_in(kept, flow.explain)
         except Rejected as error:
             raise ProviderUnavailable(error.detail) from None
@@ -130,10 +133,10 @@ class OAuth2Provider:
         fails after it must not lose the new one: the user then stays as they were, for `STALE` at most.
         """
         kept = _read(secret)
+        if kept.endpoints != self._endpoints:
+            raise Rejected("the session is from another provider")
         try:
             signed_in = await self._renewed(kept)
-        except NotAllowedHere as error:
-            raise Rejected(error.detail) from None
         except ProviderMisconfigured as error:
             raise ProviderUnavailable(error.detail) from None
         if signed_in.subject != subject:

@@ -163,8 +163,6 @@ class OidcProvider:
         """
         try:
             signed_in = await self._renewed(secret)
-        except NotAllowedHere as error:
-            raise Rejected(error.detail) from None
         except ProviderMisconfigured as error:
             raise ProviderUnavailable(error.detail) from None
         if signed_in.subject != subject:

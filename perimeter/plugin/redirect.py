@@ -112,8 +112,9 @@ class IRenews(IRedirectAuthenticator):
     def renew(secret: bytes, subject: str) -> Awaitable[SignedIn]:
         """The user as they are known now, with a new ``secret``; ``subject`` must be the same.
 
-        Raises `perimeter.errors.Rejected` (the provider has ended it: the session ends) or `Unavailable` (it goes on for a
-        while).
+        Raises `perimeter.errors.Rejected` (the provider refuses ``secret``: the session ends), `NotAllowedHere` (the user may
+        not come in any more: it ends), or `Unavailable` (it goes on for a while). After an answer that was lost, `Rejected` says
+        nothing about the user, since the provider may have replaced ``secret``: the session goes on for a while, too.
         """
 
 

@@ -202,12 +202,12 @@ class SessionBook:
         Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
         """
         await look(self._stored)
-        found = self._stored.vouched_by(provider, subject=subject, sid=sid)
-        if sid and subject:
-            of_user = self._stored.vouched_by(provider, subject=subject)
-            found += [one for one in of_user if one.vouched is not None and not one.vouched.sid]
-        await finish(*(self._stored.end(session) for session in found))
-        return found
+        of_user = self._stored.vouched_by(provider, subject=subject) if sid and subject else []
+        unknown = [one for one in of_user if one.vouched is not None and not one.vouched.sid]
+        ended, *_ = await finish(
+            self._stored.end_vouched(provider, subject, sid), *(self._stored.end(session) for session in unknown)
+        )
+        return [*ended, *unknown]
 
     def vouched(self, session: Session) -> Vouched | None:
         """The sign-in at a provider that ``session`` comes from, perhaps on another host."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from perimeter.model import SessionUse
-from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, Vouched
 from perimeter.sessions.tables import FORGET_AFTER
 from perimeter.state.changes import Change
 
@@ -62,6 +62,8 @@ class SessionIndex:
         self.ended: dict[Owner, EndedUser] = {}
         #: by the id of their parent: the sessions that came from it
         self.children: dict[str, tuple[Session, ...]] = {}
+        #: by provider, subject and sid
+        self.ended_vouched: dict[tuple[str, str, str], EndedVouched] = {}
         #: by `voucher_keys`: the sessions that a provider vouched for
         self.vouched: dict[VoucherKey, tuple[Session, ...]] = {}
 
@@ -77,9 +79,14 @@ class SessionIndex:
         elif isinstance(change, EndedSession):
             session = self.by_id.get(change.id)
             if session is not None:
-                for child in self.children.get(session.id, ()):
-                    self.remove(child)
-                self.remove(session)
+                self._end(session)
+        elif isinstance(change, EndedVouched):
+            ended = (change.provider, change.subject, change.sid)
+            self.ended_vouched[ended] = change.merged(self.ended_vouched.get(ended))
+            wanted = (change.provider, "sid", change.sid) if change.sid else (change.provider, "sub", change.subject)
+            for session in self.vouched.get(wanted, ()):
+                if change.covers(session) and session.id in self.by_id:
+                    self._end(session)
         elif isinstance(change, EndedUser):
             key = (change.realm, change.username)
             self.ended[key] = change.merged(self.ended.get(key))
@@ -91,7 +98,8 @@ class SessionIndex:
         key = (session.owner.realm, session.owner.username)
         user = self.ended.get(key)
         orphan = session.parent and session.parent not in self.by_id  # its parent has ended meanwhile
-        if session.id not in self.by_id and not orphan and (user is None or not user.covers(session)):
+        ended = (user is not None and user.covers(session)) or self._ended_there(session)
+        if session.id not in self.by_id and not orphan and not ended:
             self.by_id[session.id] = session
             self.by_digest[session.digest] = session
             self.uses[session.id] = SessionUse(session.created)
@@ -100,6 +108,20 @@ class SessionIndex:
                 _put(self.children, session.parent, session)
             for voucher in voucher_keys(session.vouched):
                 _put(self.vouched, voucher, session)
+
+    def _ended_there(self, session: Session) -> bool:
+        """Whether the provider has ended the sign-in that ``session`` comes from."""
+        vouched = session.vouched
+        if vouched is None or not self.ended_vouched:
+            return False
+        provider, subject, sid = vouched.provider, vouched.subject, vouched.sid
+        found = (self.ended_vouched.get((provider, *ids)) for ids in ((subject, sid), ("", sid), (subject, "")))
+        return any(one is not None and one.covers(session) for one in found)
+
+    def _end(self, session: Session) -> None:
+        for child in self.children.get(session.id, ()):
+            self.remove(child)
+        self.remove(session)
 
     def _renew(self, change: Renewed) -> None:
         session = self.by_id.get(change.id)
@@ -158,3 +180,5 @@ class SessionIndex:
                 self.remove(session)
         for key in [key for key, user in self.ended.items() if user.until <= now]:
             del self.ended[key]
+        for ended in [ended for ended, one in self.ended_vouched.items() if one.until <= now]:
+            del self.ended_vouched[ended]

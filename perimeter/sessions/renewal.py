@@ -26,40 +26,30 @@ from perimeter.errors import (
     NotAllowedHere,
     ProviderDenied,
     ProviderUnavailable,
-    Refusal,
     Rejected,
     SessionExpired,
     Unavailable,
 )
 from perimeter.model import AuthenticationRequest, Principal
-from perimeter.plugin.redirect import IRedirectAuthenticator, IRenews, SignedIn
-from perimeter.recent import Expiring
+from perimeter.plugin.redirect import IRenews
+from perimeter.recent import Expiring, Recent
 from perimeter.sessions.opened import key_for
+from perimeter.sessions.renewable import Renewable, ask, is_same
 from perimeter.sessions.sealing import Unsealable, seal_under, unseal_under
 from perimeter.sessions.session import Renewal, Renewed, Session
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.once import Claims
+from perimeter.tokens.owners import decode_owner, encode_owner
 
 _log = Logger()
 
 INTERVAL: Final = 60.0
 """Seconds between two questions about one session, at least."""
 
-LONGEST: Final = 30.0
-"""Seconds that a question takes at most. Less than `INTERVAL`: no second one can begin meanwhile."""
-
 _ELSEWHERE: Final = 10.0
 """Seconds that a request waits for a question of another process."""
 
 _MOST_QUIET: Final = 10_000
-
-
-@attrs.frozen
-class Renewable:
-    """A configured provider, and the seconds for which its sessions go on while it does not answer (``refresh_grace``)."""
-
-    authenticator: IRedirectAuthenticator
-    grace: float
 
 
 class _Asked(Enum):
@@ -99,12 +89,15 @@ class Renewals:
         self._under_way: dict[str, list[Deferred[_Asked]]] = {}
         #: by id of a session: a question has just failed, so none is asked for a while
         self._quiet: Expiring[str, bool] = Expiring(_MOST_QUIET, INTERVAL, clock.seconds)
+        #: by id of a session: an answer that could not be written
+        self._unwritten: Recent[str, Renewed] = Recent(_MOST_QUIET)
 
-    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
-        """The user of ``session``, which came from a sign-in at a provider; ``cookie`` is its value.
+    def owner_of(self, session: Session, cookie: bytes, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        """The user of ``session``, which came from a sign-in at a provider; ``cookie`` is its value. Augmenters get ``request``.
 
         Raises `InvalidToken` if the provider is not configured any more. An awaitable also raises `SessionExpired` if the
-        provider has ended the session, and `ProviderUnavailable` if it has not answered for too long.
+        provider has ended the session, `ProviderUnavailable` if it has not answered for too long, and `Unavailable` if an
+        augmenter could not decide.
         """
         root = self._stored.root(session)
         if root is None or root.vouched is None:
@@ -113,15 +106,25 @@ class Renewals:
         if provider is None or provider.authenticator.realm != session.owner.realm:
             raise InvalidToken("the provider of this session is not in the configuration any more")
         now, renewal = self._clock.seconds(), root.renewal
-        if renewal is None or now < renewal.due or not IRenews.providedBy(provider.authenticator):
-            return session.owner
-        if now < renewal.due + provider.grace:
+        if renewal is not None and now >= renewal.due and IRenews.providedBy(provider.authenticator):
+            if now >= renewal.due + provider.grace:
+                return self._overdue(root, session, cookie, provider, request)
             self._ask(root, session, cookie, provider)
-            return session.owner
-        return self._renewed(root, session, cookie, provider)
+        return self._augmented_now(root, session, provider, request)
 
-    async def _renewed(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> Principal:
-        """The user after the question, which is overdue."""
+    def _augmented_now(
+        self, root: Session, session: Session, provider: Renewable, request: AuthenticationRequest
+    ) -> Principal | Awaitable[Principal]:
+        vouched = root.vouched
+        if not provider.augmented or vouched is None or not vouched.said:
+            return session.owner
+        said = decode_owner(session.owner.realm, session.owner.username, vouched.said)
+        return self._augmented(vouched.provider, said, request)
+
+    async def _overdue(
+        self, root: Session, session: Session, cookie: bytes, provider: Renewable, request: AuthenticationRequest
+    ) -> Principal:
+        """The user after the question, for which the request waits."""
         if self._quiet.get(root.id) is None:
             asked = await self._join(root, session, cookie, provider)
             if asked is _Asked.ELSEWHERE and self._stored.with_id(root.id) is root:
@@ -134,7 +137,8 @@ class Renewals:
         if found.renewal is not None and now >= found.renewal.due + provider.grace:
             self._quiet.keep(root.id, True)
             raise ProviderUnavailable(f"the provider {provider.authenticator.name} has not confirmed the user for too long")
-        return current.owner
+        owner = self._augmented_now(found, current, provider, request)
+        return owner if isinstance(owner, Principal) else await owner
 
     # -- asking once
 
@@ -171,6 +175,10 @@ class Renewals:
             current = self._stored.with_id(root.id)
             if current is None or current.renewal != root.renewal:  # another process has just renewed or ended it
                 return _Asked.HERE
+            unwritten = self._unwritten.pop(root.id, None)
+            if unwritten is not None:
+                await self._keep(unwritten)
+                return _Asked.HERE
             key = key_for(session, cookie)
             await self._answered(current, key, provider, unseal_under(key, current.sealed))
         except Unavailable as error:
@@ -195,7 +203,7 @@ class Renewals:
         """Ask, and keep the answer. Raises `Unavailable`."""
         assert root.vouched is not None
         try:
-            found = await self._asked(provider.authenticator, secret, root.vouched.subject)
+            found = await ask(provider.authenticator, secret, root.vouched.subject, self._clock)
         except (Rejected, NotAllowedHere, ProviderDenied) as error:
             if isinstance(error, Rejected) and self._doubts(root, provider):
                 raise ProviderUnavailable(
@@ -205,10 +213,10 @@ class Renewals:
             return
         except Unavailable:
             if root.renewal is not None and not root.renewal.unsure:
-                doubt = Renewed(root.id, root.owner, root.sealed, attrs.evolve(root.renewal, unsure=True))
+                doubt = Renewed(root.id, root.owner, root.vouched, root.sealed, attrs.evolve(root.renewal, unsure=True))
                 await self._stored.renew(doubt)
             raise
-        if not _is_same(found, root):
+        if not is_same(found, root):
             await self._end(root, provider, "it names another user now")
             return
         sealed, renewal = seal_under(key, found.secret), Renewal(found.renew_after or root.expires)
@@ -216,31 +224,20 @@ class Renewals:
             owner = await self._augmented(root.vouched.provider, found.principal, AuthenticationRequest(root.address))
         except Unavailable:
             assert root.renewal is not None
-            await self._stored.renew(
-                Renewed(root.id, root.owner, sealed, Renewal(root.renewal.due))
-            )  # still due, with its secret
+            still_due = Renewal(root.renewal.due)
+            await self._keep(Renewed(root.id, root.owner, root.vouched, sealed, still_due))  # the new secret is not lost
             raise
-        await self._stored.renew(Renewed(root.id, owner, sealed, renewal))
+        vouched = attrs.evolve(root.vouched, said=encode_owner(found.principal))
+        await self._keep(Renewed(root.id, owner, vouched, sealed, renewal))
         self._note(provider, "renewed")
 
-    async def _asked(self, authenticator: Any, secret: bytes, subject: str) -> SignedIn:
-        """The answer. Raises what `IRenews.renew` does, and `Unavailable` for all else that goes wrong."""
-
-        async def ask() -> SignedIn:
-            found: SignedIn = await authenticator.renew(secret, subject)
-            return found
-
+    async def _keep(self, answer: Renewed) -> None:
+        """Write an answer, or remember it for the next attempt: its secret is the only one that the provider still accepts."""
         try:
-            return await Deferred.fromCoroutine(ask()).addTimeout(LONGEST, self._clock)
-        except TimeoutError:
-            raise ProviderUnavailable(f"no answer in {LONGEST:g} s") from None
-        except Refusal as error:
-            if isinstance(error, Unavailable | Rejected | NotAllowedHere | ProviderDenied):
-                raise
-            raise ProviderUnavailable(error.detail) from None  # the gateway is at fault, and not the user
-        except Exception as error:
-            _log.failure("the provider {name} cannot be asked", name=authenticator.name)
-            raise ProviderUnavailable(type(error).__name__) from None
+            await self._stored.renew(answer)
+        except Unavailable:
+            self._unwritten.keep(answer.id, answer)
+            raise
 
     def _doubts(self, root: Session, provider: Renewable) -> bool:
         """Whether a refused secret says nothing yet about the user: it may have been replaced, and the grace time is not over."""
@@ -268,13 +265,3 @@ class Renewals:
     def _note(self, provider: Renewable, outcome: str) -> None:
         if self._count is not None:
             self._count(provider.authenticator.name, outcome)
-
-
-def _is_same(found: SignedIn, root: Session) -> bool:
-    """Whether the answer is about the user of the session, under the same name."""
-    vouched, owner = root.vouched, root.owner
-    assert vouched is not None
-    return (found.issuer, found.subject, found.principal.realm, found.principal.username) == (
-        *(vouched.issuer, vouched.subject),
-        *(owner.realm, owner.username),
-    )

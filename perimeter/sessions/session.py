@@ -36,12 +36,16 @@ def second_of(proved: Iterable[Proof]) -> float:
 @attrs.frozen(slots=True)
 class Vouched:
     """Which sign-in at a provider a session comes from: the provider's configured name, its issuer, and its ids of the user
-    (``subject``) and of its own session (``sid``, or "")."""
+    (``subject``) and of its own session (``sid``, or "").
+
+    ``said`` is the user as the provider knows them, before augmenters, as `perimeter.tokens.owners.encode_owner` writes them.
+    """
 
     provider: str
     issuer: str
     subject: str
     sid: str = ""
+    said: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -100,12 +104,13 @@ class Session(Change):
 class Renewed(Change):
     """The provider was asked about the user of a session again.
 
-    ``owner`` and ``sealed`` are the new ones, and ``renewal`` says when the next question is due. The sessions that came from
-    this one get the same owner.
+    ``owner``, ``vouched`` and ``sealed`` are the new ones, and ``renewal`` says when the next question is due. The sessions that
+    came from this one get the same owner.
     """
 
     id: str
     owner: Principal
+    vouched: Vouched
     sealed: bytes = attrs.field(repr=False)
     renewal: Renewal
 
@@ -119,7 +124,7 @@ class Renewed(Change):
         owner = attrs.evolve(self.owner, grant=None)
         if session.id != self.id:
             return attrs.evolve(session, owner=owner)
-        return attrs.evolve(session, owner=owner, sealed=self.sealed, renewal=self.renewal)
+        return attrs.evolve(session, owner=owner, vouched=self.vouched, sealed=self.sealed, renewal=self.renewal)
 
 
 @attrs.frozen(slots=True)
@@ -164,6 +169,35 @@ class EndedUser(Change):
 
     def merged(self, other: EndedUser | None) -> EndedUser:
         """One change with the effect of this and of an earlier end for the same user."""
+        if other is None:
+            return self
+        return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))
+
+
+@attrs.frozen(slots=True)
+class EndedVouched(Change):
+    """Sessions end that come from sign-ins at ``provider``: of its session ``sid``, or all of its user ``subject`` without one.
+
+    With both, the provider's session must be of that user. Without ``sid``, sessions end that were begun up to ``before`` (epoch
+    seconds); with it, also a session that is begun later, since that sign-in had begun before. After ``until`` none can still be
+    on its way.
+    """
+
+    provider: str
+    subject: str
+    sid: str
+    before: float
+    until: float
+
+    def covers(self, session: Session) -> bool:
+        """Whether ``session`` ends."""
+        vouched = session.vouched
+        if vouched is None or vouched.provider != self.provider or self.subject not in ("", vouched.subject):
+            return False
+        return vouched.sid == self.sid if self.sid else session.created <= self.before
+
+    def merged(self, other: EndedVouched | None) -> EndedVouched:
+        """One change with the effect of this and of an earlier end of the same."""
         if other is None:
             return self
         return attrs.evolve(self, before=max(self.before, other.before), until=max(self.until, other.until))

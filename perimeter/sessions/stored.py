@@ -14,7 +14,7 @@ from perimeter.errors import Overloaded
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.sessions.awaited import AwaitedChanges
 from perimeter.sessions.index import SessionIndex, same_owner
-from perimeter.sessions.session import EndedSession, EndedUser, Renewed, Seen, Session, grant_of
+from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, grant_of
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
@@ -31,6 +31,9 @@ _SEEN_AT_ONCE: Final = 1000
 
 _UNDER_WAY: Final = 86400.0
 """Seconds after which a session is surely not on its way to the store any more."""
+
+_SIGNING_IN: Final = 3600.0
+"""Seconds after which a sign-in at a provider, with its second factor, has surely become a session or none."""
 
 _LOOKED_UP: Final = 120.0
 """Within this many seconds, a session in use is looked up again."""
@@ -222,6 +225,12 @@ class StoredSessions:
         """End every session of a user, also those on their way to the store; as `end`. Fires with those that the user had."""
         had, now = self.owned(realm, username), self._writer.seconds()
         return self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY)).addCallback(lambda _: had)
+
+    def end_vouched(self, provider: str, subject: str, sid: str) -> Deferred[list[Session]]:
+        """End what `EndedVouched` says, also what is on its way to the store; as `end`. Fires with those that there were."""
+        had, now = self.vouched_by(provider, subject=subject, sid=sid), self._writer.seconds()
+        ended = EndedVouched(provider, subject, sid, now, now + _SIGNING_IN)
+        return self._writer.remove(ended).addCallback(lambda _: had)
 
     def keep_uses(self) -> Deferred[None]:
         """Write when sessions were used last: of those that were used, and not written for `SEEN_INTERVAL`. Never fails.

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import attrs
 
 from perimeter.model import Principal
-from perimeter.sessions.session import EndedSession, EndedUser, Renewal, Renewed, Seen, Session, Vouched
+from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.owners import decode_owner, encode_owner
@@ -50,18 +50,36 @@ ALTER TABLE session ADD COLUMN due REAL NOT NULL DEFAULT 0;
 ALTER TABLE session ADD COLUMN unsure INTEGER NOT NULL DEFAULT 0;
 """
 
+# Members of ``vouched`` in columns of their own, to be found by.
+_ENDED_THERE: Final = """
+ALTER TABLE session ADD COLUMN provider TEXT NOT NULL DEFAULT '';
+ALTER TABLE session ADD COLUMN subject TEXT NOT NULL DEFAULT '';
+ALTER TABLE session ADD COLUMN sid TEXT NOT NULL DEFAULT '';
+CREATE INDEX session_of_subject ON session (provider, subject) WHERE provider <> '';
+CREATE INDEX session_of_sid ON session (provider, sid) WHERE provider <> '';
+CREATE TABLE session_vouched_ended (
+    provider TEXT NOT NULL, subject TEXT NOT NULL, sid TEXT NOT NULL, before REAL NOT NULL, until REAL NOT NULL,
+    PRIMARY KEY (provider, subject, sid)
+) WITHOUT ROWID;
+"""
+
 _ALL: Final = """
 SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure,
 seen, gap FROM session ORDER BY realm, username, created, parent
 """
 # Not a session that was begun before all of its user's were ended, and is written only now (attack 39), nor one whose parent has
-# ended meanwhile.
+# ended meanwhile, or whose sign-in the provider has ended (attack O6).
 _ADD: Final = """
 INSERT INTO session
-(id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure, seen)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?6
+(id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure,
+provider, subject, sid, seen)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?6
 WHERE NOT EXISTS (SELECT 1 FROM session_user_ended WHERE realm = ?3 AND username = ?4 AND before >= ?6)
 AND (?12 = '' OR EXISTS (SELECT 1 FROM session WHERE id = ?12))
+AND NOT EXISTS (
+    SELECT 1 FROM session_vouched_ended
+    WHERE provider = ?17 AND subject IN ('', ?18) AND CASE sid WHEN '' THEN before >= ?6 ELSE sid = ?19 END
+)
 """
 # A parent stays while it has a child, which ends with it.
 _FORGET: Final = """
@@ -69,8 +87,18 @@ DELETE FROM session WHERE (expires <= ?1 OR (idle > 0 AND seen + idle <= ?2))
 AND (parent <> '' OR NOT EXISTS (SELECT 1 FROM session AS child WHERE child.parent = session.id))
 """
 _SEEN: Final = "UPDATE session SET seen = max(seen, ?), gap = max(gap, ?) WHERE id = ?"
-_RENEW: Final = "UPDATE session SET owner = ?, sealed = ?, due = ?, unsure = ? WHERE id = ?"
+_RENEW: Final = "UPDATE session SET owner = ?, vouched = ?, sealed = ?, due = ?, unsure = ? WHERE id = ?"
 _RENEW_CHILDREN: Final = "UPDATE session SET owner = ? WHERE parent = ? AND parent <> ''"
+_END_SID: Final = """
+DELETE FROM session WHERE provider <> '' AND provider = ?1 AND sid = ?2 AND ?3 IN ('', subject)
+"""
+_END_SUBJECT: Final = """
+DELETE FROM session WHERE provider <> '' AND provider = ?1 AND subject = ?2 AND created <= ?3
+"""
+_END_THERE: Final = """
+INSERT INTO session_vouched_ended (provider, subject, sid, before, until) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (provider, subject, sid) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
+"""
 _END_USER: Final = """
 INSERT INTO session_user_ended (realm, username, before, until) VALUES (?, ?, ?, ?)
 ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before), until = max(until, excluded.until)
@@ -80,12 +108,14 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class SessionTable:
     """`perimeter.state.kinds.Table` of sessions."""
 
-    migrations: Sequence[str] = (_TABLES, _GAPS, _ORIGINS, _RENEWALS)
+    migrations: Sequence[str] = (_TABLES, _GAPS, _ORIGINS, _RENEWALS, _ENDED_THERE)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; ended users first, since they decide which sessions count, then users by name."""
         for row in execute("SELECT realm, username, before, until FROM session_user_ended"):
             yield EndedUser(*row)
+        for row in execute("SELECT provider, subject, sid, before, until FROM session_vouched_ended"):
+            yield EndedVouched(*row)
         shared = _Shared()
         uses = []
         for *row, seen, gap in execute(_ALL):
@@ -99,13 +129,15 @@ class SessionTable:
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""
         if isinstance(change, Session):
-            execute(_ADD, _row(change))
+            vouched = change.vouched
+            found_by = ("", "", "") if vouched is None else (vouched.provider, vouched.subject, vouched.sid)
+            execute(_ADD, (*_row(change), *found_by))
         elif isinstance(change, Seen):
             for id, at, gap in change.uses:
                 execute(_SEEN, (at, gap, id))
         elif isinstance(change, Renewed):
             owner, renewal = encode_owner(change.owner), change.renewal
-            execute(_RENEW, (owner, change.sealed, renewal.due, renewal.unsure, change.id))
+            execute(_RENEW, (owner, _voucher(change.vouched), change.sealed, renewal.due, renewal.unsure, change.id))
             execute(_RENEW_CHILDREN, (owner, change.id))
         elif isinstance(change, EndedSession):
             execute("DELETE FROM session WHERE id = ?1 OR parent = ?1", (change.id,))
@@ -113,11 +145,18 @@ class SessionTable:
             gone = (change.realm, change.username, change.before)
             execute("DELETE FROM session WHERE realm = ? AND username = ? AND created <= ?", gone)
             execute(_END_USER, (*gone, change.until))
+        elif isinstance(change, EndedVouched):
+            if change.sid:
+                execute(_END_SID, (change.provider, change.sid, change.subject))
+            else:
+                execute(_END_SUBJECT, (change.provider, change.subject, change.before))
+            execute(_END_THERE, attrs.astuple(change))
 
     def forget(self, execute: Execute, now: float) -> None:
         """Delete what ended by ``now``."""
         execute(_FORGET, (now, now - FORGET_AFTER))
         execute("DELETE FROM session_user_ended WHERE until <= ?", (now,))
+        execute("DELETE FROM session_vouched_ended WHERE until <= ?", (now,))
 
 
 def _row(session: Session) -> tuple[Any, ...]:
@@ -125,9 +164,13 @@ def _row(session: Session) -> tuple[Any, ...]:
     return (
         *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
         *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
-        *(session.parent, "" if session.vouched is None else json.dumps(attrs.astuple(session.vouched)), session.sealed),
+        *(session.parent, "" if session.vouched is None else _voucher(session.vouched), session.sealed),
         *((0.0, False) if session.renewal is None else attrs.astuple(session.renewal)),
     )
+
+
+def _voucher(vouched: Vouched) -> str:
+    return json.dumps(attrs.astuple(vouched))
 
 
 class _Shared:
@@ -180,13 +223,16 @@ def _decode_session(text: str) -> Session:
 def _encode_renewed(change: Renewed) -> str:
     owner, renewal = change.owner, change.renewal
     return json.dumps(
-        [change.id, owner.realm, owner.username, encode_owner(owner), change.sealed.hex(), renewal.due, renewal.unsure]
+        [
+            *(change.id, owner.realm, owner.username, encode_owner(owner)),
+            *(attrs.astuple(change.vouched), change.sealed.hex(), renewal.due, renewal.unsure),
+        ]
     )
 
 
 def _decode_renewed(text: str) -> Renewed:
-    id, realm, username, owner, sealed, due, unsure = json.loads(text)
-    return Renewed(id, decode_owner(realm, username, owner), bytes.fromhex(sealed), Renewal(due, unsure))
+    id, realm, username, owner, vouched, sealed, due, unsure = json.loads(text)
+    return Renewed(id, decode_owner(realm, username, owner), Vouched(*vouched), bytes.fromhex(sealed), Renewal(due, unsure))
 
 
 def _decode_seen(text: str) -> Seen:
@@ -205,6 +251,9 @@ CODECS: Final[Mapping[str, Codec[Any]]] = {
         EndedUser,
         lambda user: json.dumps([user.realm, user.username, user.before, user.until]),
         lambda text: EndedUser(*json.loads(text)),
+    ),
+    "session_vouched_ended": Codec(
+        EndedVouched, lambda ended: json.dumps(attrs.astuple(ended)), lambda text: EndedVouched(*json.loads(text))
     ),
 }
 """By the word in the log. The meaning of a word and its text must never change: processes of two versions may share a log."""

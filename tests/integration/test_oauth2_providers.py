@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 from typing import Any
 
 import requests
@@ -12,11 +13,12 @@ from perimeter.errors import NotAllowedHere, ProviderDenied, ProviderMisconfigur
 from tests.integration.harness import LOGIN_ROUTES, USERS, GatewayCase, site
 from tests.integration.like_entra import ADMINS, ALICE, OTHER_TENANT, TENANT, group
 from tests.integration.like_github import EMAILS, OCTOCAT, ORGANIZATIONS, TEAMS
-from tests.integration.like_provider import LikeProvider
+from tests.integration.like_provider import CLIENT, SECRET, LikeProvider
 from tests.integration.netkit import identity, pem
 from tests.integration.ports import eventually
 from tests.integration.visitor import Visitor
 from tests.unit.doubles.sign_in import CALLBACK, SignInCase
+from tests.unit.oidc.test_manual import blocks
 
 _running: dict[str, LikeProvider] = {}
 
@@ -265,40 +267,18 @@ class EntraTests(EntraCase):
         self.assertIn(CALLBACK.replace(":", "%3A").replace("/", "%2F"), url)
 
 
-PROVIDERS = """\
-[provider forge]
-type = oauth2
-preset = github
-title = Forge
-redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/forge
-client_id = gateway
-client_secret = s3cr:t+ &
-authorize_uri = <github>/login/oauth/authorize
-token_uri = <github>/login/oauth/access_token
-user_uri = <github>/user
-emails_uri = <github>/user/emails
-groups_uri = <github>/user/orgs, <github>/user/teams
-role_map = acme/admins: admin
-allow_groups = acme
-refresh = 1s
-
-[provider corp]
-type = oidc
-preset = entra
-title = Corp
-redirect_uri = https://127.0.0.1:@https@/.perimeter/callback/corp
-issuer = <entra>/organizations/v2.0
-client_id = gateway
-client_secret = s3cr:t+ &
-tenants = 11111111-2222-3333-4444-555555555555
-groups_from = graph
-groups_uri = <entra>/v1.0/me/transitiveMemberOf?$select=id
-role_map = bbbbbbbb-0000-0000-0000-000000000001: admin
-"""
+def section(page: str, number: int, **changes: str) -> str:
+    """An example of a page of the manual, in which options have other values or are added."""
+    text = blocks(page, "ini")[number].replace("https://gw.example.com", "https://127.0.0.1:@https@")
+    for name, value in {"client_id": CLIENT, "client_secret": SECRET, "refresh": "1s", **changes}.items():
+        line = f"{name} = {value}\n"
+        text, found = re.subn(rf"^{name} = .*\n", lambda _, line=line: line, text, flags=re.M)
+        text = text if found else text + line
+    return text
 
 
 class GatewayTests(GatewayCase):
-    """Both behind a gateway, as a browser meets them."""
+    """Both behind a gateway that is configured as the manual says, as a browser meets them."""
 
     def setUp(self) -> None:
         self.github, self.entra = running("like_github"), running("like_entra")
@@ -306,7 +286,15 @@ class GatewayTests(GatewayCase):
         self.entra.set(tenant=TENANT, oid=ALICE, groups=[group(number) for number in range(350)] + [ADMINS], graph_status=200)
         self.app = self.upstream()
         routes = LOGIN_ROUTES.replace("<service>", self.app.url)
-        extra = PROVIDERS.replace("<github>", self.github.url).replace("<entra>", self.entra.url)
+        at, graph = self.github.url, f"{self.entra.url}/v1.0/me/transitiveMemberOf?$select=id"
+        addresses = {"authorize_uri": f"{at}/login/oauth/authorize", "token_uri": f"{at}/login/oauth/access_token"}
+        addresses |= {
+            "user_uri": f"{at}/user",
+            "emails_uri": f"{at}/user/emails",
+            "groups_uri": f"{at}/user/orgs, {at}/user/teams",
+        }
+        extra = section("github", 0, **addresses)
+        extra += section("entra", 1, issuer=f"{self.entra.url}/{TENANT}/v2.0", groups_uri=graph)
         own = identity("127.0.0.1")
         key = own.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         config = site(routes, tls=True, extra=extra).replace(
@@ -334,16 +322,16 @@ class GatewayTests(GatewayCase):
 
     def test_github_and_entra_on_one_page(self) -> None:
         page = self.visitor.navigate("/.perimeter/login?to=/admin/x").text
-        self.assertIn("Forge", page)
-        self.assertIn("Corp", page)
-        self.assertEqual(self.sign_in("forge"), 303)
-        self.assertEqual(self.user("/admin/x"), (200, "octocat", "admin"))
+        self.assertIn("GitHub", page)
+        self.assertIn("Microsoft", page)
+        self.assertEqual(self.sign_in("github"), 303)
+        self.assertEqual(self.user("/admin/x"), (200, "octocat", "admin,member"))
         self.visitor.sign_out()
-        self.assertEqual(self.sign_in("corp"), 303)
+        self.assertEqual(self.sign_in("entra"), 303)
         self.assertEqual(self.user("/admin/x"), (200, "alice@corp.example", "admin"))
 
     def test_a_role_that_github_takes_away_is_gone_after_the_refresh(self) -> None:
-        self.assertEqual(self.sign_in("forge"), 303)
+        self.assertEqual(self.sign_in("github"), 303)
         self.assertEqual(self.user("/admin/x")[0], 200)
         self.github.set(teams=[])
         eventually(lambda: self.user("/admin/x")[0] == 403, "the role is gone")
@@ -353,14 +341,14 @@ class GatewayTests(GatewayCase):
 
     def test_who_may_not_come_in_gets_a_page_and_no_session(self) -> None:
         self.github.set(organizations=["elsewhere"], teams=[])
-        self.assertEqual(self.sign_in("forge"), 403)
+        self.assertEqual(self.sign_in("github"), 403)
         self.assertEqual(self.user("/x"), (401, None, None))
         self.assertIsNone(self.visitor.cookie)
 
     def test_attack_163_groups_that_cannot_be_read_let_nobody_in(self) -> None:
         self.github.set(broken=["/user/orgs"])
-        self.assertEqual(self.sign_in("forge"), 503)
+        self.assertEqual(self.sign_in("github"), 503)
         self.assertIsNone(self.visitor.cookie)
         self.entra.set(graph_status=403)
-        self.assertEqual(self.sign_in("corp"), 503)
+        self.assertEqual(self.sign_in("entra"), 503)
         self.assertIsNone(self.visitor.cookie)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
+import jwt
+
+from perimeter.oidc.logout_token import EVENT
+from perimeter.tokens.jwk import Jwk, generate
 from tests.integration.harness import LOGIN_ROUTES, USERS, Gateway, GatewayCase, site
 from tests.integration.oidcpeer import SECRET, Browser, SignInProvider, shared_provider
 from tests.integration.ports import eventually
 from tests.integration.upstreams import Connection
 from tests.integration.visitor import Visitor
+from tests.integration.wire import Response, basic
 
 OWN = "/.perimeter/"
 PROVIDER = """\
@@ -107,8 +113,14 @@ def links(text: str) -> list[str]:
     return [unescape(link) for link in re.findall(r'href="([^"]*)"', text)]
 
 
+def make(key: Jwk, claims: dict[str, object]) -> str:
+    """A logout token with these claims."""
+    headers = {"kid": key.kid, "typ": "logout+jwt"}
+    return jwt.encode(claims, key.private, key.algorithm, headers=headers)  # type: ignore[arg-type]
+
+
 class RenewalTests(ProviderSessionCase):
-    def test_roles_change_and_a_user_who_was_disabled_is_out(self) -> None:
+    def test_roles_change_no_token_can_be_read_and_a_disabled_user_is_out(self) -> None:
         self.begin("refresh = 1s")
         visitor = self.sign_in()
         self.assertEqual(self.status(visitor, "/admin/x"), 200)
@@ -117,9 +129,21 @@ class RenewalTests(ProviderSessionCase):
         self.assertEqual(self.status(visitor), 200)
         self.peer.account("account-7", **ALICE)
         eventually(lambda: self.status(visitor, "/admin/x") == 200, "the role is back")
+        self.no_token_is_on_the_disk_or_in_a_log()
+        wire = self.connect(self.served)
+        self.assertEqual(wire.get("/socket", self.cookie(visitor), *UPGRADE).status, 101)
         self.peer.disable("account-7")
         eventually(lambda: self.status(visitor) == 401, "the session has ended")
+        self.assertTrue(wire.closed())
         self.served.await_log("the provider corp does not confirm it")
+
+    def no_token_is_on_the_disk_or_in_a_log(self) -> None:
+        tokens = self.peer.tokens()
+        self.assertGreater(len(tokens), 2)
+        kept = b"".join(path.read_bytes() for path in (self.served.directory / "state").iterdir() if path.is_file())
+        texts = kept.decode("latin-1") + self.served.log + "".join(self.served.audit())
+        for token in (*tokens, "eyJhbGci"):
+            self.assertNotIn(token, texts)
 
     def test_attack_o8_fifty_requests_on_two_workers_refresh_once(self) -> None:
         self.begin("refresh = 15m", workers=2)
@@ -149,11 +173,92 @@ class RenewalTests(ProviderSessionCase):
         self.served.await_log("provider_unavailable")
 
 
+LOGIN_HOST, APP_HOST = "sso.gateway.test", "app.gateway.test"
+
+
+class TwoHosts:
+    """A browser at two hosts of ``served`` and at the provider: it keeps cookies, and goes where pages and redirects lead."""
+
+    def __init__(self, served: Gateway) -> None:
+        self._served = served
+        self._there = Browser()
+        self.cookies: dict[str, dict[str, str]] = {LOGIN_HOST: {}, APP_HOST: {}}
+
+    def ask(self, url: str) -> Response:
+        """The answer of the gateway to one request."""
+        parts = urlsplit(url)
+        cookies = self.cookies[parts.hostname or ""]
+        line = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        with self._served.connect("https") as wire:
+            target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+            answer = wire.get(target, f"Cookie: {line or 'none=1'}", "Accept: text/html", host=parts.netloc)
+        for header in answer.get_all("set-cookie"):
+            pair, *attributes = header.split("; ")
+            name, _, value = pair.partition("=")
+            if "Max-Age=0" in attributes:
+                cookies.pop(name, None)
+            else:
+                cookies[name] = value
+        return answer
+
+    def sign_in(self, url: str) -> tuple[str, Response]:
+        """Open ``url``, sign in at the provider, and go on to the end."""
+        for _ in range(20):
+            answer = self.ask(url)
+            found = answer.get("location")
+            if found is None:
+                ways = [link for link in links(answer.text) if "/start/" in link]
+                onwards = re.search(r'id="onwards" href="([^"]*)"', answer.text)
+                if not ways and onwards is None:
+                    return url, answer
+                found = ways[0] if ways else unescape(onwards[1]) if onwards else ""
+            url = urljoin(url, found)
+            if urlsplit(url).hostname not in self.cookies:
+                page = self._there.get(url)
+                url = page if page.partition("?")[0] == self._there.awaited(url) else self._there.submit(page, "account-7")
+        raise AssertionError(f"goes on for ever: {url}")
+
+
+class TwoHostTests(ProviderSessionCase):
+    def test_requests_on_another_host_renew_the_session(self) -> None:
+        app = self.upstream(self.answer)
+        more = f"refresh = 1s\n[login]\nhost = {LOGIN_HOST}"
+        provider = PROVIDER.format(issuer=self.peer.url, secret=SECRET, more=more).replace("127.0.0.1:@", f"{LOGIN_HOST}:@")
+        routes = LOGIN_ROUTES.replace("<service>", app.url).replace(
+            "browser_login = yes", f"browser_login = yes\nhost = {APP_HOST}"
+        )
+        self.served = self.gateway(site(routes, tls=True, extra=provider, perimeter="workers = 2"), USERS)
+        self.peer.client(f"https://{LOGIN_HOST}:{self.served['https']}{OWN}callback/corp")
+        self.peer.account("account-7", **ALICE)
+        browser, url = TwoHosts(self.served), f"https://{APP_HOST}:{self.served['https']}/admin/x"
+        arrived, answer = browser.sign_in(url)
+        self.assertEqual((arrived, answer.status, answer.text), (url, 200, "ok"))
+        before = self.refreshes()
+        self.peer.account("account-7", **{**ALICE, "groups": ["staff"]})
+        eventually(lambda: browser.ask(url).status == 403, "the role is gone")
+        self.assertGreater(self.refreshes(), before)
+        self.peer.disable("account-7")
+        eventually(lambda: browser.ask(url).status == 302, "the session has ended")
+
+
 class SignOutTests(ProviderSessionCase):
-    def test_back_channel_logout_ends_the_session_and_its_websocket(self) -> None:
+    def attack_o6_tokens_that_the_provider_has_not_signed(self, visitor: Visitor) -> None:
+        with self.served.connect("https") as wire:
+            own = json.loads(wire.get("/token", basic("alice", "secret")).text)["access_token"]
+        now = int(time.time())
+        claims = {"iss": self.peer.url, "aud": "gateway", "sub": "account-7", "jti": "1", "iat": now, "exp": now + 60}
+        forged = [make(generate("ES256"), {**claims, "events": {EVENT: {}}}) for _ in range(50)]
+        for token in (own, "", "a.b.c", *forged):
+            answer = visitor.post(f"{OWN}backchannel/corp", {"logout_token": token})
+            self.assertEqual((answer.status_code, answer.json()), (400, {"error": "invalid_request"}))
+        self.assertEqual(self.status(visitor), 200)
+        self.assertNotIn(own, self.served.log)
+
+    def test_attack_o6_back_channel_logout_ends_the_session_and_its_websocket(self) -> None:
         self.begin(workers=2)
         there = Browser()
         visitor, other = self.sign_in(there), self.sign_in()
+        self.attack_o6_tokens_that_the_provider_has_not_signed(visitor)
         wire, others = self.connect(self.served), self.connect(self.served)
         self.assertEqual(wire.get("/socket", self.cookie(visitor), *UPGRADE).status, 101)
         self.assertEqual(others.get("/socket", self.cookie(other), *UPGRADE).status, 101)
@@ -163,7 +268,7 @@ class SignOutTests(ProviderSessionCase):
         self.assertTrue(wire.closed())
         self.assertLess(time.monotonic() - began, 1.0)
         self.assertEqual(self.status(other), 200)
-        (said,) = (line for line in self.served.audit() if "backchannel" in line)
+        said = [line for line in self.served.audit() if "backchannel" in line][-1]
         self.assertIn("127.0.0.1 alice [", said)
 
     def test_sign_out_leads_to_the_provider_and_back(self) -> None:
@@ -185,17 +290,3 @@ class SignOutTests(ProviderSessionCase):
     def start(self, visitor: Visitor) -> str:
         """Where a new sign-in begins at the provider."""
         return visitor.navigate(f"{OWN}start/corp?to=/").headers["Location"]
-
-
-class SecretTests(ProviderSessionCase):
-    def test_no_token_of_a_session_in_use_is_on_the_disk_or_in_a_log(self) -> None:
-        self.begin("refresh = 1s")
-        visitor = self.sign_in()
-        before = self.refreshes()
-        eventually(lambda: self.status(visitor) == 200 and self.refreshes() > before, "a refresh")
-        tokens = self.peer.tokens()
-        self.assertGreater(len(tokens), 2)
-        kept = b"".join(path.read_bytes() for path in (self.served.directory / "state").iterdir() if path.is_file())
-        texts = kept.decode("latin-1") + self.served.log + "".join(self.served.audit())
-        for token in tokens:
-            self.assertNotIn(token, texts)

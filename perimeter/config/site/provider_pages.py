@@ -73,4 +73,9 @@ def warnings(config: SiteConfig) -> list[str]:
             "[perimeter] state = memory: after each start, a user name belongs to the first account of a provider that signs in "
             "with it"
         )
-    return found
+    return found + [
+        f"[provider {one.name}]: with refresh = 0, a role that the provider takes away, and a user whom it disables, count until "
+        "the session ends (lifetime of [login]): set refresh, or a shorter lifetime here"
+        for one in config.providers
+        if getattr(one.settings, "refresh", None) == 0 and not getattr(one.settings, "lifetime", 0)  # of a kind's own options
+    ]

@@ -37,7 +37,7 @@ class OwnerLookup(Protocol):
 class RenewedOwners(Protocol):
     """What this source needs of `perimeter.sessions.renewal.Renewals`."""
 
-    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
+    def owner_of(self, session: Session, cookie: bytes, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
         """The current user of a session that came from a sign-in at a provider. Raises `InvalidToken` if there is none."""
 
 
@@ -149,7 +149,7 @@ class SessionSource:
             return self._chain.recall(session.owner, request)
         if self._renewals is None:
             raise InvalidToken("no sign-in provider is in the configuration any more")
-        return self._renewals.owner_of(session, cookie)
+        return self._renewals.owner_of(session, cookie, request)
 
     async def _look_up_later(
         self, news: Awaitable[None], cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection

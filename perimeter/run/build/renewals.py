@@ -8,7 +8,8 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.provider import Logout
 from perimeter.plugin.redirect import IBackChannelLogout, IEndsElsewhere
 from perimeter.sessions.book import SessionBook
-from perimeter.sessions.renewal import Renewable, Renewals
+from perimeter.sessions.renewable import Renewable
+from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import StoredSessions
 from perimeter.web.endpoints.back_channel import BackChannelLogout
 from perimeter.web.endpoints.logout import SIGNED_OUT, Elsewhere
@@ -25,7 +26,10 @@ def renewals_of(
     if parts is None:
         return None
     grace = {one.name: one.refresh_grace for one in config.providers}
-    providers = {one.name: Renewable(one.authenticator, grace[one.name]) for one in parts.providers}
+    augmented = {one.realm for one in config.augmenters}
+    providers = {
+        one.name: Renewable(one.authenticator, grace[one.name], one.authenticator.realm in augmented) for one in parts.providers
+    }
     count = None if metrics is None else metrics.count_renewal
     return Renewals(stored, parts.claims, providers, parts.vouched, parts.reactor, count)
 

@@ -37,7 +37,8 @@ class Arrival:
 
     ``methods`` are those of `perimeter.sessions.session.Session.proved`, which the user has shown now, and ``earlier`` are proofs
     of this sign-in from before that. ``to`` is a path on this host, ``fragment`` the end of the URL that the user wanted, with
-    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``.
+    its ``#``, or "". ``signed_in`` is set after a sign-in at the provider called ``provider``; its principal is the user as the
+    provider knows them, before augmenters.
     """
 
     principal: Principal
@@ -76,7 +77,7 @@ class Arrival:
         found = self.signed_in
         if found is None:
             return HERE
-        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid)
+        vouched = Vouched(self.provider, found.issuer, found.subject, found.sid, encode_owner(found.principal))
         return Origin(vouched=vouched, secret=found.secret, renewal=Renewal(found.renew_after) if found.renew_after else None)
 
 

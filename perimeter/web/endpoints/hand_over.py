@@ -169,6 +169,10 @@ class Enter(PageEndpoint):
         return self.redirect(request, to)
 
     async def _begin(self, request: Any, ticket: Ticket) -> None:
+        current = self.session_of(request)
+        if current is not None and current.parent == ticket.parent:  # in another tab, whose open connections go on
+            note_session(request, current)
+            return
         exchange = exchange_of(request)
         decision, peer = exchange.decision, exchange.connection.address
         cookie, session = await self.pages.sessions.begin_child(

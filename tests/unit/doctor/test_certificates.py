@@ -99,6 +99,12 @@ class ListenerTests(ExaminedCase):
         self.assertEqual(self.seen(identity("other.example"), TLS.replace("host = gw.example\n", "")), [])
         self.assertEqual(self.seen(identity("a.gw.example"), TLS.replace("gw.example", "*.gw.example")), [])
 
+    def test_the_host_of_the_pages(self) -> None:
+        pages = TLS + "[login]\nhost = sso.example\n"
+        self.assertEqual(self.seen(identity("gw.example", "sso.example"), pages), [])
+        self.assertEqual(self.seen(identity("*.example"), pages), [])
+        self.assertEqual(self.seen(identity("gw.example"), pages), [("certificate-name", "soon", "[listener http]")])
+
     def test_a_chain_that_lacks_its_issuer(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         self.assertEqual(self.seen(issued(key)), [("certificate-incomplete", "fails", "[listener http]")])

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.auth.kinds.remote.judge import read_header
 from perimeter.auth.registry import provider_factories
-from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, ProviderUnavailable, Unavailable
+from perimeter.errors import ExpiredToken, InvalidToken, NameConflict, Overloaded, ProviderUnavailable, Unavailable
 from perimeter.oidc import bearer
 from perimeter.oidc.access_token import Accepted
 from perimeter.oidc.bearer import Holder, holder_of
@@ -167,6 +167,9 @@ class BearerTests(OpenIdCase):
         self.refusal_of_name = Unavailable("the state cannot be written")
         await self.refusal(lambda: self.ask(self.authenticator, self.make()), Unavailable)
         self.assertEqual(len(self.bound), bearer.TRIES)
+        self.refusal_of_name = Overloaded("too many names")
+        await self.refusal(lambda: self.ask(self.authenticator, self.make()), Overloaded)
+        self.assertEqual(len(self.bound), bearer.TRIES + 1)
 
     async def test_another_request_may_be_binding_the_name(self) -> None:
         self.patch(bearer, "BETWEEN_TRIES", 0.001)

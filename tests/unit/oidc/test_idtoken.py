@@ -19,7 +19,6 @@ from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.oidc.access_token import access_token_claims
 from perimeter.oidc.idtoken import MAX_AGE, MAX_SUBJECT, Expected, IdToken, SignIn, judge_id_token, judge_renewed
 from perimeter.tokens.jwk import BadKey, Jwk, generate, load_jwk
-from tests.unit.doubles.properties import reached, reaches
 
 NOW = 1_800_000_000
 ISSUER = "https://sso.example.com/realms/corp"
@@ -189,23 +188,16 @@ class IdTokenTests(Refusing):
             self.refused(make(**claims), "another issuer", expected=expected)
         self.refused(make(iss=mine, tid="8f2c"), "another issuer", expected=Expected(template, "gateway"))
 
-    @reaches(1)
     @given(
         st.dictionaries(
-            st.sampled_from([*CLAIMS, "azp", "at_hash", "typ", "name", "locale", "phone"]),
-            st.none() | st.integers() | st.text(max_size=3),
+            st.sampled_from(["iss", "aud", "nonce", "azp", "at_hash", "c_hash"]),
+            st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=2),
             min_size=1,
-            max_size=2,
+            max_size=3,
         )
     )
-    def test_changed_claims_are_refused_and_nothing_else_is_raised(self, changed: dict[str, Any]) -> None:
-        try:
-            found = judged(make(**changed))
-        except InvalidToken:
-            return
-        reached(self)
-        kept = ("iss", "aud", "nonce")
-        self.assertEqual([found.claims[name] for name in kept], [CLAIMS[name] for name in kept])
+    def test_a_changed_claim_refuses_and_nothing_else_is_raised(self, changed: dict[str, Any]) -> None:
+        self.assertRaises(InvalidToken, judged, make(**changed))
 
 
 class RenewedTests(TestCase):

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from perimeter.errors import NotAllowedHere, ProviderMisconfigured, ProviderUnavailable, Rejected, Unavailable
 from perimeter.oidc.kept import SOON, STALE
+from perimeter.oidc.oauth2 import _read
 from tests.integration.upstreams import Connection, Upstream
 from tests.unit.doubles.remote import answering
 from tests.unit.doubles.sign_in import CALLBACK, SignInCase
@@ -25,6 +26,7 @@ class RotatingCase(SignInCase):
         self.user: Any = ALICE
         self.user_status = 200
         self.rotates = True
+        self.gives_refresh_tokens = True
         self.lists: dict[str, Any] = {}
         self.asked: list[str] = []
         self.forms: list[dict[str, list[str]]] = []
@@ -55,14 +57,16 @@ class RotatingCase(SignInCase):
         self.good = {str(self.issued)}
         answer = {"access_token": str(self.issued), "token_type": "bearer", "expires_in": 60}
         refresh = {"refresh_token": f"r{self.issued}"} if form["grant_type"] == ["authorization_code"] or self.rotates else {}
-        return 200, answer | refresh
+        return 200, answer | (refresh if self.gives_refresh_tokens else {})
 
     def rotating(self, options: str = "") -> Any:
+        return self.provider("oauth2", self.section() + options)
+
+    def section(self) -> str:
         url = self.upstream.url
-        return self.provider(
-            "oauth2",
+        return (
             f"client_id = gateway\nclient_secret = s\nauthorize_uri = {url}/authorize\ntoken_uri = {url}/token\n"
-            f"user_uri = {url}/user\nid_claim = id\n{options}",
+            f"user_uri = {url}/user\nid_claim = id\n"
         )
 
     async def completed(self, provider: Any) -> Any:
@@ -118,6 +122,16 @@ class SignInTests(RotatingCase):
         self.assertEqual(form["code_verifier"], [self.flow().verifier])
         self.assertEqual((form["code"], form["redirect_uri"]), (["c"], [CALLBACK]))
 
+    async def test_the_claims_are_explained_to_who_wants_it(self) -> None:
+        steps: list[str] = []
+        await self.rotating().complete({"code": "c"}, self.flow(explain=steps.append))
+        self.assertIn('username_claim = preferred_username: "alice"', steps)
+        self.user = ALICE | {"roles": 7}
+        steps.clear()
+        again = self.rotating().complete({"code": "c"}, self.flow(explain=steps.append))
+        await self.refused(again, ProviderMisconfigured)
+        self.assertIn("    roles is no list of roles: the sign-in is refused", steps)
+
     async def test_a_new_token_that_is_refused_is_a_fault_of_the_provider(self) -> None:
         self.user_status = 401
         await self.refused(self.completed(self.rotating()), ProviderUnavailable)
@@ -167,7 +181,7 @@ class ListTests(RotatingCase):
         error = await self.refused(self.completed(provider), NotAllowedHere)
         self.assertEqual((error.attempted_user, error.detail), ("alice", "the user is in none of `allow_groups`"))
         self.good = {"1"}
-        await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+        await self.refused(provider.renew(found.secret, "a-1"), NotAllowedHere)
 
     async def test_a_refresh_is_for_the_same_user(self) -> None:
         provider = self.rotating()
@@ -263,7 +277,35 @@ class RefreshTests(RotatingCase):
         for secret in (b"", b"{}", b"[]", b'{"access_token": "t", "more": 1}'):
             await self.refused(provider.renew(secret, "a-1"), Rejected)
 
+    async def test_no_other_provider_gets_the_tokens(self) -> None:
+        found = await self.completed(self.rotating())
+        asked, other = len(self.asked), self.server(self.serve)
+        for name in ("user_uri", "token_uri"):
+            provider = self.provider("oauth2", self.section().replace(f"{name} = {self.upstream.url}", f"{name} = {other.url}"))
+            await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+        self.assertEqual((len(self.asked), len(self.forms), other.requests), (asked, 1, []))
+
+    async def test_without_a_refresh_token_none_is_asked_for(self) -> None:
+        self.gives_refresh_tokens = False
+        provider = self.rotating()
+        found = await self.completed(provider)
+        self.assertEqual((await provider.renew(found.secret, "a-1")).principal, found.principal)
+        self.good = set()
+        await self.refused(provider.renew(found.secret, "a-1"), Rejected)
+        self.assertEqual(len(self.forms), 1)
+
+    async def test_when_the_next_look_is_due(self) -> None:
+        found = await self.completed(self.rotating("refresh = 5m\nlifetime = 2h"))
+        self.assertEqual((found.renew_after, found.lifetime), (found.at + 300, 7200.0))
+        found = await self.completed(self.rotating("refresh = 0"))
+        self.assertEqual((found.renew_after, found.lifetime), (0.0, 0.0))
+
     async def test_no_token_is_shown(self) -> None:
         self.issued = 4_711_000
         found = await self.completed(self.rotating())
         self.assertNotIn("4711001", repr(found))
+        self.assertIn(b"4711001", found.secret)
+        kept = _read(found.secret)
+        self.assertEqual((kept.access_token, kept.refresh_token), ("4711001", "r4711001"))
+        self.assertNotIn("4711001", repr(kept))
+        self.assertNotIn("alice", repr(kept))

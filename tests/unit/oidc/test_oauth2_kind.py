@@ -74,6 +74,19 @@ class OAuth2SettingsTests(SignInCase):
             faults = self.faults(f"preset = {preset}\n{PLAIN}")
             self.assertIn(f"preset: {preset} is an OpenID provider: type = oidc", faults)
 
+    def test_faults_of_every_client_are_found_here_too(self) -> None:
+        (fault,) = self.faults(PLAIN.replace("client_secret = s", "client_auth = basic"))
+        self.assertIn("client_secret", fault)
+
+    def test_a_name_that_can_change_is_no_identity(self) -> None:
+        for claim in ("login", "email"):
+            (fault,) = self.faults(PLAIN.replace("id_claim = id\n", f"id_claim = {claim}\n"))
+            self.assertIn("id_claim", fault)
+
+    def test_the_identity_is_the_claim_of_the_configuration(self) -> None:
+        settings, _ = self.parsed("oauth2", PLAIN.replace("id_claim = id\n", "id_claim = uid\n"))
+        self.assertEqual(settings.rules("corp", "corp").identity_claims, ("uid",))
+
     def test_the_identity_needs_a_claim(self) -> None:
         (fault,) = self.faults(PLAIN.replace("id_claim = id\n", ""))
         self.assertIn("id_claim", fault)

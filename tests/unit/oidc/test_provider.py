@@ -190,6 +190,15 @@ class CompleteTests(OpenIdCase):
         await self.refused(self.build_provider("oidc", text), Rejected)
 
 
+class ExplainTests(OpenIdCase):
+    async def test_the_claims_are_explained_before_the_user_is_refused(self) -> None:
+        steps: list[str] = []
+        flow = attrs.evolve(FLOW, explain=steps.append)
+        await self.refusal(lambda: self.complete(self.provider("require = roles:admin"), flow), NotAllowedHere)
+        self.assertIn("require = roles:admin: is not met, so the sign-in is refused", steps)
+        self.assertNotIn(FLOW.nonce, str(steps))
+
+
 class ClaimsTests(OpenIdCase):
     def setUp(self) -> None:
         super().setUp()
@@ -296,7 +305,7 @@ class RenewTests(OpenIdCase):
         self.answers["/token"] = (400, {"error": "invalid_grant"})
         await self.failing(provider, found, Rejected)
         self.answers["/token"] = self.again(id_token=signed(self.claims(nonce=..., roles=["other"])))
-        await self.failing(provider, found, Rejected)
+        await self.failing(provider, found, NotAllowedHere)
         self.answers["/token"] = self.again()
         self.assertIn("another user", await self.failing(provider, found, Rejected, subject="other"))
 
@@ -316,7 +325,7 @@ class RenewTests(OpenIdCase):
     async def test_new_rules_hold_for_a_user_who_cannot_be_looked_up(self) -> None:
         found = await self.complete(self.provider())
         self.answers["/token"] = self.again(id_token="opaque")
-        await self.failing(self.provider("require = roles:admin"), found, Rejected)
+        await self.failing(self.provider("require = roles:admin"), found, NotAllowedHere)
         self.answers[METADATA] = {**self.metadata, "issuer": "https://other.example"}
         await self.failing(self.provider(), found, ProviderUnavailable)
 

@@ -53,8 +53,10 @@ class IndexTests(TestCase):
         uses = dict(self.index.uses)
         self.apply(Seen(((parent.id, START + 5, 4.0),)))
         owner = attrs.evolve(ALICE, roles=("dev",))
-        self.apply(Renewed("of none", owner, b"", Renewal(2.0)), Renewed(parent.id, owner, b"new", Renewal(2.0, True)))
-        after = attrs.evolve(parent, owner=owner, sealed=b"new", renewal=Renewal(2.0, True))
+        vouched = Vouched("corp", "https://sso", "sub-7", "a", "said")
+        renewal = Renewal(2.0, True)
+        self.apply(Renewed("of none", owner, vouched, b"", renewal), Renewed(parent.id, owner, vouched, b"new", renewal))
+        after = attrs.evolve(parent, owner=owner, vouched=vouched, sealed=b"new", renewal=renewal)
         after_child = attrs.evolve(child, owner=owner)
         self.assertEqual(self.index.by_id, {parent.id: after, child.id: after_child, other.id: other})
         self.assertEqual(set(self.index.by_digest.values()), {after, after_child, other})
@@ -69,15 +71,16 @@ class IndexTests(TestCase):
         self.assertEqual((list(self.index.by_id.values()), self.index.children, self.index.vouched), ([other], {}, {}))
 
     def test_a_renewal_without_a_change_of_the_owner(self) -> None:
-        kept = attrs.evolve(session(), sealed=b"old")
+        vouched = Vouched("corp", "https://sso", "sub-7")
+        kept = attrs.evolve(session(), vouched=vouched, sealed=b"old")
         self.apply(kept)
         use = self.index.uses[kept.id]
-        self.apply(Renewed(kept.id, ALICE, b"new", Renewal(2.0)))
+        self.apply(Renewed(kept.id, ALICE, vouched, b"new", Renewal(2.0)))
         self.assertIs(self.index.uses[kept.id], use)
         self.assertEqual(self.index.by_id[kept.id].sealed, b"new")
         for change in ({"attributes": {"mail": "x"}}, {"scopes": {}}, {"roles": ()}):
             use = self.index.uses[kept.id]
-            self.apply(Renewed(kept.id, attrs.evolve(ALICE, **change), b"new", Renewal(2.0)))
+            self.apply(Renewed(kept.id, attrs.evolve(ALICE, **change), vouched, b"new", Renewal(2.0)))
             self.assertIsNot(self.index.uses[kept.id], use)
 
     def test_sessions_of_a_provider(self) -> None:

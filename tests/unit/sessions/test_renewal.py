@@ -18,13 +18,16 @@ from perimeter.errors import (
     Rejected,
     SessionExpired,
     StateUnavailable,
+    Unavailable,
 )
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator
 from perimeter.sessions.opened import secret_of
-from perimeter.sessions.renewal import INTERVAL, LONGEST, Renewable, Renewals
+from perimeter.sessions.renewable import LONGEST, Renewable
+from perimeter.sessions.renewal import INTERVAL, Renewals
 from perimeter.sessions.sealing import Unsealable, key_of, unseal
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Session
+from perimeter.tokens.owners import encode_owner
 from tests.unit.doubles.provider import CAROL
 from tests.unit.doubles.provider_sessions import VOUCHED, ProviderSessionCase, RenewingProvider, signed_in
 from tests.unit.doubles.sessions import ALICE, START
@@ -32,6 +35,7 @@ from tests.unit.doubles.sessions import ALICE, START
 GRACE = 600.0
 OPS = attrs.evolve(CAROL, roles=("ops", "added"))
 """What `BARE` becomes by the augmenters."""
+REQUEST = AuthenticationRequest("203.0.113.9")
 BARE = attrs.evolve(CAROL, roles=("ops",))
 
 
@@ -42,6 +46,7 @@ class Claimed:
         self.names: dict[bytes, float] = {}
         self.hold: Deferred[None] | None = None
         self.fault: Exception | None = None
+        self.addresses: list[str] = []
 
     async def claim(self, name: bytes, until: float) -> bool:
         if self.hold is not None:
@@ -60,6 +65,7 @@ class RenewalCase(ProviderSessionCase):
         self.claims = Claimed()
         self.counts: list[tuple[str, str]] = []
         self.fault: Exception | None = None
+        self.addresses: list[str] = []
         self.renewals = self.process()
         self.cookie, self.session = self.vouched()
 
@@ -73,7 +79,8 @@ class RenewalCase(ProviderSessionCase):
 
     async def augmented(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
         """Adds a role of the augmenters."""
-        self.assertEqual((provider, request), ("corp", AuthenticationRequest("192.0.2.7")))
+        self.assertEqual(provider, "corp")
+        self.addresses.append(request.address)
         if self.fault is not None:
             raise self.fault
         return attrs.evolve(principal, roles=(*principal.roles, "added"))
@@ -89,7 +96,7 @@ class RenewalCase(ProviderSessionCase):
 
     def owner(self, process: Renewals | None = None, cookie: bytes = b"", session: Session | None = None) -> Any:
         """What a request gets: a principal, or a Deferred."""
-        found = (process or self.renewals).owner_of(session or self.kept(), cookie or self.cookie)
+        found = (process or self.renewals).owner_of(session or self.kept(), cookie or self.cookie, REQUEST)
         return found if isinstance(found, Principal) else ensureDeferred(found)  # type: ignore[arg-type]
 
     def at_once(self, *more: Any) -> Principal:
@@ -180,7 +187,7 @@ class RenewTests(RenewalCase):
         self.claims.hold = hold = Deferred()
         self.at(60)
         self.at_once()
-        self.done(self.stored.renew(Renewed(self.session.id, OPS, self.session.sealed, Renewal(START + 900))))
+        self.done(self.stored.renew(Renewed(self.session.id, OPS, VOUCHED, self.session.sealed, Renewal(START + 900))))
         hold.callback(None)
         self.assertEqual((self.asked(), self.at_once()), ([], OPS))
 
@@ -207,12 +214,12 @@ class RenewTests(RenewalCase):
         other_realm = {"corp": Renewable(RenewingProvider(realm="other"), GRACE)}
         for providers in ({}, {"other": Renewable(self.provider, GRACE)}, other_realm):
             with self.assertRaises(InvalidToken):
-                self.made(providers).owner_of(self.session, self.cookie)
+                self.made(providers).owner_of(self.session, self.cookie, REQUEST)
 
     def test_a_session_of_no_provider(self) -> None:
         cookie, session = self.begin(ALICE)
         with self.assertRaises(InvalidToken):
-            self.renewals.owner_of(session, cookie)
+            self.renewals.owner_of(session, cookie, REQUEST)
 
     def test_it_works_without_counting(self) -> None:
         self.provider.answers = [signed_in(principal=BARE)]
@@ -224,6 +231,53 @@ class RenewTests(RenewalCase):
 @implementer_only(IRedirectAuthenticator)
 class _Plain(RenewingProvider):
     """A provider that cannot renew."""
+
+
+class AugmentedTests(RenewalCase):
+    """A realm with augmenters: what they know of a user counts at each look-up, and not only at a renewal."""
+
+    def process(self, provider: RenewingProvider | None = None) -> Renewals:
+        return self.made({"corp": Renewable(provider or self.provider, GRACE, augmented=True)})
+
+    def said(self) -> tuple[bytes, Session]:
+        """A session of a user of whom the provider has said this."""
+        return self.vouched(vouched=attrs.evolve(VOUCHED, said=encode_owner(BARE)))
+
+    def test_they_are_asked_at_each_look_up(self) -> None:
+        self.cookie, self.session = self.said()
+        self.assertEqual(self.done(self.owner()), OPS)
+        self.assertEqual(self.done(self.owner()), OPS)
+        self.assertEqual((self.addresses, self.kept().owner), ([REQUEST.address] * 2, CAROL))
+
+    def test_also_in_the_grace_time_and_after_it(self) -> None:
+        self.cookie, self.session = self.said()
+        self.provider.answers = [ProviderUnavailable("down"), signed_in(principal=CAROL)]
+        self.at(60)
+        self.assertEqual(self.done(self.owner()), OPS)
+        self.at(60 + GRACE)
+        self.assertEqual(self.done(self.owner()).roles, ("dev", "added"))
+        self.assertEqual(self.addresses, [REQUEST.address, self.session.address, REQUEST.address])
+
+    def test_an_augmenter_that_is_down_decides_nothing(self) -> None:
+        self.cookie, self.session = self.said()
+        self.fault = Unavailable("directory")
+        self.fails(Unavailable, self.owner())
+        self.assertEqual(self.kept(), self.session)
+
+    def test_a_session_from_before_there_were_any(self) -> None:
+        self.assertEqual(self.at_once(), CAROL)
+
+    def test_a_session_on_another_host(self) -> None:
+        self.cookie, self.session = self.said()
+        cookie, child = self.child(self.session, key_of(self.cookie))
+        self.assertEqual(self.done(self.owner(None, cookie, child)), OPS)
+
+    def test_what_the_provider_has_said_is_kept_at_a_renewal(self) -> None:
+        self.provider.answers = [signed_in(principal=BARE)]
+        self.at(60)
+        self.at_once()
+        self.assertEqual((self.kept().owner, self.kept().vouched), (OPS, attrs.evolve(VOUCHED, said=encode_owner(BARE))))
+        self.assertEqual(self.done(self.owner()), OPS)
 
 
 class RefusedTests(RenewalCase):
@@ -387,6 +441,31 @@ class UnavailableTests(RenewalCase):
         self.assertEqual((self.at_once(), self.kept().sealed), (CAROL, self.session.sealed))
         self.assertEqual(self.counts, [("corp", "unavailable")])
 
+    def test_it_is_written_later_and_the_provider_is_not_asked_again(self) -> None:
+        self.provider.answers = [signed_in(principal=BARE)]
+        self.at(60)
+        self.store.fails = True
+        self.at_once()
+        self.at(240)
+        self.at_once()
+        self.store.fails = False
+        self.at(420)
+        self.at_once()
+        self.assertEqual((self.kept().owner, unseal(self.cookie, self.kept().sealed)), (OPS, b"second"))
+        self.assertEqual(len(self.asked()), 1)
+        self.provider.answers = [signed_in(secret=b"third")]
+        self.at(1000)
+        self.at_once()
+        self.assertEqual(self.asked()[1:], [(b"second", "sub-7")])
+
+    def test_without_a_grace_time_the_request_waits(self) -> None:
+        without = self.made({"corp": Renewable(self.provider, 0.0)})
+        self.at(59.75)
+        self.assertEqual(self.at_once(without), CAROL)
+        self.provider.answers = [ProviderUnavailable("down")]
+        self.at(60)
+        self.fails(ProviderUnavailable, self.later(without))
+
     def test_augmenters_that_are_down_lose_no_secret(self) -> None:
         self.provider.answers = [signed_in(principal=BARE), signed_in(principal=BARE, secret=b"third")]
         self.fault = ProviderUnavailable("directory")
@@ -440,7 +519,7 @@ class ChildTests(RenewalCase):
         cookie, child = self.child(self.session, key_of(self.cookie))
         self.done(self.stored.end(self.session))
         with self.assertRaises(InvalidToken):
-            self.renewals.owner_of(child, cookie)
+            self.renewals.owner_of(child, cookie, REQUEST)
 
     def test_the_secret_for_the_end(self) -> None:
         cookie, child = self.child(self.session, key_of(self.cookie))
@@ -461,7 +540,7 @@ class WaitTests(ProviderSessionCase):
     def test_it_fires_for_this_session(self) -> None:
         _, one = self.vouched()
         _, other = self.vouched()
-        for change in (lambda: self.stored.renew(Renewed(one.id, OPS, b"", Renewal(1.0))), lambda: self.stored.end(one)):
+        for change in (lambda: self.stored.renew(Renewed(one.id, OPS, VOUCHED, b"", Renewal(1.0))), lambda: self.stored.end(one)):
             mine, others = self.stored.changes.of(one.id), self.stored.changes.of(other.id)
             change()
             self.done(mine)
@@ -484,7 +563,7 @@ class WaitTests(ProviderSessionCase):
     def test_what_is_remembered_of_an_owner_who_has_changed(self) -> None:
         _, one = self.vouched()
         use, epoch = self.stored.use(one.id), self.stored.epoch
-        self.store.others_write(Renewed(one.id, OPS, b"", Renewal(1.0)))
+        self.store.others_write(Renewed(one.id, OPS, VOUCHED, b"", Renewal(1.0)))
         self.done(self.state.follow())
         self.assertGreater(self.stored.epoch, epoch)
         self.assertIsNot(self.stored.use(one.id), use)

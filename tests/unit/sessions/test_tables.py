@@ -8,7 +8,8 @@ import sqlite3
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.sessions.session import EndedSession, EndedUser, Renewal, Renewed, Seen, Session, Vouched
+from perimeter.sessions.index import SessionIndex
+from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.sessions.tables import CODECS, FORGET_AFTER, SessionTable
 from perimeter.state.changes import Change
 from perimeter.tokens.owners import encode_owner
@@ -103,12 +104,12 @@ class TableTests(TableCase):
         child = attrs.evolve(session(created=START + 1), parent=parent.id, sealed=b"key")
         other = session(created=START + 2)
         owner = attrs.evolve(ALICE, roles=("dev",), attributes={"mail": "new"})
-        renewed = Renewed(parent.id, owner, b"new", Renewal(START + 2.5, True))
-        self.write(
-            parent, child, other, renewed, Renewed("of none", owner, b"", Renewal(1.0)), Renewed("", owner, b"", Renewal(1.0))
-        )
+        vouched = Vouched("corp", "https://sso", "sub-7", "", "said")
+        renewed = Renewed(parent.id, owner, vouched, b"new", Renewal(START + 2.5, True))
+        missed = (Renewed(id, owner, vouched, b"", Renewal(1.0)) for id in ("of none", ""))
+        self.write(parent, child, other, renewed, *missed)
         found = self.sessions()
-        expected = attrs.evolve(parent, owner=owner, sealed=b"new", renewal=Renewal(START + 2.5, True))
+        expected = attrs.evolve(parent, owner=owner, vouched=vouched, sealed=b"new", renewal=Renewal(START + 2.5, True))
         self.assertEqual(found, [expected, attrs.evolve(child, owner=owner), other])
         self.assertEqual(
             [one.owner.attributes for one in found if isinstance(one, Session)], [owner.attributes] * 2 + [ALICE.attributes]
@@ -135,6 +136,75 @@ class TableTests(TableCase):
         old, newer = session(created=START), session(created=START + 0.25)
         self.write(old, newer, EndedUser("local", "alice", START, START + 9))
         self.assertEqual(self.sessions(), [newer])
+
+    def of_provider(self, subject: str, sid: str = "", provider: str = "corp", created: float = START) -> Session:
+        return attrs.evolve(session(created=created), vouched=Vouched(provider, "https://sso", subject, sid))
+
+    def test_what_a_provider_has_ended(self) -> None:
+        for ended, kept in (
+            (EndedVouched("corp", "", "a", START, START + 9), (1, 2, 3, 4, 5)),
+            (EndedVouched("corp", "7", "a", START, START + 9), (1, 2, 3, 4, 5)),
+            (EndedVouched("corp", "8", "a", START, START + 9), (0, 1, 2, 3, 4, 5)),
+            (EndedVouched("corp", "7", "", START, START + 9), (2, 3, 4, 5)),
+            (EndedVouched("corp", "7", "", START - 1, START + 9), (0, 1, 2, 3, 4, 5)),
+            (EndedVouched("other", "7", "", START, START + 9), (0, 1, 3, 4, 5)),
+        ):
+            self.setUp()
+            sessions = [
+                self.of_provider("7", "a"),
+                self.of_provider("7"),
+                self.of_provider("7", "a", "other"),
+                self.of_provider("8", "b"),
+                self.of_provider("7", "c", created=START + 1),
+                session(),
+            ]
+            index = SessionIndex()
+            for change in (*sessions, ended):
+                index.apply(change)
+            self.write(*sessions, ended)
+            wanted = {sessions[at].id for at in kept}
+            self.assertEqual(set(index.by_id), wanted, ended)
+            self.assertEqual({one.id for one in self.sessions() if isinstance(one, Session)}, wanted, ended)
+
+    def test_attack_39_no_session_of_a_sign_in_that_has_ended_is_written_later(self) -> None:
+        ends = (EndedVouched("corp", "7", "a", START, START + 9), EndedVouched("corp", "", "b", START, START + 9))
+        everywhere = EndedVouched("corp", "9", "", START, START + 9)
+        late = [
+            self.of_provider("7", "a", created=START + 5),
+            self.of_provider("1", "b", created=START + 5),
+            self.of_provider("9", "x", created=START - 1),
+            self.of_provider("9", created=START),
+        ]
+        good = [
+            self.of_provider("8", "a"),
+            self.of_provider("7", "c"),
+            self.of_provider("7"),
+            self.of_provider("7", "a", "other"),
+            self.of_provider("9", "x", created=START + 0.25),
+            session(),
+        ]
+        index = SessionIndex()
+        for change in (*ends, everywhere, *late, *good):
+            index.apply(change)
+        self.write(*ends, everywhere, *late, *good)
+        self.assertEqual(set(index.by_id), {one.id for one in good})
+        self.assertEqual({one.id for one in self.sessions() if isinstance(one, Session)}, {one.id for one in good})
+        self.assertEqual(
+            [one for one in self.held() if isinstance(one, EndedVouched)], sorted([*ends, everywhere], key=attrs.astuple)
+        )
+
+    def test_an_end_at_a_provider_is_forgotten_and_takes_nothing_back(self) -> None:
+        first, second = (EndedVouched("corp", "7", "", before, until) for before, until in ((20.0, 30.0), (10.0, 40.0)))
+        index = SessionIndex()
+        for change in (first, second):
+            index.apply(change)
+        self.write(first, second)
+        merged = EndedVouched("corp", "7", "", 20.0, 40.0)
+        self.assertEqual((self.held(), list(index.ended_vouched.values())), ([merged], [merged]))
+        for now, left in ((39.75, [merged]), (40.0, [])):
+            index.forget(now)
+            self.table.forget(self.database.execute, now)
+            self.assertEqual((self.held(), list(index.ended_vouched.values())), (left, left))
 
     def test_an_earlier_end_takes_nothing_back(self) -> None:
         self.write(EndedUser("local", "alice", 20.0, 30.0), EndedUser("local", "alice", 10.0, 40.0))
@@ -163,9 +233,10 @@ class CodecTests(TestCase):
         changes = {
             "session": session(),
             "session_seen": Seen((("7", 1.25, 0.5), ("8", 2.0, 0.0))),
-            "session_renewed": Renewed("7", BOB, b"\0\1", Renewal(1.5, True)),
+            "session_renewed": Renewed("7", BOB, Vouched("corp", "https://sso", "7", "9", "x"), b"\0\1", Renewal(1.5, True)),
             "session_ended": EndedSession("7"),
             "session_user_ended": EndedUser("local", "alice", 1.0, 2.0),
+            "session_vouched_ended": EndedVouched("corp", "7", "9", 1.0, 2.0),
         }
         self.assertEqual(list(changes), list(CODECS))
         for word, change in changes.items():
@@ -179,7 +250,7 @@ class CodecTests(TestCase):
         row = ["7", "01" * 32, "local", "bob", known, 1.0, 2.0, 3.0, '[["password", 1.0]]', "192.0.2.7", "Firefox"]
         self.assertEqual(CODECS["session"].encode(kept), json.dumps(row))
         child = attrs.evolve(kept, parent="8", vouched=Vouched("corp", "https://sso", "7", "9"), sealed=b"\1\2")
-        vouched = '["corp", "https://sso", "7", "9"]'
+        vouched = '["corp", "https://sso", "7", "9", ""]'
         self.assertEqual(CODECS["session"].encode(child), json.dumps([*row, "8", vouched, "0102", 0.0, False]))
         self.assertEqual(CODECS["session"].decode(json.dumps([*row, "8", vouched, "0102", 0.0, False])), child)
         child = attrs.evolve(child, renewal=Renewal(9.5, True))
@@ -187,9 +258,12 @@ class CodecTests(TestCase):
         self.assertEqual(CODECS["session"].decode(CODECS["session"].encode(child)), child)
         self.assertEqual(CODECS["session_seen"].encode(Seen((("7", 1.25, 0.5),))), '[["7",1.25,0.5]]')
         self.assertEqual(CODECS["session_seen"].decode('[["7",1.25]]'), Seen((("7", 1.25, 0.0),)), "of an earlier version")
-        renewed = Renewed("7", BOB, b"\1\2", Renewal(9.5, True))
-        self.assertEqual(CODECS["session_renewed"].encode(renewed), json.dumps(["7", "local", "bob", known, "0102", 9.5, True]))
+        renewed = Renewed("7", BOB, Vouched("corp", "https://sso", "7", "9", "x"), b"\1\2", Renewal(9.5, True))
+        text = json.dumps(["7", "local", "bob", known, ["corp", "https://sso", "7", "9", "x"], "0102", 9.5, True])
+        self.assertEqual(CODECS["session_renewed"].encode(renewed), text)
         self.assertEqual(CODECS["session_ended"].encode(EndedSession("7")), '["7"]')
+        ended = EndedVouched("corp", "7", "9", 1.0, 2.0)
+        self.assertEqual(CODECS["session_vouched_ended"].encode(ended), '["corp", "7", "9", 1.0, 2.0]')
         self.assertEqual(CODECS["session_user_ended"].encode(EndedUser("r", "u", 1.0, 2.0)), '["r", "u", 1.0, 2.0]')
 
     def test_what_cannot_be_read(self) -> None:

@@ -131,7 +131,7 @@ class Callback(PageEndpoint):
                 (),
                 begun.to,
                 provider=provider.name,
-                signed_in=attrs.evolve(found, principal=principal),
+                signed_in=found,
                 # as old as the sign-in at the provider, which may have been long ago
                 earlier=((provider.method, min(found.at, now) if found.at else now),),
             )

@@ -50,6 +50,15 @@ class ProviderTests(SiteCase):
         self.assertEqual((found.realm, found.refresh_grace), ("staff", 0.0))
         self.assertIs(found.logout, Logout.LOCAL)
 
+    def test_roles_that_last_as_long_as_the_session_are_pointed_out(self) -> None:
+        def warned(more: str) -> list[str]:
+            return [one for one in self.load(f"{SITE}{PROVIDER}{more}").warnings if "refresh" in one]
+
+        (said,) = warned("refresh = 0\n")
+        self.assertIn("[provider corp]: with refresh = 0, a role that the provider takes away", said)
+        for more in ("", "refresh = 1h\n", "refresh = 0\nlifetime = 1h\n"):
+            self.assertEqual(warned(more), [], more)
+
     def test_kinds(self) -> None:
         self.assertIn(
             "expected oauth2 or oidc, not 'oidcc', did you mean oidc?", self.problem(SITE + PROVIDER.replace("oidc", "oidcc"))

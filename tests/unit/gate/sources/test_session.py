@@ -313,6 +313,9 @@ class SchemeTests(SourceCase):
         self.nobody("X-Forwarded-Proto: https", connection=PROXY)
 
 
+_VOUCHED = Vouched("corp", "https://sso", "7")
+
+
 class Owners:
     """`perimeter.sessions.renewal.Renewals` that answers with ``answer``, or with the owner as kept."""
 
@@ -320,7 +323,8 @@ class Owners:
         self.answer: Principal | Exception | Deferred[Principal] | None = None
         self.asked: list[tuple[Session, bytes]] = []
 
-    def owner_of(self, session: Session, cookie: bytes) -> Principal | Awaitable[Principal]:
+    def owner_of(self, session: Session, cookie: bytes, request: AuthenticationRequest) -> Principal | Awaitable[Principal]:
+        assert request.address == "203.0.113.9"
         self.asked.append((session, cookie))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -335,9 +339,7 @@ class ProviderTests(SourceCase):
         self.owners = Owners()
         self.source = SessionSource(self.chain, self.stored, self.clock.seconds, 30, renewals=self.owners)
         self.plain = self.cookie
-        self.cookie, self.session = self.begin(
-            BOB, origin=Origin(vouched=Vouched("corp", "https://sso", "7"), secret=b"first", renewal=Renewal(START + 30))
-        )
+        self.cookie, self.session = self.begin(BOB, origin=Origin(vouched=_VOUCHED, secret=b"first", renewal=Renewal(START + 30)))
 
     def test_the_provider_is_asked_and_no_authenticator(self) -> None:
         for _ in range(2):
@@ -365,13 +367,15 @@ class ProviderTests(SourceCase):
 
     def test_new_roles_are_those_of_the_next_request(self) -> None:
         self.assertEqual(self.find().roles, ("dev",))
-        self.done(self.stored.renew(Renewed(self.session.id, attrs.evolve(BOB, roles=("ops",)), b"", Renewal(START + 90))))
+        self.done(
+            self.stored.renew(Renewed(self.session.id, attrs.evolve(BOB, roles=("ops",)), _VOUCHED, b"", Renewal(START + 90)))
+        )
         self.assertEqual(self.find().roles, ("ops",))
         self.assertEqual(self.find(cookie=self.plain), ALICE)
 
     def test_what_has_not_changed_is_not_looked_up_again(self) -> None:
         self.find()
-        self.done(self.stored.renew(Renewed(self.session.id, BOB, b"", Renewal(START + 90))))
+        self.done(self.stored.renew(Renewed(self.session.id, BOB, _VOUCHED, b"", Renewal(START + 90))))
         self.assertEqual(self.find(), BOB)
         self.assertEqual(len(self.owners.asked), 1)
 

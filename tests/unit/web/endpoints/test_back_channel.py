@@ -93,7 +93,7 @@ class BackChannelTests(PageCase, ProviderSessionCase):
         self.assertIsNone(self.record.principal)
 
     def test_attack_o6_a_token_counts_once(self) -> None:
-        self.says(sid="sid-1", jti="7")
+        self.says(sid="sid-9", jti="7")
         self.vouched()
         reply = self.send(LoggedOut("", "sid-1", "7", START + 360))
         self.assertEqual((reply.status, reply.body), (400, b'{"error":"invalid_request"}'))
@@ -101,6 +101,30 @@ class BackChannelTests(PageCase, ProviderSessionCase):
         self.assertEqual(len(self.left()), 1)
         self.says(sid="sid-1", jti="8")
         self.assertEqual((self.left(), self.claimed[1]), (set(), START + 360))
+
+    def test_attack_39_a_session_that_is_being_made_ends_too(self) -> None:
+        self.says("sub-7", "sid-1", jti="1")
+        _, late = self.vouched()
+        self.assertIsNone(self.stored.with_id(late.id))
+        _, other = self.vouched(vouched=attrs.evolve(VOUCHED, sid="sid-2"))
+        self.says("sub-8", "sid-3", jti="2")
+        _, another = self.vouched(vouched=attrs.evolve(VOUCHED, sid="sid-3"))
+        self.assertEqual(self.left(), {other.id, another.id})
+
+    def test_attack_39_no_longer_than_a_sign_in_can_take(self) -> None:
+        self.says("sub-7", "sid-1", jti="1")
+        for more, there in ((3599.75, 0), (600.0, 1)):
+            self.clock.advance(more)
+            self.done(self.state.tend())
+            self.vouched()
+            self.assertEqual(len(self.left()), there)
+
+    def test_after_a_sign_out_everywhere_the_user_can_sign_in_again(self) -> None:
+        self.vouched()
+        self.says("sub-7")
+        self.clock.advance(1)
+        _, again = self.vouched()
+        self.assertEqual(self.left(), {again.id})
 
     def test_attack_o6_a_bad_token_ends_nothing(self) -> None:
         self.vouched()

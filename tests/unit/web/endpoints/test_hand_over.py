@@ -169,8 +169,11 @@ class WayTests(HostsCase):
         form = hidden(first)
         self.user.sign_in(second)
         self.assertEqual(self.user.at, f"{APP}/two")
+        _, child = self.stored.all()
         self.user.open(SSO + form["to"])
         self.assertEqual(self.user.at, f"{APP}/one")
+        self.assertEqual(self.stored.all()[1:], [child], "the session of the first tab goes on")
+        self.assertEqual((self.record.event, self.record.principal), ("enter", ALICE))
 
     def test_a_path_that_is_too_long_for_the_way_leads_to_the_front_page(self) -> None:
         for to, reached in (("/" + "x" * 1000, "/" + "x" * 1000), ("/" + "&" * 1999, "/")):

@@ -23,6 +23,7 @@ from perimeter.providers.flows import FLOWS, LIFETIME
 from perimeter.providers.pins import PINS
 from perimeter.run.build.pages import PageParts
 from perimeter.state.once import ONCE
+from perimeter.tokens.owners import encode_owner
 from perimeter.web.endpoints.endpoint import Endpoint
 from perimeter.web.endpoints.providers.parts import Provider, ProviderParts
 from tests.unit.doubles.http_rig import Response
@@ -84,6 +85,17 @@ class ProviderCase(PageCase):
         self.assertNotIn("__Host-perimeter", self.browser.cookies)
 
 
+class AugmentedTests(ProviderCase):
+    async def vouched(self, provider: str, principal: Principal, request: AuthenticationRequest) -> Principal:
+        return attrs.evolve(principal, roles=(*principal.roles, "added"))
+
+    def test_the_session_keeps_what_the_provider_has_said_as_well(self) -> None:
+        self.sign_in()
+        (session,) = self.stored.all()
+        assert session.vouched is not None
+        self.assertEqual((session.owner.roles, session.vouched.said), (("dev", "added"), encode_owner(CAROL)))
+
+
 class SignInTests(ProviderCase):
     def test_a_sign_in(self) -> None:
         response = self.sign_in("/deep?x=1&y=2")
@@ -92,7 +104,8 @@ class SignInTests(ProviderCase):
         self.assertEqual(session.owner, CAROL)
         self.assertEqual(session.proved, (("provider:corp", self.clock.seconds()),))
         assert session.vouched is not None
-        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", ""))
+        said = encode_owner(CAROL)  # without what augmenters add
+        self.assertEqual(attrs.astuple(session.vouched), ("corp", "https://sso.example", "sub-carol", "", said))
         self.assertEqual(self.record.event, "provider_login")
         assert self.record.principal is not None
         assert self.record.principal.grant is not None
@@ -268,6 +281,38 @@ class RefusalTests(ProviderCase):
     def test_a_disk_that_is_full(self) -> None:
         self.store.fails = True
         self.assert_refused(self.browser.open(START_AT), 503, "authentication_unavailable", b"Try again")
+
+    def test_queries_that_are_none(self) -> None:
+        state = self.begin()
+        for query in (
+            "",
+            "?",
+            "%zz",
+            "state=%ff",
+            "state=%00",
+            f"state={state}&state={state}",
+            f"state={state}&state=",
+            f"{state}",
+            f"State={state}",
+            f"state={state}%20",
+            "&".join(f"x{number}=" for number in range(101)),
+            "x=" + "y" * 6000,
+        ):
+            response = self.browser.open(f"{CALLBACK}?{query}", *PROGRAM)
+            self.assertIn(response.status, (400, 403), query[:80])
+            self.assertIn(b"<h1>You are not signed in</h1>", response.body, query[:80])
+            self.assertEqual(response.get(b"cache-control"), b"no-store")
+        self.assertEqual((len(self.stored), self.corp.completed), (0, []))
+        self.assertEqual(self.come_back(state).status, 303, "the flow was not touched")
+
+    def test_other_methods_and_scripts(self) -> None:
+        for path in (START_AT, CALLBACK):
+            self.assertEqual(self.browser.ask(f"POST {path}", *PROGRAM).status, 405)
+            for mode in ("cors", "no-cors"):
+                response = self.browser.open(path, "Sec-Fetch-Site: same-origin", f"Sec-Fetch-Mode: {mode}", "Accept: */*")
+                self.assertEqual((response.status, self.record.reason), (403, "cross_site"))
+        self.assertEqual(self.browser.open("/.perimeter/start/nobody", *PROGRAM).status, 404)
+        self.assertEqual(self.corp.begun, [])
 
 
 class LoginPageTests(ProviderCase):

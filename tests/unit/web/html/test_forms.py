@@ -8,7 +8,15 @@ import hmac
 
 from twisted.trial.unittest import TestCase
 
-from perimeter.web.html.cookies import before_login_cookie, no_session_cookie, session_cookie
+from perimeter.web.html.cookies import (
+    FLOWS,
+    before_login_cookie,
+    flow_cookie,
+    manual_cookie,
+    no_manual_cookie,
+    no_session_cookie,
+    session_cookie,
+)
 from perimeter.web.html.forms import form_token, is_token
 from perimeter.web.html.headers import strict_transport
 from perimeter.web.html.words import in_words
@@ -41,6 +49,10 @@ class CookieTests(TestCase):
         self.assertEqual(session_cookie(b"v", 60), b"__Host-perimeter=v" + common + b"; Max-Age=60")
         self.assertEqual(no_session_cookie(), b"__Host-perimeter=" + common + b"; Max-Age=0")
         self.assertEqual(before_login_cookie(b"v"), b"__Host-perimeter-pre=v" + common + b"; Max-Age=3600")
+        self.assertEqual([name[-7:] for name in FLOWS], [b"-flow-0", b"-flow-1", b"-flow-2", b"-flow-3", b"-flow-4"])
+        self.assertEqual(flow_cookie(FLOWS[4], b"v"), b"__Host-perimeter-flow-4=v" + common + b"; Max-Age=600")
+        self.assertEqual(manual_cookie(), b"__Host-perimeter-manual=1" + common + b"; Max-Age=600")
+        self.assertEqual(no_manual_cookie(), b"__Host-perimeter-manual=" + common + b"; Max-Age=0")
 
 
 class WordTests(TestCase):
