@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from perimeter.errors import NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
+from perimeter.errors import FactorDemanded, NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
 from perimeter.factors.factor import (
     RECOVERY,
     EnrollCode,
@@ -40,6 +40,9 @@ LONGEST_NAME: Final = 100
 
 ENROLL_LIFETIME: Final = 86400.0
 """Seconds for which a code of the operator is good."""
+
+_REMOVAL: Final = 60.0
+"""Seconds in which a removal is written, or has failed."""
 
 _CLAIMED: Final = 86400.0
 """Seconds for which the claim of a code is remembered that is removed from the state as well."""
@@ -128,11 +131,24 @@ class FactorBook:
         await self._stored.add(RenamedFactor(id, name[:LONGEST_NAME]))
         return attrs.evolve(factor, name=name[:LONGEST_NAME])
 
-    async def remove(self, realm: str, username: str, id: str) -> Factor:
-        """Remove a factor of the user. Raises `NoSuchFactor` and `Unavailable`."""
+    async def remove(self, realm: str, username: str, id: str, *, demanded: bool = False) -> Factor:
+        """Remove a factor of the user. ``demanded``: not the last one.
+
+        Raises `FactorDemanded` for the last one, `NoSuchFactor`, and `Unavailable`.
+        """
         factor = await self._owned(realm, username, id)
+        if demanded:
+            await self._keep_one(realm, username)
         await self._stored.remove(RemovedFactor(id))
         return factor
+
+    async def _keep_one(self, realm: str, username: str) -> None:
+        """Raises `FactorDemanded` if a removal might leave none: of several at the same moment one is let through."""
+        ids = [one.id for one in self._stored.of(realm, username)]
+        if len(ids) < 2:
+            raise FactorDemanded("the last factor of a user who must have one")
+        if not await self._claims.claim(f"factors {' '.join(ids)}".encode("ascii"), self._clock.seconds() + _REMOVAL):
+            raise FactorDemanded("another factor of the user is being removed at this moment")
 
     async def _owned(self, realm: str, username: str, id: str) -> Factor:
         await look(self._stored)

@@ -23,6 +23,10 @@ _TEXT: Final = re.compile(r"[A-Za-z0-9_-]{22}\.([0-9]{1,12})")
 _LABEL: Final = b"perimeter webauthn challenge 1"
 
 
+class ChallengeExpired(WrongFactor):
+    """The page was open for too long: the user can try again at once."""
+
+
 @attrs.frozen
 class Bound:
     """What a challenge is bound to: the value of a browser's cookie, the id of its session or pending sign-in ("" without one),
@@ -57,14 +61,14 @@ class Challenges:
         return Challenge(self._value(text, bound), text, until)
 
     def recall(self, text: str, bound: Bound) -> Challenge:
-        """The challenge that the page with ``text`` had. Raises `WrongFactor` if it is too old.
+        """The challenge that the page with ``text`` had. Raises `ChallengeExpired` if it is too old.
 
-        A text that was never issued leads to a challenge, too, but nobody has an answer to that.
+        A text that was never issued leads to a challenge, too, which no passkey has signed.
         """
         found = _TEXT.fullmatch(text)
         until = 0 if found is None else int(found[1])
         if not self._clock.seconds() < until <= self._clock.seconds() + LIFETIME:
-            raise WrongFactor("the page was open for too long")
+            raise ChallengeExpired("the page was open for too long")
         return Challenge(self._value(text, bound), text, until)
 
     async def use(self, challenge: Challenge) -> None:

@@ -103,8 +103,8 @@ class OAuth2Provider:
         if self._settings.scopes:
             parameters["scope"] = " ".join(self._settings.scopes)
         if flow.again:
-            # GitHub knows this prompt alone; OAuth 2.0 has no way to demand a new authentication
-            parameters["prompt"] = "select_account"
+            # a wish: OAuth 2.0 has no way to find out when the user has authenticated
+            parameters["prompt"] = self._settings.prompt_again
         if flow.login_hint:
             parameters |= {"login_hint": flow.login_hint, "login": flow.login_hint}
         return with_parameters(self._settings.authorize_uri, parameters.items())

@@ -81,9 +81,6 @@ class OidcSettings(ClientSettings):
         "`yes` takes claims that the ID token does not have from the access token, if that is a JWT of the issuer",
         default="no",
     )
-    prompt_again: str = option(
-        WORD, "value of `prompt` with which the provider is asked to authenticate a user anew", default="login"
-    )
     second_factor_acr: tuple[str, ...] = option(
         list_of(TEXT), "values of `acr` or `amr` with which the sign-in counts as one with two factors", default=""
     )

@@ -52,6 +52,8 @@ PRESETS: Final[Mapping[Preset, Mapping[str, str]]] = {
         "emails_uri": "https://api.github.com/user/emails?per_page=100",
         "roles_claim": "groups",
         "scopes": "read:org, user:email",
+        # the only prompt that GitHub knows
+        "prompt_again": "select_account",
         "client_auth": "post",
     },
 }

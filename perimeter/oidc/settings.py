@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 import attrs
 
 from perimeter.config.language.datatypes import PAIR, TEXT, BadValue, Datatype, duration, list_of, one_of, optional
+from perimeter.config.language.name_types import WORD
 from perimeter.config.language.option import declared, option
 from perimeter.config.language.section import Named, Section
 from perimeter.config.language.settings import read
@@ -125,6 +126,9 @@ class ClientSettings(ClientIdentity):
     )
     lifetime: float = option(
         duration(zero=True), "longest time of a session after the sign-in at the provider; `0`: that of `[login]`", default="0"
+    )
+    prompt_again: str = option(
+        WORD, "value of `prompt` with which the provider is asked to authenticate a user anew", default="login"
     )
     extra: tuple[tuple[str, str], ...] = option(PARAMETERS, "more parameters of the authorization request", default="")
 

@@ -98,12 +98,14 @@ class SecurityTests(SharedCase):
     def reach_all(self) -> None:
         self.wires = {0: self.connect(self.served)}
 
-    def test_a_flow_outlives_a_kill(self) -> None:
-        url = self.provider.sign_in(self.begin(0), "sub-carol")
+    def test_a_flow_outlives_a_reload_and_a_kill(self) -> None:
+        urls = [self.provider.sign_in(self.begin(0), "sub-carol") for _ in range(2)]
+        self.served.reload()
+        self.assertEqual(self.come_back(0, urls[0]).status, 303)
         self.served.kill()
         self.served.start()
         self.reach_all()
-        self.assertEqual(self.come_back(0, url).status, 303)
+        self.assertEqual(self.come_back(0, urls[1]).status, 303)
 
     def test_attack_o1_the_code_of_another_sign_in(self) -> None:
         stolen = self.provider.sign_in(self.begin(0), "sub-mallory")

@@ -25,7 +25,7 @@ from perimeter.errors import (
     Unavailable,
     WrongFactor,
 )
-from perimeter.factors.challenges import Bound
+from perimeter.factors.challenges import Bound, ChallengeExpired
 from perimeter.gate.access import ANYBODY
 from perimeter.gate.return_path import Again, safe_path
 from perimeter.http.cookies import own_value
@@ -254,6 +254,8 @@ def _explained(refusal: Refusal, proof: str) -> tuple[int, str, str]:
             return 429, f"There were too many attempts with a wrong password. Wait {wait}, then try again.", "throttled"
         case Rejected():
             return 403, "The user name or the password is wrong.", "wrong"
+        case ChallengeExpired():
+            return 403, "This page was open for too long, so your passkey was not checked. Try again.", "expired"
         case WrongFactor():
             return (
                 403,

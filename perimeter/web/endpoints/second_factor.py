@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from perimeter.errors import CrossSite, Refusal, TooManyAttempts, TooManyCodes, TooManyFactors, Unavailable, WrongFactor
+from perimeter.factors.challenges import ChallengeExpired
 from perimeter.factors.factor import RECOVERY, FactorKind
 from perimeter.factors.totp import app_uri, encoded
 from perimeter.gate.access import ANYBODY, FACTOR
@@ -210,12 +211,14 @@ class SecondFactor(PageEndpoint):
 
 
 def _explained(refusal: Refusal, of_passkey: bool) -> str:
-    """A sentence for the user."""
+    """A sentence for the user, who has shown a passkey or a code."""
     match refusal:
         case TooManyAttempts():
             return f"There were too many wrong codes. Wait {in_words(refusal.retry_after or 1)}, then try again."
+        case ChallengeExpired():
+            return "This page was open for too long, so the passkey was not checked. Try again."
         case WrongFactor() if of_passkey:
-            return "The passkey was not accepted: this page was open for too long, or it is not yours. Try again."
+            return "The passkey was not accepted. Try again, or use another one."
         case WrongFactor():
             return "The code is wrong, or was used already. Type the one that your app shows now."
         case TooManyFactors():

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from perimeter.errors import NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
+from collections.abc import Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+
+from perimeter.errors import FactorDemanded, NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
 from perimeter.factors.book import FactorBook, reset_factors
-from perimeter.factors.factor import FactorKind, RecoveryCodes
+from perimeter.factors.factor import Factor, FactorKind, RecoveryCodes
 from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.stored import FACTORS
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.once import ONCE
 from perimeter.state.state import State
-from tests.unit.doubles.auth import offload_with
+from tests.unit.doubles.auth import ManualThreads, offload_with
 from tests.unit.doubles.factors import SECRET, FactorCase
-from tests.unit.doubles.sessions import BOB, NAMESAKE, START
+from tests.unit.doubles.sessions import BOB, NAMESAKE, START, RecordingStore
 
 ALICE = ("local", "alice")
 
@@ -52,6 +57,31 @@ class RegisterTests(FactorCase):
     def test_nothing_counts_that_cannot_be_written(self) -> None:
         self.store.fails = True
         self.fails(Unavailable, self.factor_book.add(*ALICE, FactorKind.TOTP, "phone", SECRET))
+        self.assertEqual(self.factor_book.factors_of(*ALICE), ())
+
+    def test_two_removals_at_the_same_moment_leave_one(self) -> None:
+        self.threads = ManualThreads()
+        self.use(RecordingStore())
+        added = self.together(*(self.factor_book.add(*ALICE, FactorKind.TOTP, name, SECRET) for name in "ab"))
+        factors = [self.done(one) for one in added]
+        removals = self.together(*(self.factor_book.remove(*ALICE, one.id, demanded=True) for one in factors))
+        self.assertEqual(self.done(removals[0]), factors[0])
+        self.assertIn("at this moment", self.fails(FactorDemanded, removals[1]).detail)
+        self.assertEqual(self.factor_book.factors_of(*ALICE), (factors[1],))
+
+    def together(self, *work: Coroutine[Any, Any, Factor]) -> list[Deferred[Factor]]:
+        """All of it has begun before any of it goes on."""
+        begun = [ensureDeferred(one) for one in work]
+        while self.threads.jobs:
+            self.threads.step()
+            self.clock.advance(0)
+        return begun
+
+    def test_the_last_one_that_is_demanded_stays(self) -> None:
+        first, second = (self.done(self.factor_book.add(*ALICE, FactorKind.TOTP, name, SECRET)) for name in "ab")
+        self.done(self.factor_book.remove(*ALICE, first.id, demanded=True))
+        self.assertIn("the last", self.fails(FactorDemanded, self.factor_book.remove(*ALICE, second.id, demanded=True)).detail)
+        self.done(self.factor_book.remove(*ALICE, second.id))
         self.assertEqual(self.factor_book.factors_of(*ALICE), ())
 
     def test_rename_and_remove_by_their_owner_alone(self) -> None:

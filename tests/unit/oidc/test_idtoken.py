@@ -69,6 +69,8 @@ class IdTokenTests(Refusing):
         found = judged(make(auth_time=NOW - 900, sid="s-1", azp="gateway", typ="ID"))
         self.assertEqual((found.issuer, found.subject, found.authenticated, found.sid), (ISSUER, "8f2c", NOW - 900, "s-1"))
         self.assertEqual(found.nonce, "n" * 43)
+        for value in (found, SIGN_IN):
+            self.assertNotRegex(repr(value), "nnn|the code|the access token|s-1")
         self.assertEqual(judged(make()).authenticated, NOW)
         self.assertEqual(judged(make()).sid, "")
         self.assertEqual(judged(make(sid=7)).sid, "")

@@ -91,7 +91,7 @@ class ProbeTests(SignInCase):
 
 class SignInTests(RotatingCase):
     async def test_the_request_of_the_browser(self) -> None:
-        provider = self.rotating("scopes = profile, teams\nextra = audience=x")
+        provider = self.rotating("scopes = profile, teams\nextra = audience=x\nprompt_again = anew")
         flow = self.flow(again=True, login_hint="a lice")
         url = urlsplit(await provider.begin(flow))
         self.assertEqual(f"{url.scheme}://{url.netloc}{url.path}", f"{self.upstream.url}/authorize")
@@ -107,7 +107,7 @@ class SignInTests(RotatingCase):
                 "scope": ["profile teams"],
                 "state": [flow.state],
                 "code_challenge_method": ["S256"],
-                "prompt": ["select_account"],
+                "prompt": ["anew"],
                 "login_hint": ["a lice"],
                 "login": ["a lice"],
             },

@@ -38,6 +38,7 @@ class OAuth2SettingsTests(SignInCase):
         self.assertEqual((settings.id_claim, settings.username_claim, settings.roles_claim), ("id", "login", ("groups",)))
         self.assertEqual((settings.method, settings.scopes), (ClientMethod.POST, ("read:org", "user:email")))
         self.assertTrue(settings.lists_groups)
+        self.assertEqual(settings.prompt_again, "select_account")
 
     def test_groups_are_listed_where_they_decide(self) -> None:
         settings, _ = self.parsed("oauth2", f"{GITHUB}require = login:octocat\n")

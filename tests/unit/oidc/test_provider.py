@@ -71,6 +71,11 @@ class CompleteTests(OpenIdCase):
         for secret in ("at-1", "rt-1"):
             self.assertNotIn(secret, repr(found))
 
+    async def test_claims_are_explained(self) -> None:
+        said: list[str] = []
+        await self.complete(self.provider(), changed(explain=said.append))
+        self.assertIn('claim preferred_username = "alice"', said)
+
     async def test_without_a_refresh_token_there_is_no_refresh(self) -> None:
         del self.answers["/token"]["refresh_token"]
         with capturedLogs() as logged:
@@ -297,7 +302,12 @@ class RenewTests(OpenIdCase):
         del self.metadata["userinfo_endpoint"]
         await provider.probe()
         self.answers["/token"] = self.again(id_token=...)
-        self.assertEqual((await self.renewed(provider, found)).principal.roles, ("viewer", "staff"))
+        kept = await self.renewed(provider, found)
+        self.assertEqual(kept.principal.roles, ("viewer", "staff"))
+        self.metadata["userinfo_endpoint"] = f"{self.issuer}/me"
+        await provider.probe()
+        self.answers["/me"] = {"sub": "8f2c"}
+        self.assertEqual((await self.renewed(provider, kept)).principal.roles, ("viewer",))
 
     async def test_the_end(self) -> None:
         provider = self.provider("require = roles:viewer")

@@ -156,14 +156,14 @@ class FactorPage(FactorEndpoint):
             raise NoSuchFactor("the user has no second factor with this id")
         return factor
 
-    def _page(self, request: Any, factor: Factor, status: int = 200) -> bytes:
+    def _page(self, request: Any, factor: Factor, status: int = 200, kept: bool = False) -> bytes:
         return self.render_page(
             request,
             "account_factor.html",
             status,
             factor=factor,
             kind=KINDS[factor.kind],
-            kept=self._last_demanded(request),
+            kept=kept or self._last_demanded(request),
             token=self.token_for(request, purposes.FACTOR_CHANGE),
             longest=LONGEST_NAME,
         )
@@ -194,10 +194,11 @@ class FactorPage(FactorEndpoint):
             name = named(fields.get("name", ""), factor.kind)
             await self.factors.book.rename(user.realm, user.username, which, name)
             return self.redirect(request, f"{self.front}?done=factor_name")
-        if self._last_demanded(request):
-            exchange_of(request).explain(FactorDemanded("the last factor of a user who must have one"), FactorDemanded.status)
-            return self._page(request, factor, FactorDemanded.status)
-        await self.factors.book.remove(user.realm, user.username, which)
+        try:
+            await self.factors.book.remove(user.realm, user.username, which, demanded=self.factors.demanded(user))
+        except FactorDemanded as refusal:
+            exchange_of(request).explain(refusal, refusal.status)
+            return self._page(request, factor, refusal.status, kept=True)
         return self.redirect(request, f"{self.front}?done=factor_end")
 
 

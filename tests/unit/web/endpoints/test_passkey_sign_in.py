@@ -111,7 +111,10 @@ class SignInTests(PasskeySignInCase):
     def test_attack_b4_an_old_page(self) -> None:
         page = self.browser.open(LOGIN)
         self.clock.advance(301)
-        self.refused(self.browser.send(ACTION, answered(page, self.device, ACTION)))
+        refused = self.browser.send(ACTION, answered(page, self.device, ACTION))
+        self.refused(refused)
+        self.assertEqual(text_of(refused), "This page was open for too long, so your passkey was not checked. Try again.")
+        self.assertEqual(self.browser.send(ACTION, answered(refused, self.device, ACTION)).status, 303)
 
     def test_attack_b4_a_passkey_that_is_not_registered(self) -> None:
         device = Authenticator()
