@@ -168,7 +168,7 @@ class GitHubRefreshTests(GitHubCase):
         renewed = await provider.renew(found.secret, found.subject)
         self.assertEqual(renewed.principal.roles, ("member",))
         self.github.set(organizations=[])
-        await self.refused(provider.renew(renewed.secret, found.subject), Rejected)
+        await self.refused(provider.renew(renewed.secret, found.subject), NotAllowedHere)
 
     async def test_a_token_that_was_revoked_ends_the_session(self) -> None:
         provider = self.at_github()
