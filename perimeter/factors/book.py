@@ -75,6 +75,11 @@ class FactorBook:
         except Unopened:
             raise Unavailable("secrets.key in state_dir is not the key that has sealed the second factors") from None
 
+    async def has_factor(self, realm: str, username: str) -> bool:
+        """Whether the user has a factor, also one that another process has registered a moment ago. Raises `Unavailable`."""
+        await look(self._stored)
+        return bool(self._stored.of(realm, username))
+
     def recovery_left(self, realm: str, username: str) -> int:
         """How many recovery codes the user has left."""
         codes = self._stored.recovery_of(realm, username)

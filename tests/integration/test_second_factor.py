@@ -169,7 +169,7 @@ class SecondFactorTests(SecondFactorCase):
         code = self.command("code", "--user", "carol", "--realm", "local").splitlines()[0]
         self.assertRegex(code, r"\A[a-z2-7]{4}(-[a-z2-7]{4}){3}\Z")
 
-    def test_attack_77_half_a_sign_in_is_no_session(self) -> None:
+    def test_attack_b2_half_a_sign_in_is_no_session(self) -> None:
         visitor = self.half("alice")
         pending = visitor.session.cookies.get("__Host-perimeter-pending")
         assert pending is not None

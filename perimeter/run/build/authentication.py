@@ -122,7 +122,7 @@ def authenticator_chain(
         authentication.remember_password,
         runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=throttle_of(config, runtime) if allowed or from_address else None,
+        throttle=throttle_of(config, runtime) if allowed or from_address or config.second_factor.methods else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
         queue_timeout=authentication.queue_timeout,

@@ -21,7 +21,7 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.once import ONCE
 from perimeter.web.endpoints.account.factors import FactorParts
-from perimeter.web.endpoints.second_factor import SecondFactorParts
+from perimeter.web.endpoints.proofs import SecondFactorParts
 from perimeter.web.passkeys import Passkeys
 
 _HTTPS = 443

@@ -13,6 +13,7 @@ from perimeter.config.site.login_hosts import front_of_pages
 from perimeter.gate.policy import Policy
 from perimeter.gate.routes import Route
 from perimeter.metrics.counts import Metrics
+from perimeter.model import Principal
 from perimeter.plugin.authenticator import Scheme
 from perimeter.run.build.renewals import back_channels, signed_out_elsewhere
 from perimeter.sessions.book import SessionBook
@@ -34,10 +35,11 @@ from perimeter.web.endpoints.operator.events import OperatorEvents
 from perimeter.web.endpoints.operator.page import Desk, OperatorPage
 from perimeter.web.endpoints.page import Pages
 from perimeter.web.endpoints.passkey_sign_in import PasskeySignIn
+from perimeter.web.endpoints.proofs import SecondFactorParts
 from perimeter.web.endpoints.providers.callback import Callback
 from perimeter.web.endpoints.providers.parts import ProviderParts
 from perimeter.web.endpoints.providers.start import Start
-from perimeter.web.endpoints.second_factor import SecondFactor, SecondFactorParts
+from perimeter.web.endpoints.second_factor import SecondFactor
 from perimeter.web.endpoints.static_assets import StaticAssets
 from perimeter.web.html.look import Look, read_look
 from perimeter.web.passkeys import Passkeys
@@ -142,7 +144,11 @@ class PageParts:
         factors, second = self.factors, self.second
         if factors is None or second is None:
             return None
-        return SecondStep(second.pending, lambda user: factors.demanded(user) or bool(factors.of(user)))
+
+        async def due(user: Principal) -> bool:
+            return factors.demanded(user) or await factors.book.has_factor(user.realm, user.username)
+
+        return SecondStep(second.pending, due)
 
     def _second_factor(self, pages: Pages, arrivals: Arrivals) -> list[Endpoint]:
         factors, second = self.factors, self.second

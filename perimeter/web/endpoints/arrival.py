@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, Final
 from urllib.parse import quote
@@ -83,10 +83,13 @@ class Arrival:
 
 @attrs.frozen(eq=False)
 class SecondStep:
-    """Sign-ins that wait for a second factor, and whether a user needs one: by a role, or because they have registered one."""
+    """Sign-ins that wait for a second factor, and whether a user needs one: by a role, or because they have registered one.
+
+    ``due`` raises `perimeter.errors.Unavailable` if that cannot be established.
+    """
 
     pending: PendingBook
-    due: Callable[[Principal], bool]
+    due: Callable[[Principal], Awaitable[bool]]
 
 
 class Arrivals:
@@ -108,7 +111,7 @@ class Arrivals:
         """
         arrival = arrival.with_factor_of_provider()
         second = self._second
-        if second is not None and not arrival.has_second and second.due(arrival.principal):
+        if second is not None and not arrival.has_second and await second.due(arrival.principal):
             return await self._wait(second.pending, page, request, arrival)
         await self.begin(page, request, arrival)
         return self.lead_on(page, request, arrival.to, arrival.fragment)

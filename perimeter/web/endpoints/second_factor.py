@@ -1,35 +1,30 @@
 """``/factor`` below the prefix of the pages: users show a second factor, or register their first one.
 
 Two kinds of browsers come here: with a sign-in that waits for the second factor (`perimeter.factors.pending`), which becomes a
-session, and with a session that needs one more proof, which gets a new id. Every code is counted before it is checked, by the
-sign-in or session and by the user's name (attack B3).
+session, and with a session that needs one more proof, which gets a new id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
-import attrs
-
 from perimeter.errors import CrossSite, Refusal, TooManyAttempts, TooManyCodes, TooManyFactors, Unavailable, WrongFactor
-from perimeter.factors.challenges import Bound, ChallengeExpired
+from perimeter.factors.challenges import ChallengeExpired
 from perimeter.factors.factor import RECOVERY, FactorKind
-from perimeter.factors.pending import PendingSignIn
-from perimeter.factors.pending_book import PendingBook
 from perimeter.factors.totp import app_uri, encoded
 from perimeter.gate.access import ANYBODY, FACTOR
 from perimeter.gate.return_path import safe_path
 from perimeter.http.cookies import own_value
 from perimeter.model import Principal
-from perimeter.sessions.session import Session
 from perimeter.web.endpoints.account import purposes
-from perimeter.web.endpoints.account.factors import KINDS, FactorParts
+from perimeter.web.endpoints.account.factors import FactorParts
 from perimeter.web.endpoints.account.new_factors import qr_picture
 from perimeter.web.endpoints.arrival import Arrivals, destination, safe_fragment, unpacked
 from perimeter.web.endpoints.endpoint import reading
 from perimeter.web.endpoints.page import PageEndpoint, Pages, note_session, note_user, query_fields, text_fields
+from perimeter.web.endpoints.proofs import EVENT, Asked, Proofs, SecondFactorParts
 from perimeter.web.form import form
 from perimeter.web.html.cookies import PENDING, PENDING_LENGTH, session_cookie
 from perimeter.web.html.forms import TOKEN, form_token, is_token
@@ -37,63 +32,8 @@ from perimeter.web.html.words import in_words
 from perimeter.web.passkeys import ANSWER
 from perimeter.web.request import exchange_of, respond
 
-EVENT: Final = "login_factor"
-"""The event in the audit log, and the purpose of the form's token."""
-
 RECOVERY_USED: Final = "recovery_used"
 """The event of a recovery code."""
-
-_OPERATORS_CODE: Final = "operators_code"
-"""The field with the operator's code for a first factor."""
-
-
-class CodeThrottle(Protocol):
-    """What the page needs of `perimeter.auth.chain.throttle.Throttle`."""
-
-    def admit_code(self, realm: str, username: str) -> Attempt:
-        """Let a code be checked. Raises `TooManyAttempts`."""
-
-
-class Attempt(Protocol):
-    """See `perimeter.auth.chain.throttle.Attempt`."""
-
-    def failed(self) -> None:
-        """The code was wrong."""
-
-    def succeeded(self, realm: str) -> None:
-        """The code was right."""
-
-    def undecided(self) -> None:
-        """It could not be found out."""
-
-
-@attrs.frozen(eq=False)
-class SecondFactorParts:
-    """What the page works on besides `FactorParts`: sign-ins that wait, and the count of wrong codes."""
-
-    pending: PendingBook
-    throttle: CodeThrottle
-
-
-@attrs.frozen
-class Asked:
-    """Whom the page asks: by the value of a cookie, a sign-in that waits or a session. ``to`` is where they want to go."""
-
-    user: Principal
-    cookie: bytes = attrs.field(repr=False)
-    to: str
-    pending: PendingSignIn | None = None
-    session: Session | None = None
-
-    @property
-    def id(self) -> str:
-        """The id of the session; "" before there is one."""
-        return "" if self.session is None else self.session.id
-
-    @property
-    def bound(self) -> Bound:
-        """What a challenge of the page is bound to."""
-        return Bound(self.cookie, self.id, EVENT)
 
 
 class SecondFactor(PageEndpoint):
@@ -113,8 +53,7 @@ class SecondFactor(PageEndpoint):
         self._arrivals = arrivals
         self._parts = parts
         self._pending = more.pending
-        self._throttle = more.throttle
-        self._count = count
+        self._proofs = Proofs(parts, more, count)
 
     # -- the page
 
@@ -127,7 +66,7 @@ class SecondFactor(PageEndpoint):
         asked = await self._asked(request, to)
         if asked is None:
             return self._to_login(request, to)
-        if asked.session is not None and not self._parts.of(asked.user):
+        if asked.session is not None and not asked.registered:
             stale = self.stale(request, f"{self.path}?to={quote(asked.to, safe='')}")
             if stale is not None:  # a thief of a session must not register a factor of their own
                 return stale
@@ -141,16 +80,22 @@ class SecondFactor(PageEndpoint):
         cookie = own_value(exchange.head.headers.get_all(b"cookie"), PENDING, PENDING_LENGTH)
         pending = None if cookie is None else await self._pending.find(cookie)
         if pending is not None and cookie is not None:
-            return Asked(pending.owner, cookie, destination(self._pending.payload(cookie, pending)), pending=pending)
+            to = destination(self._pending.payload(cookie, pending))
+            return Asked(pending.owner, cookie, to, await self._has_factor(pending.owner), pending=pending)
         own, session = exchange.head.headers.session, self.session_of(request)
-        return None if session is None or own is None else Asked(session.owner, own, to, session=session)
+        if session is None or own is None:
+            return None
+        return Asked(session.owner, own, to, await self._has_factor(session.owner), session=session)
+
+    async def _has_factor(self, user: Principal) -> bool:
+        return await self._parts.book.has_factor(user.realm, user.username)
 
     def _to_login(self, request: Any, to: str) -> bytes:
         return self.redirect(request, f"{self.pages.prefix}/login?to={quote(to, safe='')}")
 
     async def _page(self, request: Any, asked: Asked, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
-        more = self._offered(request, asked) if self._parts.of(asked.user) else await self._first(request, asked)
-        template = "factor.html" if self._parts.of(asked.user) else "factor_first.html"
+        more = self._offered(request, asked) if asked.registered else await self._first(request, asked)
+        template = "factor.html" if asked.registered else "factor_first.html"
         return self.render_page(
             request,
             template,
@@ -205,7 +150,7 @@ class SecondFactor(PageEndpoint):
         try:
             if not is_token(fields.get(TOKEN, ""), asked.cookie, asked.id, EVENT):
                 raise CrossSite("a form without the token of its page")
-            if self._parts.of(asked.user):
+            if asked.registered:
                 return await self._shown(request, asked, fields)
             return await self._registered(request, asked, fields)
         except Refusal as refusal:
@@ -214,7 +159,7 @@ class SecondFactor(PageEndpoint):
 
     async def _shown(self, request: Any, asked: Asked, fields: Mapping[str, str]) -> bytes:
         """A factor that the user has."""
-        method = await self._checked(asked, self._kind(fields), lambda: self._check(asked, fields))
+        method = await self._proofs.shown(asked, fields)
         if method == RECOVERY:
             exchange_of(request).event = RECOVERY_USED
         await self._go_on(request, asked, method)
@@ -225,68 +170,11 @@ class SecondFactor(PageEndpoint):
         exchange_of(request).event = purposes.FACTOR_ADD
         if asked.session is not None and not self.pages.sessions.fresh(asked.session):
             return self.redirect(request, f"{self.path}?to={quote(asked.to, safe='')}")
-        method = await self._checked(asked, self._kind(fields), lambda: self._register(asked, fields))
+        method = await self._proofs.registered(asked, fields)
         codes = await self._parts.book.make_recovery_codes(asked.user.realm, asked.user.username)
         await self._go_on(request, asked, method)
         onwards = f"{self.pages.prefix}/go?to={quote(asked.to, safe='')}{safe_fragment(fields.get('fragment', ''))}"
         return self.render_page(request, "factor_codes.html", codes=codes, onwards=onwards)
-
-    @staticmethod
-    def _kind(fields: Mapping[str, str]) -> FactorKind:
-        """What the form is for."""
-        return FactorKind.WEBAUTHN if fields.get(ANSWER) else FactorKind.TOTP
-
-    async def _checked(self, asked: Asked, kind: FactorKind, check: Callable[[], Awaitable[str]]) -> str:
-        """The result of ``check``, which was counted before. Raises what it raises, and `TooManyAttempts`."""
-        user = asked.user
-        attempt = self._throttle.admit_code(user.realm, user.username)
-        try:
-            if asked.pending is not None:
-                await self._pending.count_try(asked.pending)
-            else:
-                await self._pending.count_try_of_session(asked.id)
-            method = await check()
-        except WrongFactor:
-            attempt.failed()
-            self._note(kind, "wrong")
-            raise
-        except BaseException:
-            attempt.undecided()
-            self._note(kind, "failed")
-            raise
-        attempt.succeeded(user.realm)
-        self._note(method, "success")
-        return method
-
-    async def _check(self, asked: Asked, fields: Mapping[str, str]) -> str:
-        """The method that was shown. Raises `WrongFactor` and `Unavailable`."""
-        user, passkeys = asked.user, self._parts.passkeys
-        if not fields.get(ANSWER):
-            return await self._parts.book.use_code(user.realm, user.username, fields.get("code", ""))
-        if passkeys is None:
-            raise WrongFactor("an answer of a passkey, and [second_factor] methods has no webauthn")
-        await passkeys.prove(user, fields, asked.bound)
-        return FactorKind.WEBAUTHN
-
-    async def _register(self, asked: Asked, fields: Mapping[str, str]) -> str:
-        """The kind of a factor that was registered. Raises `WrongFactor`, `TooManyFactors` and `Unavailable`."""
-        parts, user, passkeys = self._parts, asked.user, self._parts.passkeys
-        if parts.by_code:
-            await parts.book.check_enroll_code(user.realm, user.username, fields.get(_OPERATORS_CODE, ""))
-        if fields.get(ANSWER) and passkeys is not None:
-            factor = await passkeys.add(user, fields, asked.bound, KINDS[FactorKind.WEBAUTHN])
-        elif parts.apps:
-            secret, code = parts.book.proposed_secret(asked.cookie), fields.get("code", "")
-            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secret, code)
-        else:
-            raise WrongFactor("a code, and [second_factor] methods has no totp")
-        if parts.by_code:
-            try:  # only now: a mistyped code of the app must not use up the operator's
-                await parts.book.use_enroll_code(user.realm, user.username, fields.get(_OPERATORS_CODE, ""))
-            except Refusal:
-                await parts.book.remove(user.realm, user.username, factor.id)
-                raise
-        return factor.kind
 
     async def _go_on(self, request: Any, asked: Asked, method: str) -> None:
         """Make a session of the sign-in, or give the session one more proof."""
@@ -319,21 +207,17 @@ class SecondFactor(PageEndpoint):
                 link=f"{self.pages.prefix}/login?to={quote(asked.to, safe='')}",
                 label="Sign in",
             )
-        return await self._page(request, asked, fields, _explained(refusal, self._kind(fields)), refusal.status)
-
-    def _note(self, kind: str, outcome: str) -> None:
-        if self._count is not None:
-            self._count(kind, outcome)
+        return await self._page(request, asked, fields, _explained(refusal, bool(fields.get(ANSWER))), refusal.status)
 
 
-def _explained(refusal: Refusal, kind: FactorKind) -> str:
-    """A sentence for the user, who has shown a factor of this ``kind``."""
+def _explained(refusal: Refusal, of_passkey: bool) -> str:
+    """A sentence for the user, who has shown a passkey or a code."""
     match refusal:
         case TooManyAttempts():
             return f"There were too many wrong codes. Wait {in_words(refusal.retry_after or 1)}, then try again."
         case ChallengeExpired():
             return "This page was open for too long, so the passkey was not checked. Try again."
-        case WrongFactor() if kind is FactorKind.WEBAUTHN:
+        case WrongFactor() if of_passkey:
             return "The passkey was not accepted. Try again, or use another one."
         case WrongFactor():
             return "The code is wrong, or was used already. Type the one that your app shows now."

@@ -19,7 +19,7 @@ from perimeter.state.once import ONCE
 from perimeter.state.store import IStateStore
 from perimeter.web.endpoints.account.factors import FactorParts
 from perimeter.web.endpoints.endpoint import Endpoint
-from perimeter.web.endpoints.second_factor import SecondFactorParts
+from perimeter.web.endpoints.proofs import SecondFactorParts
 from perimeter.web.passkeys import Passkeys
 from tests.unit.doubles.auth import offload_with
 from tests.unit.doubles.authenticator import Authenticator

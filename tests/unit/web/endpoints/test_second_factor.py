@@ -113,6 +113,7 @@ class SignInTests(SecondFactorCase):
         self.assertIn(b"One of your recovery codes", page.body)
         wrong = self.browser.send(PAGE, answered(page, Authenticator(), PAGE))
         self.assertEqual((wrong.status, text_of(wrong)), (403, "The passkey was not accepted. Try again, or use another one."))
+        self.assertEqual(self.second_factors[-1], ("webauthn", "wrong"))
         self.browser.send(PAGE, answered(wrong, device, PAGE))
         self.assertTrue(self.signed_in())
         self.assertEqual(self.stored.all()[-1].proved[1][0], "webauthn")
@@ -131,6 +132,14 @@ class SignInTests(SecondFactorCase):
         for response in (self.browser.open(f"{PAGE}?to=/x"), self.browser.send(PAGE, {"to": "/x", "code": "1"})):
             self.assertEqual((response.status, self.location(response)), (303, "/.perimeter/login?to=%2Fx"))
         self.assertEqual(self.location(self.browser.open(f"{PAGE}?to=//evil.example")), "/.perimeter/login?to=%2F")
+
+    def test_a_factor_that_another_process_has_registered_a_moment_ago(self) -> None:
+        (factor,) = self.factor_book.factors_of("local", "alice")
+        self.done(self.factor_book.remove("local", "alice", factor.id))
+        self.clock.advance(1)
+        self.store.others_write(factor)
+        self.half()
+        self.assertFalse(self.signed_in())
 
     def test_a_sign_in_that_was_given_up(self) -> None:
         """Another user signs in instead, and is not asked for the factor of the first one."""
