@@ -38,7 +38,8 @@ _OWN: Final = frozenset(
 
 
 #: claims that the user, or an administrator of some tenant, can change: a user who chooses the value of another user would be
-that user _CHANGEABLE: Final = frozenset(
+#: that user
+_CHANGEABLE: Final = frozenset(
     {
         "email",
         "family_name",
