@@ -67,7 +67,7 @@ class SecretsKey:
             raise Unopened("not sealed with this key for this purpose") from None
 
     def derive(self, *parts: bytes) -> bytes:
-        """32 bytes that nobody can compute without the key: always the same ones for the same ``parts``."""
+        """32 bytes that cannot be computed without the key: always the same ones for the same ``parts``."""
         spelled = b"".join(b"%d:%b" % (len(part), part) for part in parts)
         return hmac.digest(self._key, b"perimeter derived secret 1\0" + spelled, sha256)
 

@@ -1,7 +1,7 @@
 """Asks a provider for its metadata when they are needed, and never at the start: the gateway starts without its providers.
 
-After a failure the next question waits, longer each time, and whoever needs the metadata meanwhile is refused at once. Metadata
-that were good once stay in use while they cannot be renewed (attacks O7 and O8).
+After a failure the next question waits, longer each time, and requests that need the metadata meanwhile are refused at once.
+Metadata that were good once stay in use while they cannot be renewed (attacks O7 and O8).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _OF_THE_SIGN_IN: Final = frozenset({"nonce", "at_hash", "c_hash", "s_hash"})
 
 
 def explain_claims(claims: Mapping[str, Any], rules: ClaimRules, explain: Callable[[str], None]) -> None:
-    """Give each sentence to ``explain``, unless nobody wants them."""
+    """Give each sentence to ``explain``, unless they are not wanted."""
     if explain is not discard_explanation:
         for step in explained(claims, rules):
             explain(step)

@@ -147,7 +147,7 @@ def is_of_issuer(claims: Mapping[str, Any], expected: Expected) -> bool:
 
 
 def _check_audience(claims: Mapping[str, Any], expected: Expected) -> None:
-    """``aud`` names the gateway, and nobody else whom the configuration does not list; ``azp`` is the gateway."""
+    """``aud`` names the gateway, and no other client that the configuration does not list; ``azp`` is the gateway."""
     listed = claims.get("aud")
     named = audience(claims)
     if expected.client_id not in named or (isinstance(listed, list) and not all(isinstance(one, str) for one in listed)):

@@ -69,7 +69,7 @@ class IntrospectionSettings(ClientIdentity, ClaimSettings):
         if not section.faulty(its.introspection_uri) and not is_secure(self.introspection_uri):
             section.problem(its.introspection_uri, "expected an https URL; http is accepted for a loopback address alone")
         if self.method is ClientMethod.NONE and not section.faulty(its.client_auth):
-            section.problem(its.client_secret, "is needed, or client_key: nobody may ask about tokens without authentication")
+            section.problem(its.client_secret, "is needed, or client_key: a provider answers only clients that authenticate")
 
     @property
     def proof_audience(self) -> str:
@@ -141,7 +141,7 @@ class IntrospectedTokens:
         return await self._client.post(self._url, authorization=proof.authorization, data=form)
 
     async def probe(self) -> None:
-        """See `perimeter.plugin.authenticator.IProbe`. Asks about a token that nobody has."""
+        """See `perimeter.plugin.authenticator.IProbe`. Asks about a token that does not exist."""
         active(await self._ask(token_urlsafe(16)))
 
     async def vouch(self, token: str, explain: Explain) -> Vouched | None:

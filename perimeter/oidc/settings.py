@@ -37,7 +37,8 @@ _OWN: Final = frozenset(
 )
 
 
-#: claims that the user, or an administrator of some tenant, can change: whoever chooses another's value would be that user
+#: claims that the user, or an administrator of some tenant, can change: a user who chooses the value of another user would be
+#: that user
 _CHANGEABLE: Final = frozenset(
     {
         "email",

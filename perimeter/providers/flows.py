@@ -64,7 +64,7 @@ class EndedFlow(Change):
 
     @property
     def passing(self) -> bool:
-        """True: a flow gives nobody access by itself."""
+        """True: a flow gives no access by itself."""
         return True
 
 

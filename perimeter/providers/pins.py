@@ -148,7 +148,7 @@ class StoredPins:
         return found
 
     async def release(self, realm: str, username: str) -> Pin | None:
-        """Let the name belong to nobody. Returns what it was bound to; None if it was not. Raises `Unavailable`."""
+        """Release the name. Returns what it was bound to; None if it was not. Raises `Unavailable`."""
         pin = self.of(realm, username)
         if pin is None:
             await look(self)

@@ -19,7 +19,7 @@ def check(config: SiteConfig, second_factor: Section, login: Section, routes: Se
     """Report what cannot work."""
     its = attrs.fields(SecondFactorSettings)
     if config.second_factor.methods and not config.signs_people_in and not second_factor.faulty(its.methods):
-        second_factor.problem(its.methods, "has no effect: no route has browser_login = yes, so nobody signs in on a page")
+        second_factor.problem(its.methods, "has no effect: no route has browser_login = yes, so people do not sign in on a page")
     factors = attrs.fields(RouteSettings).factors
     for route, section in zip(config.routes, routes, strict=True):
         if route.factors > 1 and not config.checks_second_factors and not second_factor.faulty(its.methods):

@@ -67,7 +67,7 @@ def warnings(config: SiteConfig) -> list[str]:
     unused = [provider.name for provider in config.providers if not getattr(provider.settings, "bearer", False)]
     if unused and not config.signs_people_in:
         names = ", ".join(unused)
-        found.append(f"nobody can sign in at provider {names}: no route has browser_login = yes")
+        found.append(f"people cannot sign in at provider {names}: no route has browser_login = yes")
     if config.providers and config.perimeter.state is StateKind.MEMORY:
         found.append(
             "[perimeter] state = memory: after each start, a user name belongs to the first account of a provider that signs in "

@@ -49,7 +49,7 @@ class RouteParts:
     factor: bytes = b""
 
     def demand(self, factors: int = 1, age: float | None = None) -> FactorDemand | None:
-        """Who needs a second factor, also for a route with ``factors`` and ``factor_age``; None if nobody does."""
+        """Who needs a second factor, also for a route with ``factors`` and ``factor_age``; None if no user does."""
         if factors < 2 and not self.second_factor_roles:
             return None
         return FactorDemand(self.second_factor_roles, factors > 1, inf if age is None else age, self.directory_realms, self.clock)

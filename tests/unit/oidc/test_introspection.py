@@ -312,7 +312,7 @@ class SettingsTests(IntrospectionCase):
     def test_the_gateway_has_to_authenticate(self) -> None:
         for options in ("", "client_auth = none\n"):
             _, (problem,) = self.parse("introspection", self.text(options).replace("client_secret = hush:hush\n", ""))
-            self.assertIn("is needed, or client_key: nobody may ask about tokens without authentication", problem)
+            self.assertIn("is needed, or client_key: a provider answers only clients that authenticate", problem)
 
     def test_plain_http_only_to_a_loopback_address(self) -> None:
         rest = "client_id = a\nclient_secret = b\naudience = c\nintrospection_uri = "

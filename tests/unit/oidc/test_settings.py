@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perimeter.auth.registry import provider_factories
+from perimeter.oidc.claims import NotAllowed, principal_of, subject_of
 from perimeter.oidc.client_auth import Basic, Post, PrivateKey, Public
 from perimeter.oidc.client_method import ClientMethod
 from perimeter.tokens.jwk import generate
@@ -58,6 +59,34 @@ class SettingsTests(RemoteCase):
         self.assertEqual((google.issuer, google.username_claim, google.roles_claim), ("https://accounts.google.com", "email", ()))
         self.assertEqual(dict(google.extra)["access_type"], "offline")
         self.assertEqual(self.good(f"{ENTRA}tenants = t1").identity_claim, ("tid", "oid"))
+
+    def test_attack_o5_accounts_of_google(self) -> None:
+        """Claims as Google documents them: an account of an organization, and one that a person made with a mail address."""
+        rules = self.good("client_id = gateway\npreset = google\ndomains = example.com").rules("google", "google")
+        claims = {
+            "iss": "https://accounts.google.com", "azp": "gateway", "aud": "gateway", "sub": "110169484474386276334",
+            "hd": "example.com", "email": "alice@example.com", "email_verified": True, "name": "Alice",
+        }
+        found = principal_of(claims, rules)
+        self.assertEqual((found.username, found.realm, found.roles), ("alice@example.com", "google", ()))
+        self.assertEqual(subject_of(claims, rules), "110169484474386276334")
+        for changed in ({"hd": "example.com.evil.example"}, {"hd": "EXAMPLE.ORG"}, {"hd": ["example.com", 7]}, {"hd": ""}):
+            with self.assertRaises(NotAllowed, msg=str(changed)):
+                principal_of({**claims, **changed}, rules)
+        with self.assertRaises(NotAllowed):
+            principal_of({name: value for name, value in claims.items() if name != "hd"}, rules)
+        with self.assertRaises(NotAllowed):
+            principal_of({**claims, "email_verified": False}, rules)
+
+    def test_users_of_gitlab(self) -> None:
+        rules = self.good("client_id = gateway\npreset = gitlab\nallow_groups = ops\nrole_map = ops: admin").rules(
+            "gitlab", "gitlab"
+        )
+        claims = {"sub": "7", "nickname": "alice", "groups": ["ops", "ops/dev"], "email": "a@example.com", "email_verified": True}
+        found = principal_of(claims, rules)
+        self.assertEqual((found.username, found.roles), ("alice", ("admin",)))
+        with self.assertRaises(NotAllowed):
+            principal_of({**claims, "groups": ["ops/dev"]}, rules)
 
     def test_providers_at_which_everybody_can_have_an_account(self) -> None:
         for text in (

@@ -111,7 +111,7 @@ class Callback(PageEndpoint):
         return self.redirect(request, self._provider.start_path(self.pages.prefix, "/"))
 
     async def _first_use(self, begun: BegunFlow) -> bool:
-        """Whether nobody has used the flow before, in any worker."""
+        """Whether this is the first use of the flow, in all workers."""
         self._parts.flows.used(begun)
         return await self._parts.claims.claim(b"flow\0" + begun.digest, begun.created + LIFETIME)
 

@@ -96,9 +96,9 @@ class DocumentTests(SiteCase):
         def warned(text: str) -> list[str]:
             self.site.write_text(SITE + text)
             found = load_site(self.site, environ={}, kinds=KINDS).warnings
-            return [one for one in found if "nobody can sign in" in one]
+            return [one for one in found if "people cannot sign in" in one]
 
-        said = ["nobody can sign in at provider corp: no route has browser_login = yes"]
+        said = ["people cannot sign in at provider corp: no route has browser_login = yes"]
         tokens = PROVIDER.replace("corp", "api") + "bearer = yes\naudience = api\n"
         for text, warnings in ((PROVIDER, said), (tokens, []), (tokens + PROVIDER, said), (tokens + PROVIDER + PAGES, [])):
             self.assertEqual(warned(text), warnings, text)

@@ -67,7 +67,7 @@ class ProviderPagesTests(SiteCase):
         self.assertIn("[login] automatic: there is no [provider crop], did you mean corp?", self.problem(f"{text}crop\n"))
 
     def test_a_provider_without_pages(self) -> None:
-        fault = "nobody can sign in at provider corp: no route has browser_login = yes"
+        fault = "people cannot sign in at provider corp: no route has browser_login = yes"
         self.assertIn(fault, self.load(SITE + PROVIDER).warnings)
         self.assertNotIn(fault, self.load(f"{SITE}{PROVIDER}{AT}{PAGES}").warnings)
 
