@@ -20,6 +20,11 @@ def check(config: SiteConfig, authenticators: Sequence[Section], providers: Sequ
 
 
 def _issuers(settings: Any) -> tuple[str, ...]:
-    """The issuers that the settings of a kind name, if it has the option ``issuer``."""
+    """The issuers of tokens that the settings of a kind name, if it has the option ``issuer``.
+
+    It is a text or several; with other kinds the word has other meanings, such as the issuer of certificates.
+    """
     found = getattr(settings, "issuer", ())
-    return (found,) if isinstance(found, str) else tuple(found)
+    if isinstance(found, str):
+        return (found,)
+    return found if isinstance(found, tuple) else ()

@@ -30,5 +30,10 @@ class OwnIssuerTests(SiteCase):
         (found,) = self.problems(SITE + JWT.format("perimeter"))
         self.assertIn("is also issuer of [token], perimeter", found)
 
+    def test_an_issuer_of_certificates_is_another_thing(self) -> None:
+        for issuer in ("", "issuer = CN=perimeter\n"):
+            text = f"[authenticator client]\ntype = certificate\nrealm = machines\n{issuer}"
+            self.load(SITE + text)
+
     def test_an_issuer_that_is_faulty_is_reported_once(self) -> None:
         self.assertEqual(len(self.problems(SITE + JWT.format("*, perimeter"))), 1)
