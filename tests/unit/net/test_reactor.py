@@ -99,6 +99,21 @@ class LeanReactorTests(TestCase):
         self.assertEqual((selectable.events, other.events), (["read", "lost"], ["read"]))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
+    def test_readable_and_writable(self) -> None:
+        selectable, far = self._pair()
+        self.reactor.addWriter(selectable)
+        far.send(b"x")
+        self.reactor.doPoll(0)
+        self.assertEqual(selectable.events, ["read", "write"])
+
+    def test_what_a_read_has_closed_is_not_written_to(self) -> None:
+        selectable, far = self._pair()
+        self.reactor.addWriter(selectable)
+        far.send(b"x")
+        selectable.sock = _RemovingSocket(selectable.sock, self.reactor.removeAll)
+        self.reactor.doPoll(0)
+        self.assertEqual(selectable.events, ["read"])
+
     def test_gone_since_the_events_were_fetched(self) -> None:
         """The work of one event removes another descriptor, whose event is in the same batch."""
         first, far_first = self._pair()

@@ -64,8 +64,14 @@ class SettingsTests(RemoteCase):
         """Claims as Google documents them: an account of an organization, and one that a person made with a mail address."""
         rules = self.good("client_id = gateway\npreset = google\ndomains = example.com").rules("google", "google")
         claims = {
-            "iss": "https://accounts.google.com", "azp": "gateway", "aud": "gateway", "sub": "110169484474386276334",
-            "hd": "example.com", "email": "alice@example.com", "email_verified": True, "name": "Alice",
+            "iss": "https://accounts.google.com",
+            "azp": "gateway",
+            "aud": "gateway",
+            "sub": "110169484474386276334",
+            "hd": "example.com",
+            "email": "alice@example.com",
+            "email_verified": True,
+            "name": "Alice",
         }
         found = principal_of(claims, rules)
         self.assertEqual((found.username, found.realm, found.roles), ("alice@example.com", "google", ()))
