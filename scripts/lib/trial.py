@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -121,6 +122,8 @@ def main() -> int:
     parser.add_argument("--apart", action="append", default=[], metavar="PACKAGE")
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
+    # in the background of a shell SIGINT is ignored, also by all that is started here; tests send it to the gateway
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     trial = [*TRIAL, f"--jobs={arguments.jobs}"] if arguments.jobs > 1 else TRIAL
     counts: Counter[str] = Counter()
     short: list[str] = []
