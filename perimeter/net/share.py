@@ -110,6 +110,8 @@ class SharedLimits(ConnectionLimits):
     def admit(self, address: str) -> bool:
         """See `ConnectionLimits`."""
         if self.total - self._open <= MAX_ACCEPTS * len(self._others):
+            # Shown before this worker looks at the others: two that want the last place at the same moment never both get it.
+            self._slot.held = self._open + 1
             self.look()  # the others may have accepted some in this turn
         admitted = super().admit(address)
         self._slot.held = self._open

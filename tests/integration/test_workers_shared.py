@@ -72,12 +72,15 @@ class SharingTests(GatewayCase):
             os.kill(stopped, signal.SIGCONT)
 
     def test_attack_86_limits_of_connections_over_workers(self) -> None:
-        """All connections: one limit. From one address: a part in each of the two, 13 of 16."""
-        for limits, least, most in (("connections = 16", 16, 16), ("connections_per_address = 16", 16, 26)):
+        """All connections: one limit. From one address: a part in each of the two, 13 of 16.
+
+        A worker that is asked to make room closes a connection for the next client, so there may be one less than the limit.
+        """
+        for limits, least, most in (("connections = 16", 15, 16), ("connections_per_address = 16", 15, 26)):
             gateway = self.fleet(2, limits=limits)
             answers = Counter(self.answer(connection) for connection in [self.open(gateway) for _ in range(60)])
             self.assertEqual(set(answers), {b"HTTP/1.1 404", b""}, limits)
-            # a connection that was refused a moment ago may still be open
+            # one that was refused a moment ago may still be open
             eventually(lambda: least <= sum(self.held(gateway).values()) <= most, f"{limits}: {answers}")  # noqa: B023
 
     def answer(self, connection: socket.socket) -> bytes:

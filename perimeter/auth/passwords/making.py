@@ -6,9 +6,6 @@ import base64
 import os
 import re
 
-import argon2.low_level
-import bcrypt
-
 from perimeter.auth.passwords.formats import PasswordFormatError
 from perimeter.auth.passwords.schemes import BCRYPT_LIMIT, Argon2, PasswordHash, Variant, scrypt
 
@@ -43,11 +40,15 @@ def make(password: str, scheme: str = "argon2id") -> str:
     except UnicodeEncodeError:
         raise PasswordFormatError("a password has to be text in the terminal's encoding") from None
     if scheme == "argon2id":
+        import argon2.low_level  # here: commands read realm files and make nothing
+
         hashed = argon2.low_level.hash_secret(data, os.urandom(16), _PASSES, _MEMORY, _LANES, 32, argon2.low_level.Type.ID)
         return hashed.decode("ascii")
     if scheme == "bcrypt":
         if len(data) > BCRYPT_LIMIT:
             raise PasswordFormatError(f"bcrypt looks at {BCRYPT_LIMIT} bytes of a password only, and this one has {len(data)}")
+        import bcrypt
+
         return bcrypt.hashpw(data, bcrypt.gensalt(12)).decode("ascii")
     if scheme == "scrypt":
         salt = os.urandom(16)

@@ -19,10 +19,7 @@ import secrets
 from enum import StrEnum
 from typing import Protocol
 
-import argon2.low_level
 import attrs
-import bcrypt
-from argon2.exceptions import VerifyMismatchError
 
 Cost = tuple[str | int, ...]
 
@@ -95,13 +92,6 @@ class Variant(StrEnum):
     D = "argon2d"
 
 
-_TYPES = {
-    Variant.ID: argon2.low_level.Type.ID,
-    Variant.I: argon2.low_level.Type.I,
-    Variant.D: argon2.low_level.Type.D,
-}
-
-
 @attrs.frozen
 class Argon2(Fixed):
     """RFC 9106. ``encoded`` is the whole ``$argon2id$…`` text."""
@@ -125,8 +115,12 @@ class Argon2(Fixed):
 
     def verify(self, password: str) -> bool:
         """Compared inside libargon2, in constant time."""
+        import argon2.low_level  # here: commands read realm files and verify nothing
+        from argon2.exceptions import VerifyMismatchError
+
         try:
-            return argon2.low_level.verify_secret(self.encoded.encode("ascii"), utf8(password), _TYPES[self.variant])
+            kind = argon2.low_level.Type[self.variant.name]
+            return argon2.low_level.verify_secret(self.encoded.encode("ascii"), utf8(password), kind)
         except VerifyMismatchError:  # anything else (no memory) is "could not decide", not "wrong"
             return False
 
@@ -169,6 +163,8 @@ class Bcrypt(Fixed):
     def verify(self, password: str) -> bool:
         """False for a password over `BCRYPT_LIMIT`, after the same work: its truncated form would match other passwords too."""
         data = utf8(password)
+        import bcrypt  # here: commands read realm files and verify nothing
+
         # Implementations in C stop at a NUL. This library does not, but the hash may come from one that did.
         fits = b"\0" not in data
         if self.key is BcryptKey.SHA256:

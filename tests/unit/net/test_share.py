@@ -150,6 +150,29 @@ class SharedLimitsTests(ShareTestCase):
         self.assertFalse(self.limits.admit("one more"))
         self.assertEqual(self.own.held, 100 - MAX_ACCEPTS + 1)
 
+    def test_attack_86_two_workers_never_take_the_last_place_both(self) -> None:
+        """The other one decides at the moment at which this one looks: between its look and its count."""
+        self.page.slots[1].state = SlotState.SERVING
+        channel: Any = SimpleNamespace(tell=lambda *_, **__: None)
+        other = SharedLimits(Place(1, self.page, channel, {}), self.reactor)
+        for limits in (self.limits, other):
+            limits.change(10, 1000)
+        self.hold(4)
+        for number in range(5):
+            self.assertTrue(other.admit(f"other {number}"))
+        look, answers = self.limits.look, []
+
+        def meanwhile() -> int:
+            found = look()
+            answers.append(other.admit("other"))
+            return found
+
+        self.patch(self.limits, "look", meanwhile)
+        answers.append(self.limits.admit("own"))
+        self.assertEqual(answers, [False, True])
+        self.assertEqual(self.own.held + self.page.slots[1].held, 10)
+        self.assertEqual((self.own.held, self.page.slots[1].held), (self.limits.open, other.open))
+
     def test_nothing_is_admitted_if_the_others_have_more_than_all_may_have(self) -> None:
         self.other(1, 12)
         self.limits.change(10, 1000)
