@@ -109,8 +109,9 @@ flights = Flights(tables[number], lambda: (tables[1 - number],))
 key = Key(3, 5)
 print("ready", flush=True)
 sys.stdin.readline()
-both = admitted = 0
-for _ in range(rounds):
+both = admitted = tries = 0
+while tries < rounds or not admitted:  # a busy machine may suspend the other one while it is inside, for longer than all rounds
+    tries += 1
     if flights.begin(key, 1):
         inside[number] = 1
         both += inside[1 - number]
