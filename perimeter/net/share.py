@@ -109,10 +109,11 @@ class SharedLimits(ConnectionLimits):
 
     def admit(self, address: str) -> bool:
         """See `ConnectionLimits`."""
-        if self.total - self._open <= MAX_ACCEPTS * len(self._others):
-            # Shown before this worker looks at the others: two that want the last place at the same moment never both get it.
+        if self._others or self._open >= self.total:
+            # Shown before this worker looks at the others: two that want the last place at one moment never both get it. A look
+            # for each connection, because a busy machine may suspend a worker between its look and its count.
             self._slot.held = self._open + 1
-            self.look()  # the others may have accepted some in this turn
+            self.look()
         admitted = super().admit(address)
         self._slot.held = self._open
         if not admitted and self._open >= self.total:
