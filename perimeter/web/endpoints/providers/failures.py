@@ -78,8 +78,7 @@ def _explained(prefix: str, provider: Provider, to: str, refusal: Refusal) -> _E
         case ProviderDenied():
             return _Explained(403, "denied", _NOT_SIGNED_IN, f"{title} has not signed you in.", back)
         case NotAllowedHere():
-            who = f"as {name}, and {name}" if name else "with an account that"
-            text = f"{title} knows you {who} may not use this site."
+            text = f"You have signed in at {title}{f' as {name}' if name else ''}. This account may not use this site."
             return _Explained(403, "refused", "You may not use this site", text, another)
         case NameConflict():
             who = f"The user name {name}" if name else "Your user name"

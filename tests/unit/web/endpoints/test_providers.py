@@ -224,7 +224,7 @@ class RefusalTests(ProviderCase):
                 b"does not accept this site",
                 "misconfigured",
             ),
-            (rejected, 403, "not_allowed_here", b"as carol &lt;b&gt;, and carol &lt;b&gt; may not use", "refused"),
+            (rejected, 403, "not_allowed_here", b"as carol &lt;b&gt;. This account may not use", "refused"),
             (NotAllowedHere("no group"), 403, "not_allowed_here", b"with an account that may not use", "refused"),
             (Rejected("wrong nonce"), 403, "wrong_credentials", b"is not valid, so you are not signed in", "wrong"),
             (Unavailable("ldap"), 503, "authentication_unavailable", b"cannot be found out", "unavailable"),
