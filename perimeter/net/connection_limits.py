@@ -45,7 +45,8 @@ class ConnectionLimits:
         by_address = self._by_address
         if by_address.get(address, 0) >= self.per_address and address != UNNAMED and not self.make_room(address):
             return False
-        if self._open >= self.total and not self.make_room(None):
+        # One that made room is not enough if there were more than the limit: other processes or a reload may have lowered it.
+        if self._open >= self.total and not (self.make_room(None) and self._open < self.total):
             return False
         self._open += 1
         by_address[address] = by_address.get(address, 0) + 1

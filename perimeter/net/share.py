@@ -75,6 +75,8 @@ class SharedLimits(ConnectionLimits):
         super().__init__(make_room=make_room)
         self._place = place
         self._asked = -inf
+        #: 1 while a connection is judged: the others see its place as taken, also if a silent one makes room for it
+        self._wanted = 0
         self._page = place.page
         self._slot = place.slot
         self._clock = clock
@@ -112,9 +114,11 @@ class SharedLimits(ConnectionLimits):
         if self._others or self._open >= self.total:
             # Shown before this worker looks at the others: two that want the last place at one moment never both get it. A look
             # for each connection, because a busy machine may suspend a worker between its look and its count.
+            self._wanted = 1
             self._slot.held = self._open + 1
             self.look()
         admitted = super().admit(address)
+        self._wanted = 0
         self._slot.held = self._open
         if not admitted and self._open >= self.total:
             self._ask_for_room()
@@ -129,7 +133,7 @@ class SharedLimits(ConnectionLimits):
     def release(self, address: str) -> None:
         """See `ConnectionLimits`."""
         super().release(address)
-        self._slot.held = self._open
+        self._slot.held = self._open + self._wanted
         if self.stepped_back and self.look() > 0:
             self._join()
 

@@ -194,9 +194,28 @@ class SharedLimitsTests(ShareTestCase):
         self.assertTrue(self.limits.admit("same"))
 
     def test_silent_connections_make_room(self) -> None:
-        self.limits.make_room = lambda address: 1
+        self.limits.make_room = self.close_one
         self.limits.change(1, 1)
         self.hold(1)
+        self.assertTrue(self.limits.admit("client"))
+        self.assertEqual((self.own.held, self.limits.open), (1, 1))
+
+    def close_one(self, _: str | None) -> int:
+        """The real one frees the place at once, too; the place that is being taken stays shown."""
+        before = self.own.held
+        self.limits.release("client 0")
+        self.assertEqual(self.own.held, before - 1)
+        return 1
+
+    def test_attack_86_a_place_that_another_worker_takes_is_not_taken_with_one_that_became_free(self) -> None:
+        """The other one has 5 and takes the tenth place: one connection less here is not enough for one more."""
+        self.limits.make_room = self.close_one
+        self.limits.change(10, 1000)
+        self.hold(5)
+        self.other(1, 6)
+        self.assertFalse(self.limits.admit("client"))
+        self.assertEqual((self.own.held, self.limits.open), (4, 4))
+        self.other(1, 5)
         self.assertTrue(self.limits.admit("client"))
 
     def test_attack_86_others_are_asked_to_make_room(self) -> None:
