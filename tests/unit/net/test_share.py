@@ -210,6 +210,7 @@ class SharedLimitsTests(ShareTestCase):
     def test_attack_86_a_place_that_another_worker_takes_is_not_taken_with_one_that_became_free(self) -> None:
         """The other one has 5 and takes the tenth place: one connection less here is not enough for one more."""
         self.limits.make_room = self.close_one
+        self.other(1, 5)
         self.limits.change(10, 1000)
         self.hold(5)
         self.other(1, 6)
