@@ -204,7 +204,7 @@ class SignInTests(ProviderCase):
     def test_a_flow_that_the_gateway_has_lost_begins_anew_once(self) -> None:
         state = self.begin()
         for flow in list(self.state.view(FLOWS)._index.by_digest.values()):
-            self.state.view(FLOWS)._index.forget(flow.created)
+            self.state.view(FLOWS).forget(flow.created + LIFETIME)
         response = self.come_back(state)
         self.assertEqual((response.status, response.get(b"location")), (303, b"/.perimeter/start/corp?to=%2F"))
         self.assert_refused(self.come_back(state), 403, "flow_expired", b"begun in another browser or")
@@ -225,7 +225,7 @@ class RefusalTests(ProviderCase):
                 "misconfigured",
             ),
             (rejected, 403, "not_allowed_here", b"as carol &lt;b&gt;. This account may not use", "refused"),
-            (NotAllowedHere("no group"), 403, "not_allowed_here", b"with an account that may not use", "refused"),
+            (NotAllowedHere("no group"), 403, "not_allowed_here", b"at Company login. This account may not use", "refused"),
             (Rejected("wrong nonce"), 403, "wrong_credentials", b"is not valid, so you are not signed in", "wrong"),
             (Unavailable("ldap"), 503, "authentication_unavailable", b"cannot be found out", "unavailable"),
             (ValueError("the code c0de"), 503, "provider_unavailable", b"Company login does not answer", "unavailable"),
