@@ -7,7 +7,7 @@ minutes, and after five wrong codes, in all processes together.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from perimeter.model import Principal
 from perimeter.sessions.session import Proof
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Execute, Kind
+from perimeter.state.kinds import Codec, Execute, IndexedView, Kind
 from perimeter.state.writer import ChangeWriter
 from perimeter.tokens.owners import decode_owner, encode_owner
 
@@ -168,36 +168,17 @@ class PendingIndex:
         if not there:
             del self.of_address[one.address]
 
+    def forget(self, now: float) -> None:
+        """Drop what had ended by ``now`` (epoch seconds)."""
+        for one in [one for one in self.by_digest.values() if one.created <= now - LIFETIME]:
+            self.drop(one.digest)
 
-class StoredPending:
+
+class StoredPending(IndexedView[PendingIndex]):
     """The sign-ins that wait for a second factor (`perimeter.state.kinds.View`)."""
 
     def __init__(self, writer: ChangeWriter) -> None:
-        self._writer = writer
-        self._index = PendingIndex()
-
-    def index(self, changes: Iterable[Change]) -> PendingIndex:
-        """A new index of ``changes``."""
-        index = PendingIndex()
-        for change in changes:
-            index.apply(change)
-        return index
-
-    def replace(self, index: PendingIndex) -> None:
-        """Use ``index`` from now on."""
-        self._index = index
-
-    def apply(self, change: Change) -> None:
-        """Put one change in force."""
-        self._index.apply(change)
-
-    def removed(self) -> None:
-        """Something was taken away. No decision about sign-ins that wait is remembered."""
-
-    def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
-        for one in [one for one in self._index.by_digest.values() if one.created <= now - LIFETIME]:
-            self._index.drop(one.digest)
+        super().__init__(writer, PendingIndex)
 
     def __len__(self) -> int:
         """How many there are, with those that have ended a short time ago."""
@@ -206,10 +187,6 @@ class StoredPending:
     def find(self, digest: bytes) -> PendingSignIn | None:
         """The one whose cookie has this SHA-256, perhaps over."""
         return self._index.by_digest.get(digest)
-
-    def news(self) -> Deferred[None] | None:
-        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
-        return self._writer.catch_up()
 
     def add(self, one: PendingSignIn) -> Deferred[None]:
         """Keep a new one, which counts once this has fired. Fails with `Unavailable`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -11,40 +10,15 @@ from perimeter.factors.factor import EnrollCode, Factor, RecoveryCodes
 from perimeter.factors.index import FactorIndex
 from perimeter.factors.tables import CODECS, FactorTable
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Kind
+from perimeter.state.kinds import IndexedView, Kind
 from perimeter.state.writer import ChangeWriter
 
 
-class StoredFactors:
+class StoredFactors(IndexedView[FactorIndex]):
     """The factors that exist (`perimeter.state.kinds.View`)."""
 
     def __init__(self, writer: ChangeWriter) -> None:
-        self._writer = writer
-        self._index = FactorIndex()
-
-    # -- View
-
-    def index(self, changes: Iterable[Change]) -> FactorIndex:
-        """A new index of ``changes``."""
-        index = FactorIndex()
-        for change in changes:
-            index.apply(change)
-        return index
-
-    def replace(self, index: FactorIndex) -> None:
-        """Use ``index`` from now on."""
-        self._index = index
-
-    def apply(self, change: Change) -> None:
-        """Put one change in force."""
-        self._index.apply(change)
-
-    def removed(self) -> None:
-        """Something was taken away. No decision about factors is remembered."""
-
-    def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
-        self._index.forget(now)
+        super().__init__(writer, FactorIndex)
 
     # -- looking things up
 
@@ -75,10 +49,6 @@ class StoredFactors:
     def realms(self) -> frozenset[str]:
         """The realms of the users of factors, which may be ones that are no longer configured."""
         return frozenset(one.realm for one in self._index.by_id.values())
-
-    def news(self) -> Deferred[None] | None:
-        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
-        return self._writer.catch_up()
 
     # -- changing them
 

@@ -24,6 +24,7 @@ from perimeter.oidc.explaining import explain_claims
 from perimeter.oidc.flow import challenge
 from perimeter.oidc.groups import group_names, listed
 from perimeter.oidc.kept import SOON, STALE, used_claims
+from perimeter.oidc.same_user import of_same_user
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IProbe
@@ -135,13 +136,7 @@ class OAuth2Provider:
         kept = _read(secret)
         if kept.endpoints != self._endpoints:
             raise Rejected("the session is from another provider")
-        try:
-            signed_in = await self._renewed(kept)
-        except ProviderMisconfigured as error:
-            raise ProviderUnavailable(error.detail) from None
-        if signed_in.subject != subject:
-            raise Rejected("the refresh is for another user")
-        return signed_in
+        return await of_same_user(self._renewed(kept), subject)
 
     async def _renewed(self, kept: _Kept) -> SignedIn:
         try:

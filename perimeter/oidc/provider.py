@@ -32,6 +32,7 @@ from perimeter.oidc.kept import SOON, STALE, Kept, read_kept
 from perimeter.oidc.logout_token import judge_logout_token
 from perimeter.oidc.looks import Look, Looks
 from perimeter.oidc.metadata import Metadata
+from perimeter.oidc.same_user import of_same_user
 from perimeter.oidc.token_request import TokenRequests, Tokens
 from perimeter.oidc.urls import with_parameters
 from perimeter.plugin.authenticator import IAuthenticator, IProbe
@@ -161,13 +162,7 @@ class OidcProvider:
         The provider may have replaced the refresh token, so what fails after that must not lose the new one: the user then stays
         as they were, for `STALE` at most.
         """
-        try:
-            signed_in = await self._renewed(secret)
-        except ProviderMisconfigured as error:
-            raise ProviderUnavailable(error.detail) from None
-        if signed_in.subject != subject:
-            raise Rejected("the refresh is for another user")
-        return signed_in
+        return await of_same_user(self._renewed(secret), subject)
 
     async def _renewed(self, secret: bytes) -> SignedIn:
         metadata = await self.discovery.metadata()

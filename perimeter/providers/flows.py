@@ -8,16 +8,15 @@ second time is led on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Execute, Kind
+from perimeter.state.kinds import Codec, Execute, IndexedView, Kind
 from perimeter.state.writer import ChangeWriter, look
 
 LIFETIME: Final = 600.0
@@ -102,42 +101,17 @@ class FlowIndex:
         if flow.digest in of_client:
             self.of_client[flow.client] = {flow.digest: flow, **of_client}
 
-    def forget(self, before: float) -> None:
-        """Drop the flows that were begun up to ``before`` (epoch seconds)."""
-        for flow in [one for one in self.by_digest.values() if one.created <= before]:
+    def forget(self, now: float) -> None:
+        """Drop the flows that had ended by ``now`` (epoch seconds)."""
+        for flow in [one for one in self.by_digest.values() if one.created <= now - LIFETIME]:
             self.apply(EndedFlow(flow.digest))
 
 
-class StoredFlows:
+class StoredFlows(IndexedView[FlowIndex]):
     """The flows that exist (`perimeter.state.kinds.View`)."""
 
     def __init__(self, writer: ChangeWriter) -> None:
-        self._writer = writer
-        self._index = FlowIndex()
-
-    # -- View
-
-    def index(self, changes: Iterable[Change]) -> FlowIndex:
-        """A new index of ``changes``."""
-        index = FlowIndex()
-        for change in changes:
-            index.apply(change)
-        return index
-
-    def replace(self, index: FlowIndex) -> None:
-        """Use ``index`` from now on."""
-        self._index = index
-
-    def apply(self, change: Change) -> None:
-        """Put one change in force."""
-        self._index.apply(change)
-
-    def removed(self) -> None:
-        """Nothing remembers flows."""
-
-    def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
-        self._index.forget(now - LIFETIME)
+        super().__init__(writer, FlowIndex)
 
     # -- flows
 
@@ -156,10 +130,6 @@ class StoredFlows:
             await look(self)
             flow = self.known(cookie)
         return flow
-
-    def news(self) -> Deferred[None] | None:
-        """See `perimeter.state.writer.Follows`."""
-        return self._writer.catch_up()
 
     def used(self, flow: BegunFlow) -> None:
         """The browser has come back: ``flow`` makes room for other flows of its client, before those under way."""

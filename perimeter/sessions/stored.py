@@ -17,7 +17,7 @@ from perimeter.sessions.index import SessionIndex, same_owner
 from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, grant_of
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Kind
+from perimeter.state.kinds import IndexedView, Kind
 from perimeter.state.writer import ChangeWriter, unaffected
 
 MOST_SESSIONS: Final = 200_000
@@ -42,12 +42,11 @@ Use = tuple[str, float, float]
 """Id of a session, when it was used last, and its longest time without a use, as in `Seen`."""
 
 
-class StoredSessions:
+class StoredSessions(IndexedView[SessionIndex]):
     """The sessions that exist (`perimeter.state.kinds.View`)."""
 
     def __init__(self, writer: ChangeWriter) -> None:
-        self._writer = writer
-        self._index = SessionIndex()
+        super().__init__(writer, SessionIndex)
         #: sessions on their way to the store
         self._coming = 0
         #: ids of sessions that were looked up by a request, and whose last use may have to be written
@@ -61,13 +60,6 @@ class StoredSessions:
 
     # -- View
 
-    def index(self, changes: Iterable[Change]) -> SessionIndex:
-        """A new index of ``changes``."""
-        index = SessionIndex()
-        for change in changes:
-            index.apply(change)
-        return index
-
     def replace(self, index: SessionIndex) -> None:
         """Use ``index`` from now on. A session keeps what is known of its last use.
 
@@ -78,12 +70,12 @@ class StoredSessions:
             if loaded is not None:
                 use.at, use.kept, use.gap = max(use.at, loaded.at), loaded.kept, max(use.gap, loaded.gap)
                 index.uses[id] = use if same_owner(self._index.by_id[id], index.by_id[id]) else use.copy()
-        self._index = index
+        super().replace(index)
         self.changes.all_happened()
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
-        self._index.apply(change)
+        super().apply(change)
         if isinstance(change, Renewed):
             self.epoch += 1
         if isinstance(change, Renewed | EndedSession):
@@ -92,10 +84,6 @@ class StoredSessions:
     def removed(self) -> None:
         """Something was taken away."""
         self.epoch += 1
-
-    def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
-        self._index.forget(now)
 
     # -- looking things up
 
@@ -182,10 +170,6 @@ class StoredSessions:
         """Whether the session that ``principal`` came with still counts. Always true for a principal without one."""
         grant = principal.grant
         return grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id
-
-    def news(self) -> Deferred[None] | None:
-        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
-        return self._writer.catch_up()
 
     # -- changing them
 

@@ -1,7 +1,7 @@
 """Kinds of state: what each one has to describe, and the set of those that a store keeps.
 
-To add a kind: subclass `Change`, write its `Table` and its `View`, put them together in a `Kind`, and add that to
-`perimeter.run.build.state_kinds`. Nothing in `perimeter.state` changes.
+To add a kind: subclass `Change`, write its `Table` and its `View` (mostly an `IndexedView`), put them together in a `Kind`, and
+add that to `perimeter.run.build.state_kinds`. Nothing in `perimeter.state` changes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from perimeter.state.changes import Change
 from perimeter.state.writer import ChangeWriter
@@ -39,6 +40,54 @@ class View(Protocol):
 
     def forget(self, now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds)."""
+
+
+class Index(Protocol):
+    """All of one kind of state in memory, by what it is looked up by."""
+
+    def apply(self, change: Change) -> None:
+        """Put one change in force."""
+
+    def forget(self, now: float) -> None:
+        """Drop what ended by ``now`` (epoch seconds)."""
+
+
+I = TypeVar("I", bound=Index)  # noqa: E741
+
+
+class IndexedView(Generic[I]):
+    """A `View` of one index; ``empty`` makes an empty one. Where a decision is remembered, `removed` has to be extended."""
+
+    def __init__(self, writer: ChangeWriter, empty: Callable[[], I]) -> None:
+        self._writer = writer
+        self._empty = empty
+        self._index = empty()
+
+    def index(self, changes: Iterable[Change]) -> I:
+        """See `View`."""
+        index = self._empty()
+        for change in changes:
+            index.apply(change)
+        return index
+
+    def replace(self, index: I) -> None:
+        """See `View`."""
+        self._index = index
+
+    def apply(self, change: Change) -> None:
+        """See `View`."""
+        self._index.apply(change)
+
+    def removed(self) -> None:
+        """See `View`."""
+
+    def forget(self, now: float) -> None:
+        """See `View`."""
+        self._index.forget(now)
+
+    def news(self) -> Deferred[None] | None:
+        """See `perimeter.state.writer.Follows`."""
+        return self._writer.catch_up()
 
 
 class Table(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -11,7 +10,7 @@ from twisted.python.failure import Failure
 
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Kind
+from perimeter.state.kinds import IndexedView, Kind
 from perimeter.state.writer import ChangeWriter, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, TokenIndex
@@ -22,12 +21,11 @@ MOST_PASSING: Final = 1000
 """API tokens that one user may have from ``GET /token``: with the next one the oldest ends."""
 
 
-class StoredTokens:
+class StoredTokens(IndexedView[TokenIndex]):
     """The API tokens that exist, and what was revoked (`perimeter.state.kinds.View`)."""
 
     def __init__(self, writer: ChangeWriter) -> None:
-        self._writer = writer
-        self._index = TokenIndex()
+        super().__init__(writer, TokenIndex)
         #: by realm and user name, how many API tokens with a name are on their way to the store
         self._coming: Counter[tuple[str, str]] = Counter()
         #: changes whenever something was taken away, so that a remembered verdict on a token is checked again
@@ -37,29 +35,14 @@ class StoredTokens:
 
     # -- View
 
-    def index(self, changes: Iterable[Change]) -> TokenIndex:
-        """A new index of ``changes``."""
-        index = TokenIndex()
-        for change in changes:
-            index.apply(change)
-        return index
-
-    def replace(self, index: TokenIndex) -> None:
-        """Use ``index`` from now on."""
-        self._index = index
-
     def apply(self, change: Change) -> None:
         """Put one change in force."""
-        self._index.apply(change)
+        super().apply(change)
         self.users_revoked += isinstance(change, RevokedUser)
 
     def removed(self) -> None:
         """Something was taken away."""
         self.epoch += 1
-
-    def forget(self, now: float) -> None:
-        """Drop what had ended by ``now`` (epoch seconds)."""
-        self._index.forget(now)
 
     # -- looking things up
 
@@ -120,10 +103,6 @@ class StoredTokens:
             return False
         user = index.users.get((realm, username))
         return user is not None and grant.issued <= user.before
-
-    def news(self) -> Deferred[None] | None:
-        """Read unknown changes from the store; see `ChangeWriter.catch_up`."""
-        return self._writer.catch_up()
 
     # -- changing them
 

@@ -7,6 +7,7 @@ users get recovery codes.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -26,7 +27,7 @@ from perimeter.web.request import exchange_of, respond
 _ONCE: Final = "once"
 
 
-class _NewFactor(FactorEndpoint):
+class _NewFactor(FactorEndpoint, ABC):
     """A form for a new factor of ``kind``."""
 
     kind: ClassVar[FactorKind]
@@ -37,13 +38,13 @@ class _NewFactor(FactorEndpoint):
         due = self.proof_due(request)
         return respond(request, self.show(request, {})) if due is None else due
 
+    @abstractmethod
     async def show(self, request: Any, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
         """The form, with what was filled in."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def add(self, request: Any, fields: Mapping[str, str], name: str) -> None:
         """Register the factor. Raises `WrongFactor`, `TooManyFactors` and `Unavailable`."""
-        raise NotImplementedError
 
     def render_POST(self, request: Any) -> int:
         """Add the factor, or show what is wrong."""
