@@ -129,19 +129,26 @@ def servers_of(config: SiteConfig) -> list[Server]:
 
 
 def _plugged(place: str, settings: Any) -> Iterator[Server]:
-    """The servers among the settings of a plug-in: values of the type `ServerSettings`, pairs of host and port, URLs."""
+    """The servers among the settings of a plug-in: values of the type `ServerSettings`, pairs of host and port, URLs.
+
+    The plug-in of a third party may use the same words for something else, which names no server here.
+    """
     from urllib.parse import urlsplit
 
     if not attrs.has(type(settings)):
         return
     secured = str(getattr(settings, "tls", "")) == "ldaps"
-    for host, port in getattr(settings, "servers", ()):
-        yield Server(place, host, port, secured)
+    listed = getattr(settings, "servers", ())
+    for server in listed if isinstance(listed, tuple) else ():
+        match server:
+            case (str(host), int(port)):
+                yield Server(place, host, port, secured)
     for field in attrs.fields(type(settings)):
         value = getattr(settings, field.name)
         if isinstance(value, ServerSettings) and value.scheme is not ServerScheme.SAMPLE:
             yield Server(place, value.host, value.port, value.scheme in (ServerScheme.HTTPS, ServerScheme.LDAPS))
-    for url in getattr(settings, "urls", tuple)():
+    urls = getattr(settings, "urls", tuple)
+    for url in urls() if callable(urls) else ():
         parts = urlsplit(url)
         secure = parts.scheme.lower() == "https"
         if parts.hostname:

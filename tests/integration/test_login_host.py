@@ -151,7 +151,7 @@ class SecondFactorTests(LoginHostCase):
         self.assertTrue(page.url.startswith(f"{self.sso}{OWN}factor?"), page.url)
         page.fill("input[name=code]", App(page.content()).first())
         page.get_by_role("button", name="Register the app").click()
-        page.get_by_role("link", name="I have kept them").click()
+        page.get_by_role("link", name="I have saved them").click()
         page.wait_for_url(f"{self.origin}/admin/y?z=1")
         page.goto(f"{self.other}/admin/y")
         page.wait_for_url(f"{self.other}/admin/y")

@@ -90,7 +90,7 @@ class PasskeyTests(BrowserCase):
         page.get_by_role("button", name="Confirm").click()
         page.wait_for_url(f"{self.origin}/reports?2")
         page.goto(f"{OWN}account")
-        page.get_by_text("9 recovery codes are left").wait_for()
+        page.get_by_text("You have 9 recovery codes").wait_for()
 
     def test_an_authenticator_app_without_scripts(self) -> None:
         page = self.page(javascript=False)

@@ -6,10 +6,13 @@ import socket
 import time
 from typing import Any
 
+import attrs
+from twisted.trial.unittest import TestCase
+
 from perimeter.doctor import names
 from perimeter.doctor.finding import Grade, Name
 from perimeter.doctor.services import findings
-from perimeter.doctor.subject import Server, servers_of
+from perimeter.doctor.subject import Server, _plugged, servers_of
 from perimeter.run.problems import Problem, Severity, Subject
 from tests.unit.doctor.examined import SITE, ExaminedCase
 
@@ -100,3 +103,18 @@ class ServiceFindingTests(ExaminedCase):
                 (Name.UPSTREAM_DOWN, Grade.FAILS, "[upstream app]"),
             ],
         )
+
+
+@attrs.frozen
+class _Foreign:
+    """Settings of a third party, to whom the words mean something else."""
+
+    servers: object
+    urls: object = ("https://a.example",)
+
+
+class ForeignSettingsTests(TestCase):
+    def test_words_of_third_parties_name_no_server(self) -> None:
+        for servers in (("a", "b"), "abc", None, 7, (("a", "b", "c"),), (("a", "443"),)):
+            self.assertEqual(list(_plugged("[authenticator x]", _Foreign(servers))), [])
+        self.assertEqual([one.host for one in _plugged("x", _Foreign((("a.example", 389), "b")))], ["a.example"])

@@ -241,7 +241,7 @@ class ChangeTests(AccountFactorCase):
 
     def test_the_account_shows_them(self) -> None:
         text = self.browser.open(ACCOUNT).body.decode()
-        self.assertIn("10 recovery codes are left", text)
+        self.assertIn("You have 10 recovery codes", text)
         self.assertIn("not yet", text)
         self.assertNotIn("demands", text)
         self.demanded = True
