@@ -112,7 +112,8 @@ def private_key(text: str) -> Jwk:
     try:
         key = load_pem_private_key(text.encode(), None)
     except (ValueError, TypeError):
-        raise BadKey("the key is neither a JWK nor a private key in PEM format without a password") from None
+        message = "the key is neither a JWK nor a private key in PEM format without a password; write file:PATH for one in a file"
+        raise BadKey(message) from None
     if isinstance(key, rsa.RSAPrivateKey):
         if key.key_size not in RSA_BITS:
             raise BadKey(f"an RSA key has {key.key_size} bits, not {RSA_BITS.start} to {RSA_BITS.stop - 1}")
