@@ -10,6 +10,9 @@ from typing import Final
 from perimeter.config.language.datatypes import BadValue, Datatype, NotHere
 from perimeter.descriptors import system_reason
 
+SHORTEST: Final = 32
+"""Characters of a line."""
+
 _LARGEST: Final = 64 * 1024
 
 
@@ -26,10 +29,13 @@ def _read(text: str, base: Path) -> str:
         raise BadValue(f"others may read or write {path}: chmod 600 {path}", complete=True)
     if len(data) > _LARGEST or not data.isascii():
         raise BadValue(f"{path} is not a secret: expected lines of ASCII text", complete=True)
-    return data.decode("ascii")
+    return _given(data.decode("ascii"), base)
 
 
 def _given(text: str, base: Path) -> str:
+    lines = [line.strip() for line in text.splitlines()]
+    if not all(len(line) >= SHORTEST for line in lines if line and not line.startswith("#")):
+        raise BadValue(f"expected lines of at least {SHORTEST} random characters", complete=True)
     return text
 
 
