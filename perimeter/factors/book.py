@@ -25,9 +25,9 @@ from perimeter.factors.factor import (
     UsedRecoveryCode,
 )
 from perimeter.factors.one_time_codes import RECOVERY_CODES, digest_of, new_code
-from perimeter.factors.secrets_key import SecretsKey, Unopened
 from perimeter.factors.stored import StoredFactors
 from perimeter.factors.totp import SECRET_LENGTH, STEP, WINDOW, step_of
+from perimeter.secrets_key import SecretsKey, Unopened
 from perimeter.state.once import Claims
 from perimeter.state.writer import look
 from perimeter.tokens.format import EpochClock

@@ -16,7 +16,6 @@ from perimeter.errors import WrongFactor
 from perimeter.factors.book import FactorBook
 from perimeter.factors.challenges import Bound, Challenges
 from perimeter.factors.factor import Factor, FactorKind
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.webauthn import (
     CounterBack,
     Passkey,
@@ -30,6 +29,7 @@ from perimeter.factors.webauthn import (
 )
 from perimeter.model import Principal
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 
 _log = Logger()
 

@@ -17,7 +17,6 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve, UnknownName
 from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.errors import Page
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.net.certificates import load_identities
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.proxy.codings import encoder_of
@@ -28,6 +27,7 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.traces import collector_client
 from perimeter.run.build.upstream_tls import client_contexts
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.html.look import Look

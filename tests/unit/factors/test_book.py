@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from perimeter.errors import FactorDemanded, NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
 from perimeter.factors.book import FactorBook, reset_factors
 from perimeter.factors.factor import Factor, FactorKind, RecoveryCodes
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.stored import FACTORS
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.once import ONCE
 from perimeter.state.state import State
 from tests.unit.doubles.auth import ManualThreads, offload_with
