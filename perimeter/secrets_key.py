@@ -32,13 +32,13 @@ MOST_LINES: Final = 8
 """Lines of ``cluster_secret`` that are not empty and not a comment."""
 
 _NONCE: Final = 12
-_LARGEST: Final = 65536
 _SALT: Final = b"perimeter site key 1"
+_ADVICE: Final = "this makes a line: head -c 48 /dev/urandom | base64"
 
-_OF_MACHINE: Final = f"{NAME}:".encode("ascii")
-"""The beginning of a line with the bytes of the ``secrets.key`` that a machine had before it joined, in hexadecimal digits."""
+_OF_MACHINE: Final = f"{NAME}:"
+"""The beginning of a line with the bytes of the ``secrets.key`` that a machine had before it joined."""
 
-_HEX: Final = re.compile(rb"[0-9A-Fa-f]{%d}" % (2 * LENGTH))
+_DIGITS: Final = re.compile(rf"[0-9A-Fa-f]{{{2 * LENGTH}}}")
 
 
 class Unopened(ValueError):
@@ -56,22 +56,22 @@ class SecretsKey:
             raise ValueError(f"a key has {LENGTH} bytes")
 
     @classmethod
-    def open(cls, state_dir: Path, cluster_secret: Path | None = None) -> SecretsKey:
-        """The key of the file ``cluster_secret``; without one that of a state directory, which is made if there is none.
+    def open(cls, state_dir: Path, cluster_secret: str = "") -> SecretsKey:
+        """The key of the text ``cluster_secret``; without one that of a state directory, which is made if there is none.
 
-        A ``secrets.key`` from before the machine joined the others opens what it has sealed. Blocks. Raises `StartupError`.
+        A ``secrets.key`` from before the machine joined the others opens what it has sealed. Blocks. Raises `StartupError`, and
+        ValueError as `cluster_keys`.
         """
         path = state_dir / NAME
-        if cluster_secret is not None:
-            shared = _cluster_keys(cluster_secret)
-            own = (_own_key(path),) if os.path.lexists(path) else ()
-            return cls(*dict.fromkeys((*shared, *own)))
         try:
-            if not os.path.lexists(path):
+            exists = os.path.lexists(path)
+            if cluster_secret:
+                return cls(*dict.fromkeys((*cluster_keys(cluster_secret), *((_read(path),) if exists else ()))))
+            if not exists:
                 _make(path)
+            return cls(_read(path))
         except OSError as error:
             raise StartupError(f"{path}: cannot be used: {system_reason(error)}") from None
-        return cls(_own_key(path))
 
     def seal(self, secret: bytes, purpose: str) -> bytes:
         """``secret`` sealed with the first key for ``purpose``: only `unseal` with the same one opens it."""
@@ -115,65 +115,50 @@ def _make(path: Path) -> None:
         beside.unlink()
 
 
-def _own_key(path: Path) -> bytes:
-    """The key in the file ``path``. Raises `StartupError`."""
-    key = _read(path, LENGTH, os.O_NOFOLLOW, frozenset((os.geteuid(),)), 0o077)
+def _read(path: Path) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise StartupError(f"{path}: not a regular file")
+        if status.st_uid != os.geteuid():
+            raise StartupError(f"{path}: belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise StartupError(f"{path}: others may read or write it (chmod 600 {path})")
+        key = file.read(LENGTH + 1)
     if len(key) != LENGTH:
         raise StartupError(f"{path}: damaged (not {LENGTH} bytes); restore it: without it no second factor can be checked")
     return key
 
 
-def _cluster_keys(path: Path) -> tuple[bytes, ...]:
-    """The keys of the lines of ``path``, which root may own, and a group may read. Raises `StartupError`."""
-    data = _read(path, _LARGEST, 0, frozenset((os.geteuid(), 0)), 0o037)
-    if len(data) > _LARGEST:
-        raise StartupError(f"{path}: larger than {_LARGEST} bytes")
+def cluster_keys(text: str) -> tuple[bytes, ...]:
+    """The keys of the lines of ``cluster_secret``; empty lines and comments (``#``) do not count.
+
+    Raises ValueError, which says what is wrong with which line, and quotes none.
+    """
     keys = []
-    for number, line in enumerate(data.split(b"\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
-        if not stripped or stripped.startswith(b"#"):
+        if not stripped or stripped.startswith("#"):
             continue
-        if not (stripped.isascii() and stripped.decode("ascii").isprintable()):
-            raise StartupError(f"{path}: line {number} is not printable ASCII")
+        if not (stripped.isascii() and stripped.isprintable()):
+            raise ValueError(f"line {number} is not printable ASCII")
         if len(stripped) < SHORTEST_LINE:
-            raise StartupError(
-                f"{path}: line {number} has fewer than {SHORTEST_LINE} characters (head -c 48 /dev/urandom | base64 makes a line)"
-            )
-        try:
-            keys.append(_line_key(stripped))
-        except ValueError:
-            raise StartupError(f"{path}: line {number} has not 64 hexadecimal digits after {NAME}:") from None
+            raise ValueError(f"line {number} has fewer than {SHORTEST_LINE} characters ({_ADVICE})")
+        if stripped.startswith(_OF_MACHINE) and not _DIGITS.fullmatch(stripped.removeprefix(_OF_MACHINE)):
+            raise ValueError(f"line {number} has not {2 * LENGTH} hexadecimal digits after {_OF_MACHINE}")
+        keys.append(_line_key(stripped))
     if not keys:
-        raise StartupError(f"{path}: has no line with a secret (head -c 48 /dev/urandom | base64 makes one)")
+        raise ValueError(f"no line has a secret ({_ADVICE})")
     if len(keys) > MOST_LINES:
-        raise StartupError(f"{path}: has more than {MOST_LINES} secrets")
+        raise ValueError(f"more than {MOST_LINES} lines have a secret")
     if len(set(keys)) != len(keys):
-        raise StartupError(f"{path}: two lines are the same")
+        raise ValueError("two lines are the same")
     return tuple(keys)
 
 
-def _line_key(line: bytes) -> bytes:
-    """The key of a line: HKDF with one block of output, or the bytes that the line spells. Raises ValueError."""
+def _line_key(line: str) -> bytes:
+    """The key of a line: HKDF with one block of output, or the bytes that the line spells."""
     if line.startswith(_OF_MACHINE):
-        spelled = line.removeprefix(_OF_MACHINE)
-        if not _HEX.fullmatch(spelled):
-            raise ValueError("not the digits of a key")
-        return bytes.fromhex(spelled.decode("ascii"))
-    return hmac.digest(hmac.digest(_SALT, line, sha256), b"\1", sha256)
-
-
-def _read(path: Path, most: int, flags: int, owners: frozenset[int], forbidden: int) -> bytes:
-    """Up to ``most`` + 1 bytes of a file of one of ``owners``, whose mode has no bit of ``forbidden``. Raises `StartupError`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | flags)
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StartupError(f"{path}: not a regular file")
-            if status.st_uid not in owners:
-                raise StartupError(f"{path}: belongs to user {status.st_uid}, not to user {os.geteuid()} who runs this")
-            if stat.S_IMODE(status.st_mode) & forbidden:
-                raise StartupError(f"{path}: others may read or write it (chmod 600 {path})")
-            return file.read(most + 1)
-    except OSError as error:
-        raise StartupError(f"{path}: cannot be used: {system_reason(error)}") from None
+        return bytes.fromhex(line.removeprefix(_OF_MACHINE))
+    return hmac.digest(hmac.digest(_SALT, line.encode("ascii"), sha256), b"\1", sha256)

@@ -9,6 +9,7 @@ from typing import Final
 
 from perimeter.config.language.datatypes import BadValue, Datatype, NotHere
 from perimeter.descriptors import system_reason
+from perimeter.secrets_key import cluster_keys
 
 _LARGEST: Final = 64 * 1024
 
@@ -26,10 +27,18 @@ def _read(text: str, base: Path) -> str:
         raise BadValue(f"others may read or write {path}: chmod 600 {path}", complete=True)
     if len(data) > _LARGEST or not data.isascii():
         raise BadValue(f"{path} is not a secret: expected lines of ASCII text", complete=True)
-    return data.decode("ascii")
+    return _checked(data.decode("ascii"))
 
 
 def _given(text: str, base: Path) -> str:
+    return _checked(text)
+
+
+def _checked(text: str) -> str:
+    try:
+        cluster_keys(text)
+    except ValueError as error:
+        raise BadValue(f"not a secret of the site: {error}", complete=True) from None
     return text
 
 

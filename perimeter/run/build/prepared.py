@@ -87,7 +87,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     prepare_state_dir(state_dir, runtime.user)
     with runtime.acting():
         keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
-        secrets = SecretsKey.open(state_dir) if needs_secrets(config) else None
+        secrets = SecretsKey.open(state_dir, config.perimeter.cluster_secret) if needs_secrets(config) else None
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, closed, look = error_pages(config), maintenance_pages(config), site_look(config)

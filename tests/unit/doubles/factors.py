@@ -40,6 +40,6 @@ class FactorCase(SessionCase):
 
     def with_totp(self, owner: Principal = ALICE) -> Factor:
         """``owner`` has registered an app a minute ago."""
-        factor: Factor = self.done(self.factor_book.add_totp(owner.realm, owner.username, "phone", SECRET, self.code()))
+        factor: Factor = self.done(self.factor_book.add_totp(owner.realm, owner.username, "phone", [SECRET], self.code()))
         self.clock.advance(60)
         return factor
