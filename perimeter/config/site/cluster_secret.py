@@ -27,14 +27,10 @@ def _read(text: str, base: Path) -> str:
         raise BadValue(f"others may read or write {path}: chmod 600 {path}", complete=True)
     if len(data) > _LARGEST or not data.isascii():
         raise BadValue(f"{path} is not a secret: expected lines of ASCII text", complete=True)
-    return _checked(data.decode("ascii"))
+    return _given(data.decode("ascii"), base)
 
 
 def _given(text: str, base: Path) -> str:
-    return _checked(text)
-
-
-def _checked(text: str) -> str:
     try:
         cluster_keys(text)
     except ValueError as error:
@@ -42,4 +38,4 @@ def _checked(text: str) -> str:
     return text
 
 
-CLUSTER_SECRET: Final[Datatype[str]] = Datatype("file", _read, "", secret=True, referred=_given)
+CLUSTER_SECRET: Final[Datatype[str]] = Datatype("secret", _read, "", secret=True, referred=_given)
