@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -11,6 +11,7 @@ from perimeter.errors import Unavailable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind, Kinds, View
 from perimeter.state.store import IStateStore
+from perimeter.state.writer import LookupKey
 
 V = TypeVar("V", bound=View)
 
@@ -46,6 +47,18 @@ class DirectState:
         except Unavailable as error:
             return fail(error)
         return succeed(first)
+
+    @property
+    def stale(self) -> bool:
+        """False: the whole store was read a moment ago."""
+        return False
+
+    def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
+        """Look records up. The Deferred has fired."""
+        try:
+            return succeed(self._store.find(kind, key))
+        except Unavailable as error:
+            return fail(error)
 
     def catch_up(self) -> None:
         """Do nothing: the whole store was read a moment ago."""

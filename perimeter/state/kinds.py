@@ -14,13 +14,39 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from perimeter.state.changes import Change
-from perimeter.state.writer import ChangeWriter
+from perimeter.state.writer import ChangeWriter, LookupKey
 
 C = TypeVar("C", bound=Change)
 V = TypeVar("V", bound="View")
 
 Execute = Callable[..., sqlite3.Cursor]
 """``execute(sql, values)`` of an SQLite connection, within a transaction."""
+
+
+@attrs.frozen
+class Effect(Generic[C]):
+    """What a change does to the records that have one of ``keys``. ``applied`` returns the record after it; None: it goes."""
+
+    keys: Sequence[LookupKey]
+    applied: Callable[[C], C | None]
+
+
+@attrs.frozen
+class Records(Generic[C]):
+    """The items of a kind that need not all be in memory, since each can be looked up.
+
+    ``change`` is the class of change that adds one. ``keys`` are what it is found by: first ``("digest", hexadecimal)``, which no
+    other has, then ``("id", id)``, then the others. ``ends`` is when it ends in any case (epoch seconds; infinite for never).
+    ``effect`` is what any other change of the kind does to records; None for nothing. ``find`` reads the records with a key from
+    the tables of SQLite, as changes that lead to them from nothing, and ``count`` counts all records there.
+    """
+
+    change: type[C]
+    keys: Callable[[C], Sequence[LookupKey]]
+    ends: Callable[[C], float]
+    effect: Callable[[Change], Effect[C] | None]
+    find: Callable[[Execute, LookupKey], Iterable[Change]]
+    count: Callable[[Execute], int]
 
 
 class View(Protocol):
@@ -120,13 +146,14 @@ class Kind(Generic[V]):
     """One kind of state.
 
     ``name`` is its name in the database. ``codecs`` are by the word that marks such a change in the log. ``view`` makes what
-    holds the kind in memory, and gets the way to write changes.
+    holds the kind in memory, and gets the way to write changes. ``records`` describes the items that can be looked up.
     """
 
     name: str
     codecs: Mapping[str, Codec[Any]]
     table: Table
     view: Callable[[ChangeWriter], V]
+    records: Records[Any] | None = None
 
 
 class Kinds:
@@ -134,9 +161,10 @@ class Kinds:
 
     def __init__(self, kinds: Iterable[Kind[Any]]) -> None:
         self.all = tuple(kinds)
+        self._named = {kind.name: kind for kind in self.all}
         self._of_word: dict[str, Codec[Any]] = {}
         self._of_change: dict[type[Change], tuple[Kind[Any], str]] = {}
-        if len({kind.name for kind in self.all}) != len(self.all):
+        if len(self._named) != len(self.all):
             raise ValueError("two kinds of state have the same name")
         for kind in self.all:
             for word, codec in kind.codecs.items():
@@ -144,6 +172,13 @@ class Kinds:
                     raise ValueError(f"two kinds of state have a change {word}")
                 self._of_word[word] = codec
                 self._of_change[codec.change] = kind, word
+
+    def records_of(self, name: str) -> Records[Any]:
+        """The records of the kind with this name. Raises KeyError if it has none."""
+        records = self._named[name].records
+        if records is None:
+            raise KeyError(name)
+        return records
 
     def of(self, change: Change) -> Kind[Any]:
         """The kind that ``change`` belongs to. Raises KeyError if that is not one of these."""

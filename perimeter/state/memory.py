@@ -10,6 +10,7 @@ from zope.interface import implementer
 from perimeter.errors import Overloaded
 from perimeter.state.changes import Change, Cursor, Held
 from perimeter.state.store import MOST_CLAIMS, Claim, IStateStore
+from perimeter.state.writer import LookupKey
 
 
 @implementer(IStateStore)
@@ -51,6 +52,14 @@ class MemoryStore:
             return False
         self._claimed[digest] = until
         return True
+
+    def find(self, kind: str, key: LookupKey) -> Sequence[Change]:
+        """Nothing: all records are in memory."""
+        return []
+
+    def count(self, kind: str) -> int:
+        """0: see `find`."""
+        return 0
 
     def forget(self, now: float) -> None:
         """Drop the claims that are remembered until ``now``."""

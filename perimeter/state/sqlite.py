@@ -24,6 +24,7 @@ from perimeter.state.kinds import Kinds
 from perimeter.state.once import claimed
 from perimeter.state.schema import migrate
 from perimeter.state.store import Claim, IStateStore
+from perimeter.state.writer import LookupKey
 
 NAME: Final = "state.db"
 _BUSY: Final = 5.0
@@ -161,6 +162,20 @@ class SqliteStore:
             self._db.execute("PRAGMA synchronous = FULL")
             with self._transaction():
                 return claimed(self._db.execute, claims, self._clock())
+
+    def find(self, kind: str, key: LookupKey) -> Sequence[Change]:
+        """The records that have ``key``. Raises `StateUnavailable`, also if one cannot be read."""
+        records = self._kinds.records_of(kind)
+        try:
+            with self._available():
+                return list(records.find(self._db.execute, key))
+        except (ValueError, TypeError, KeyError) as problem:
+            raise StateUnavailable(f"{self.path}: a record of {kind} cannot be read") from problem
+
+    def count(self, kind: str) -> int:
+        """How many records of a kind there are. Raises `StateUnavailable`."""
+        with self._available():
+            return self._kinds.records_of(kind).count(self._db.execute)
 
     def forget(self, now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds), and old entries of the log. Raises `StateUnavailable`."""

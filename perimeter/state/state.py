@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, NoReturn, TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
@@ -22,7 +22,7 @@ from perimeter.state.kinds import Kind, Kinds, View
 from perimeter.state.peers import ALONE, Peers
 from perimeter.state.store import Claim, IStateStore
 from perimeter.state.write_queue import Batch, WriteQueue, fire
-from perimeter.state.writer import unaffected
+from perimeter.state.writer import LookupKey, unaffected
 
 _log = Logger()
 
@@ -135,11 +135,17 @@ class State:
 
     def claim(self, digest: bytes, until: float) -> Deferred[bool]:
         """Whether this is the first claim of ``digest``. Fails with `Unavailable` if the store does not answer in time, too."""
+        return unaffected(self._claims.add((digest, until))).addTimeout(_CLAIM, self._reactor, _late)
 
-        def late(_: object, seconds: float) -> bool:
-            raise StateUnavailable(f"the state store has not answered for {seconds:.0f} seconds")
+    @property
+    def stale(self) -> bool:
+        """See `ChangeWriter`: never, with a store for one machine."""
+        return False
 
-        return unaffected(self._claims.add((digest, until))).addTimeout(_CLAIM, self._reactor, late)
+    def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
+        """See `ChangeWriter`."""
+        found = self._thread.run(self._store.find, kind, key)
+        return unaffected(found).addTimeout(_LOOK, self._reactor, _late)
 
     def _view(self, change: Change) -> View:
         return self._views[self._kinds.of(change).name]
@@ -289,3 +295,7 @@ class State:
 
 async def _nothing() -> None:
     pass
+
+
+def _late(_: object, seconds: float) -> NoReturn:
+    raise StateUnavailable(f"the state store has not answered for {seconds:.0f} seconds")

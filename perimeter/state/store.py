@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 from zope.interface import Interface
 
 from perimeter.state.changes import Change, Cursor, Gap, Held
+from perimeter.state.writer import LookupKey
 
 Claim: TypeAlias = tuple[bytes, float]
 """A digest of 32 bytes that stands for what may be used once, and until when (epoch seconds) the store remembers it."""
@@ -46,6 +47,12 @@ class IStateStore(Interface):
 
         This is not in the log. Raises `perimeter.errors.Overloaded`, and makes none of the claims, if there are too many.
         """
+
+    def find(kind: str, key: LookupKey) -> Sequence[Change]:
+        """The records of the kind with this name that have ``key``, as changes that lead to them from nothing."""
+
+    def count(kind: str) -> int:
+        """How many records of the kind with this name there are."""
 
     def forget(now: float) -> None:
         """Drop what ended by ``now`` (epoch seconds), and the part of the log that is too old to be of use."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from perimeter.errors import StateUnavailable
 from perimeter.state.changes import Change
 
 T = TypeVar("T")
+
+LookupKey: TypeAlias = tuple[str, ...]
+"""What records are found by: a word and its values, such as ``("owner", realm, username)``."""
 
 
 class ChangeWriter(Protocol):
@@ -33,6 +37,16 @@ class ChangeWriter(Protocol):
         Fails with `perimeter.errors.Unavailable` if the store does not say so.
         """
 
+    @property
+    def stale(self) -> bool:
+        """Whether this machine has not heard for too long what others have taken away: nothing that was given is good then."""
+
+    def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
+        """The records of the kind with this name that have ``key``, from the store, as changes that lead to them from nothing.
+
+        Fails with `perimeter.errors.Unavailable` if the store does not answer in time.
+        """
+
     def catch_up(self) -> Deferred[None] | None:
         """Read the store for an unknown token or session of a client, since another process may have written it.
 
@@ -41,6 +55,12 @@ class ChangeWriter(Protocol):
 
     def seconds(self) -> float:
         """The time, in epoch seconds."""
+
+
+def check_fresh(writer: ChangeWriter) -> None:
+    """Raise `StateUnavailable` while the state is stale."""
+    if writer.stale:
+        raise StateUnavailable("it is not known what other machines have revoked")
 
 
 class Follows(Protocol):

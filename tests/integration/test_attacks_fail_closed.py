@@ -177,9 +177,9 @@ class RefusedStartTests(GatewayCase):
             ("algorithm", good + "[token]\nalgorithm = none\n", ("algorithm",), {}),
             ("kind of authenticator", good.replace("type = realmfile", "type = realmfiel"), ("realmfile",), {}),
             (
-                "one that is not built yet",
+                "Redis without an address",
                 good.replace("realm = example", "realm = example\nstate = redis"),
-                ("not available yet",),
+                ("redis needs redis_url",),
                 {},
             ),
             ("order", good + "[authentication]\norder = locale\n", ("local",), {}),

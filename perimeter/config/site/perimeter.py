@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +10,26 @@ from typing import Final
 
 import attrs
 
-from perimeter.config.language.datatypes import BOOLEAN, SECRET, BadValue, Datatype, closest, duration, file_path, list_of, one_of
+from perimeter.config.language.datatypes import (
+    BOOLEAN,
+    TEXT,
+    BadValue,
+    Datatype,
+    closest,
+    duration,
+    file_path,
+    integer,
+    list_of,
+    one_of,
+    optional,
+)
 from perimeter.config.language.net_types import PEER_NETWORK, REALM, URL, PeerNetwork
 from perimeter.config.language.option import SectionKind, option
 from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
+from perimeter.config.site.cluster_secret import CLUSTER_SECRET
 from perimeter.config.site.identity_headers import HEADER_PATTERN, KNOWN, known
+from perimeter.config.site.redis_url import REDIS_URL, RedisUrl
 
 
 class StateKind(StrEnum):
@@ -22,6 +37,14 @@ class StateKind(StrEnum):
 
     SQLITE = "sqlite"
     MEMORY = "memory"
+    REDIS = "redis"
+
+
+class Stale(StrEnum):
+    """What the gateway does with tokens while it does not know what the other machines have revoked."""
+
+    REFUSE = "refuse"
+    JWT = "jwt"
 
 
 MAX_WORKERS: Final = 64
@@ -49,9 +72,9 @@ class PerimeterSettings(Settings):
         default="../var",
     )
     state: StateKind = option(
-        one_of(StateKind, later=("redis",)),
-        "where API tokens and revocations are stored: `sqlite` is a file in `state_dir`; `memory` loses them at a stop, and "
-        "works with one worker only",
+        one_of(StateKind),
+        "where API tokens, sessions and revocations are stored: `sqlite` is a file in `state_dir`; `memory` loses them at a "
+        "stop, and works with one worker only; `redis` is a Redis or Valkey server (`redis_url`), which several machines share",
         default="sqlite",
     )
     enabled: bool = option(
@@ -81,7 +104,45 @@ class PerimeterSettings(Settings):
         "at a stop: how long requests in flight may still take. What is not over then is answered with 503 or cut off",
         default="10s",
     )
-    redis_url: str = option(SECRET, "URL of the Redis server, with `state = redis`", default="", available=False)
+    redis_url: RedisUrl | None = option(
+        REDIS_URL,
+        "with `state = redis`: URL of the server, `redis://` or `rediss://` (TLS) `USER:PASSWORD@HOST:PORT/DATABASE`, or of "
+        "Sentinels, `redis+sentinel://` or `rediss+sentinel://` `USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/DATABASE`",
+        default="",
+    )
+    redis_ca: Path | None = option(
+        optional(file_path("file")),
+        "PEM file of the CAs that sign the certificates of Redis and Sentinel; not set: those of the system",
+        default="",
+    )
+    redis_timeout: float = option(duration(), "how long one question to Redis may take", default="2s")
+    cluster_secret: str = option(
+        CLUSTER_SECRET,
+        "with `state = redis`: file with a line of at least 32 random characters, the same one on all machines. The keys that "
+        "protect what is in Redis are derived from it. Further lines are earlier secrets, which still open what they have sealed",
+        default="",
+    )
+    node: str = option(
+        TEXT, "with `state = redis`: the name of this machine among the others; not set: its host name", default=""
+    )
+    stale_limit: float = option(
+        duration(),
+        "with `state = redis`: how long tokens and sessions are still good while nothing is heard of what other machines have "
+        "revoked. After that they get 503",
+        default="60s",
+    )
+    stale: Stale = option(
+        one_of(Stale),
+        "with `state = redis`, after `stale_limit`: `refuse` answers all tokens and sessions with 503; `jwt` still takes access "
+        "tokens that live for 15 minutes at most",
+        default="refuse",
+    )
+    whole_up_to: int = option(
+        integer(0, 10_000_000),
+        "up to this many API tokens, and as many sessions, are all kept in memory; of more, those in use, and the others are "
+        "looked up in the database",
+        default="200000",
+    )
     trusted_proxies: tuple[PeerNetwork, ...] = option(
         list_of(PEER_NETWORK),
         "networks of proxies (`unix:`: all clients of unix sockets) whose `X-Forwarded-*` headers, and whose forward-auth "
@@ -113,6 +174,14 @@ class PerimeterSettings(Settings):
                 f"memory works with workers = 1 only, and here workers is {self.workers}: a token that one worker revokes would "
                 "stay valid in the others",
             )
+        if self.state is not StateKind.REDIS:
+            return
+        if self.redis_url is None and not section.faulty(its.redis_url):
+            section.problem(its.state, "redis needs redis_url")
+        if not self.cluster_secret and not section.faulty(its.cluster_secret):
+            section.problem(its.state, "redis needs cluster_secret, the path of a file that is the same on all machines")
+        if importlib.util.find_spec("hiredis") is None:
+            section.problem(its.state, "the library hiredis is not installed: pip install 'perimeter-gateway[redis]'")
 
 
 KIND = SectionKind(

@@ -219,24 +219,6 @@ class AllAtOnceTests(SiteCase):
         self.assertIn("is empty: leave it out to admit every authenticated user, or list who is admitted", found)
 
 
-class NotYetTests(SiteCase):
-    def test_options_of_later_work_are_refused(self) -> None:
-        named = {"listener": "listener https", "route": "route app"}
-        later = [(kind, option) for kind in KINDS for option in kind.declared if not option.available]
-        self.assertEqual(
-            {f"{kind.word} {option.name}" for kind, option in later},
-            {"perimeter redis_url"},
-        )
-        for kind, option in later:
-            section = named.get(kind.word, kind.word)
-            (found,) = self.problems(self.with_option(section, option.name, "no"))
-            self.assertIn(f"[{section}] {option.name}: not available yet", found)
-
-    def test_values_of_later_work_are_refused(self) -> None:
-        (found,) = self.problems(self.with_option("perimeter", "state", "redis"))
-        self.assertIn("[perimeter] state: redis is not available yet", found)
-
-
 class ShippedTests(SiteCase):
     """The files in etc/ are read as they are, with the built-in kinds of authenticator."""
 

@@ -1,0 +1,1 @@
+"""The state that several machines share, on a Redis or Valkey server."""
