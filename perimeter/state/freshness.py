@@ -15,6 +15,9 @@ from typing import Final
 
 from perimeter.state.peers import ALONE, Peers
 
+SHORT: Final = 15 * 60.0
+"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``."""
+
 MOST_SKEW: Final = 2.0
 """Seconds by which the clock of this machine may differ from that of the engine. "Before" in a revocation compares two clocks."""
 
@@ -30,13 +33,48 @@ def machine_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Freshness:
+class Always:
+    """For a state that one machine has for itself: it is never stale. The interface of `Freshness` for `State`."""
+
+    spared: float = 0.0
+
+    @property
+    def stale(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def reason(self) -> str:
+        """Empty."""
+        return ""
+
+    def join(self, peers: Peers) -> None:
+        """There are no notes."""
+
+    def mark(self) -> Note:
+        """Never."""
+        return 0
+
+    def read(self, mark: Note) -> None:
+        """There are no notes."""
+
+    def turned(self) -> bool:
+        """False."""
+        return False
+
+
+ALWAYS: Final = Always()
+
+
+class Freshness(Always):
     """The age of what this process knows of the engine that ``engine`` names, which may be ``limit`` seconds.
 
-    ``clock`` gives `machine_seconds`. At first nothing is known, so the state is stale.
+    Access tokens that live for ``spared`` seconds at most are good all the same. ``clock`` gives `machine_seconds`. At first
+    nothing is known, so the state is stale.
     """
 
-    def __init__(self, engine: str, limit: float, clock: Callable[[], float] = machine_seconds) -> None:
+    def __init__(self, engine: str, limit: float, spared: float = 0.0, clock: Callable[[], float] = machine_seconds) -> None:
+        self.spared = spared
         self._limit = limit
         self._clock = clock
         self._tag = int.from_bytes(sha256(engine.encode("utf-8", "surrogateescape")).digest()[:2], "big")

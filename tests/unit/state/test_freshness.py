@@ -36,7 +36,7 @@ class FreshnessTests(SynchronousTestCase):
         self.fresh = self.one()
 
     def one(self, engine: str = "redis://a", limit: float = 60.0) -> Freshness:
-        return Freshness(engine, limit, lambda: self.now)
+        return Freshness(engine, limit, clock=lambda: self.now)
 
     def hears(self, freshness: Freshness) -> None:
         """The log of the engine is read to its end, and then the local log."""
@@ -136,13 +136,9 @@ class FreshnessTests(SynchronousTestCase):
             self.fresh.compared(ahead, uncertain)
             self.assertEqual((self.fresh.stale, self.fresh.skew), (stale, skew), ahead)
         self.fresh.compared(3.25, 0.0)
-        self.assertEqual(
-            self.fresh.reason, "the clock of this machine is 3.2 s behind the clock of the engine of the state"
-        )
+        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s behind the clock of the engine of the state")
         self.fresh.compared(-3.25, 0.0)
-        self.assertEqual(
-            self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of the engine of the state"
-        )
+        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of the engine of the state")
 
     def test_each_turn_is_seen_once(self) -> None:
         self.assertFalse(self.fresh.turned())
