@@ -44,6 +44,16 @@ class Always:
         return False
 
     @property
+    def silent(self) -> float:
+        """0."""
+        return 0.0
+
+    @property
+    def skew(self) -> float:
+        """0."""
+        return 0.0
+
+    @property
     def reason(self) -> str:
         """Empty."""
         return ""
