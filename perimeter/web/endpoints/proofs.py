@@ -103,6 +103,7 @@ class Proofs:
     async def _checked(self, asked: Asked, kind: FactorKind, check: Callable[[], Awaitable[str]]) -> str:
         """The result of ``check``, which was counted before. Raises what it raises, and `TooManyAttempts`."""
         user = asked.user
+        await self._throttle.learn_code(user.realm, user.username)
         attempt = self._throttle.admit_code(user.realm, user.username)
         try:
             if asked.pending is not None:
