@@ -22,8 +22,8 @@ _MOST: Final = 1_000_000
 """Failures and seconds that a reply can name; more is a fault of the engine."""
 
 MOST_BEGUN: Final = 20_000
-"""Counts that are begun in a minute on all nodes together. The nodes keep further ones for themselves: a flood of made-up names does
-not fill the engine."""
+"""Counts that are begun in a minute on all nodes together. The nodes keep further ones for themselves: a flood of made-up names
+does not fill the engine."""
 
 _BEGUN: Final = "perimeter:attempts-begun"
 
@@ -33,8 +33,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 """
 
-# A failure. KEYS: the count, how many counts were begun in this minute and, if a guess counts once, its mark. ARGV: the limit below
-# which the count goes down, how much in a second, the milliseconds that it is kept, and the most counts that are begun in a minute.
+# A failure. KEYS: the count, how many counts were begun in this minute and, if a guess counts once, its mark. ARGV: the limit
+# below which the count goes down, how much in a second, the milliseconds that it is kept, and the most that begin in a minute.
 _ADD: Final = Script(
     _NOW
     + """

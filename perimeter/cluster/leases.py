@@ -1,8 +1,8 @@
 """Leases: at most one node at a time does a piece of work, such as the rotation of the signing keys.
 
-A lease is a key of the engine with a life. Its holder renews it at each third of that life, so slow work keeps it, and the work of
-a node that died can be begun again soon. A lease alone does not keep a process out that was paused, and acts when its lease is
-over: so each lease has a fencing number, higher than those of all leases before it, and what the work writes carries it.
+A lease is a key of the engine with a life. Its holder renews it at each third of that life, so slow work keeps it, and the work
+of a node that died can be begun again soon. A lease alone does not keep a process out that was paused, and acts when its lease
+is over: so each lease has a fencing number, higher than those of all leases before it, and what the work writes carries it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The other machines of a site, which count the same wrong passwords in one place (`perimeter.cluster.counts`).
 
-A machine asks for the counts before it verifies a password, so a guesser who goes from machine to machine gets no more guesses. It
-writes only failures, and the counts that it drops. If the place does not answer, each machine counts for itself.
+A machine asks for the counts before it verifies a password, so a guesser who goes from machine to machine gets no more guesses.
+It writes only failures, and the counts that it drops. If the place does not answer, each machine counts for itself.
 """
 
 from __future__ import annotations

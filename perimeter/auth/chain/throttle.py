@@ -79,8 +79,8 @@ class Throttle:
 
     Wrong codes of a second factor are counted apart, and always: after ``allowed`` or `CODES_ALLOWED` of them.
 
-    ``peers`` are the other worker processes: this process sends its failures to them, and gets theirs (`heard_failure`). ``nodes``
-    are the other machines, which are asked; None if there are none.
+    ``peers`` are the other worker processes: this process sends its failures to them, and gets theirs (`heard_failure`).
+    ``nodes`` are the other machines, which are asked; None if there are none.
     """
 
     def __init__(
@@ -197,15 +197,14 @@ class Throttle:
         if found is not None and key.kind is Counted.ADDRESS and found.failures < allowed:
             failures = 1 + max(0, found.failures - int((now - found.last) * allowed / FORGOTTEN_AFTER))
         delay = lockout(failures, allowed)
-        if delay:
-            if logged:
-                _log.warn(
-                    "{failures} {wrong} for {key}: further ones are refused for {delay} s",
-                    failures=failures,
-                    wrong=key.kind.wrong,
-                    key=str(key),
-                    delay=int(delay),
-                )
+        if delay and logged:
+            _log.warn(
+                "{failures} {wrong} for {key}: further ones are refused for {delay} s",
+                failures=failures,
+                wrong=key.kind.wrong,
+                key=str(key),
+                delay=int(delay),
+            )
         self._store.keep(key, Attempts(failures, now, now + delay if delay else 0.0))
 
     # -- from other worker processes

@@ -30,6 +30,9 @@ _OPERATORS_CODE: Final = "operators_code"
 class CodeThrottle(Protocol):
     """What the page needs of `perimeter.auth.chain.throttle.Throttle`."""
 
+    async def learn_code(self, realm: str, username: str) -> None:
+        """Ask the other machines for their counts first."""
+
     def admit_code(self, realm: str, username: str) -> Attempt:
         """Let a code be checked. Raises `TooManyAttempts`."""
 

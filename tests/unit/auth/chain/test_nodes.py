@@ -81,7 +81,8 @@ class NodesTests(unittest.TestCase):
         self.clock.advance(113)  # an eighth of FORGOTTEN_AFTER: one of the eight
         self.guess(self.two, digest=b"another")
         address, name = self.stores[1].find(Key(Counted.ADDRESS, "192.0.2.1")), self.stores[1].find(NAME)
-        assert address is not None and name is not None
+        assert address is not None
+        assert name is not None
         self.assertEqual([address.failures, name.failures], [3, 4])
 
     def test_codes_of_a_second_factor(self) -> None:
