@@ -95,8 +95,7 @@ def _table(options: Iterable[Option[Any]]) -> str:
 
 def _row(option: Option[Any]) -> str:
     default = "required" if option.required else f"`{option.default}`" if option.default else ""
-    doc = option.doc if option.available else f"{option.doc}. Not available yet."
-    return f"| `{option.name}` | {option.type.label} | {default} | {doc} |"
+    return f"| `{option.name}` | {option.type.label} | {default} | {option.doc} |"
 
 
 def own_page() -> str:

@@ -203,8 +203,8 @@ SIZE: Datatype[int] = Datatype("size", _size, 0)
 """Bytes, at least 1."""
 
 
-def one_of(words: type[W], *, later: Sequence[str] = ()) -> Datatype[W]:
-    """A member of an enumeration, by its value; the words in ``later`` belong to the contract and cannot be used yet.
+def one_of(words: type[W]) -> Datatype[W]:
+    """A member of an enumeration, by its value.
 
     Its empty value is the first member. That is never used: an option without a default is reported when it is missing.
     """
@@ -213,8 +213,6 @@ def one_of(words: type[W], *, later: Sequence[str] = ()) -> Datatype[W]:
     def convert(text: str, base: Path) -> W:
         if text in legal:
             return words(text)
-        if text in later:
-            raise BadValue(f"{text} is not available yet", complete=True)
         expected = legal[0] if len(legal) == 1 else f"{', '.join(legal[:-1])} or {legal[-1]}"
         raise BadValue(f"expected {expected}", closest(text, legal))
 

@@ -23,9 +23,8 @@ class Option(Generic[T]):
     """One option. ``default`` is text, as an operator would write it; "" means "not set".
 
     ``doc`` is its line on the reference page (Markdown). ``empty_message`` is set where ``option =`` without a value could mean
-    two opposite things: that is an error, and this is its message. An option with ``available=False`` belongs to the contract
-    but does nothing yet: setting it is an error. ``renewed`` marks a file that other programs replace while the gateway
-    runs, such as a certificate: when it changes, the gateway reads the files of its configuration again.
+    two opposite things: that is an error, and this is its message. ``renewed`` marks a file that other programs replace while
+    the gateway runs, such as a certificate: when it changes, the gateway reads the files of its configuration again.
     """
 
     name: str
@@ -33,7 +32,6 @@ class Option(Generic[T]):
     doc: str
     default: str = ""
     required: bool = False
-    available: bool = True
     empty_message: str = ""
     renewed: bool = False
 
@@ -53,7 +51,6 @@ def option(
     *,
     default: str = REQUIRED,
     name: str = "",
-    available: bool = True,
     empty_message: str = "",
     renewed: bool = False,
 ) -> T:
@@ -80,7 +77,7 @@ def option(
     Name the unit in ``doc`` where the datatype does not (durations and sizes are written with theirs).
     """
     required = default == REQUIRED
-    declared = Option(name, datatype, doc, "" if required else default, required, available, empty_message, renewed)
+    declared = Option(name, datatype, doc, "" if required else default, required, empty_message, renewed)
     made: Any = attrs.field(
         default=attrs.NOTHING if required else declared.default_value(Path()),
         converter=datatype.words,

@@ -155,10 +155,6 @@ class Section:
         """
         self._note(option.name, option)
         scanned = self._options.get(option.name)
-        if not option.available:
-            if scanned is not None:
-                self.problem(option.name, "not available yet")
-            return option.type.empty
         fallback = option.type.empty if option.required else option.default_value(self._base)
         if scanned is None or not scanned.value:
             if option.required:
@@ -191,7 +187,7 @@ class Section:
         they are written, and a URL without user and password.
         """
         given = [Setting(name, self._text(name), scanned.line) for name, scanned in self._options.items()]
-        unset = [one for name, one in self._declared.items() if name not in self._options and one.available]
+        unset = [one for name, one in self._declared.items() if name not in self._options]
         return (*given, *(Setting(one.name, one.default, 0) for one in unset))
 
     def _text(self, name: str) -> str:

@@ -176,7 +176,7 @@ class SilenceTests(SectionCase):
         self.environ = {"S": SECRET, "L": f"{SECRET}, {SECRET}"}
         for kind in KINDS:
             for option in kind.declared:
-                if not option.available or option.type.label in ("text", "secret", "list of texts", "path"):
+                if option.type.label in ("text", "secret", "list of texts", "path"):
                     continue
                 for name in ("S", "L"):
                     section = self.section(f"{option.name} = env:{name}\n")
@@ -226,11 +226,6 @@ class SettingsTests(SectionCase):
         for name, kind in (("a", list_of(TEXT)), ("b", TEXT), ("c", TEXT)):
             section.value(_option(name, kind, "x" if name == "c" else ""))
         self.assertEqual(section.settings(), (Setting("b", "2", 2), Setting("a", "1, 2", 3), Setting("c", "x", 0)))
-
-    def test_an_option_that_is_not_available_is_not_shown(self) -> None:
-        section = self.section("")
-        section.value(Option("later", TEXT, "", "x", available=False))
-        self.assertEqual(section.settings(), ())
 
     def test_secrets(self) -> None:
         (self.base / "file").write_text(SECRET)

@@ -31,7 +31,7 @@ def _no_two(values: tuple[str, ...]) -> tuple[str, ...]:
 class Service(Settings):
     name: str
     port: int = option(integer(1, 65535, "port"), "TCP port")
-    flavour: Flavour = option(one_of(Flavour, later=("odd",)), "kind of service", default="plain")
+    flavour: Flavour = option(one_of(Flavour), "kind of service", default="plain")
     timeout: float = option(duration(), "longest wait", default="5s")
     password: str = option(SECRET, "password", default="")
     user: str = option(TEXT, "user", name="user_name", default="")
@@ -88,10 +88,6 @@ class ReadTests(SectionCase):
         read(section, Service)
         read(section, Service)
         self.assertEqual(len(self.told()), 1)
-
-    def test_a_word_of_later_work(self) -> None:
-        read(self.section("port = 80\nflavour = odd\n"), Service)
-        self.assertEqual(self.told(), ["3: [authenticator x] flavour: odd is not available yet"])
 
     def test_a_secret_is_not_in_the_repr(self) -> None:
         self.assertNotIn("hunter2", repr(Service("x", 80, password="hunter2")))
