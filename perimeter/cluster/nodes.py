@@ -6,13 +6,13 @@ A node writes its record every `EVERY` seconds. Nothing is decided by these reco
 from __future__ import annotations
 
 import json
-import re
 from math import isfinite
 from typing import Any, Final
 
 import attrs
 
 from perimeter import strict_json
+from perimeter.config.site.node import NODE_NAME
 
 EVERY: Final = 10.0
 """Seconds between two records of a node."""
@@ -25,9 +25,6 @@ KEPT: Final = 86400.0
 
 MOST_NODES: Final = 2000
 """Nodes that are known."""
-
-NODE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-"""The names of nodes."""
 
 _LONGEST: Final = 200
 _MOST_BYTES: Final = 4096

@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.cluster.nodes import KEPT, MOST_NODES, NODE_NAME, Node, decoded, encoded
+from perimeter.cluster.nodes import KEPT, MOST_NODES, Node, decoded, encoded
 from perimeter.cluster.sealing import Sealing
+from perimeter.config.site.node import NODE_NAME
 from perimeter.errors import StateUnavailable
 from perimeter.state.writer import finish
 
