@@ -15,13 +15,13 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from perimeter.cluster.client import Client
 from perimeter.cluster.followed import Heard, of_this_machine
 from perimeter.cluster.log import BEGINNING, CommonLog
 from perimeter.cluster.names import BASE, BASE_LEASE, ORIGIN, base_of
 from perimeter.cluster.sealing import Sealing, unreadable
 from perimeter.cluster.text import decode, encode
 from perimeter.errors import StateUnavailable
+from perimeter.redis.client import RedisClient
 from perimeter.redis.script import Script
 from perimeter.state.changes import Change, Held
 from perimeter.state.kinds import Kinds
@@ -65,7 +65,7 @@ class Bases:
     """Reads and writes bases. ``contents`` reads the whole store of this machine. All methods raise `StateUnavailable`."""
 
     def __init__(
-        self, client: Client, log: CommonLog, kinds: Kinds, sealing: Sealing, contents: Callable[[], Deferred[Held]]
+        self, client: RedisClient, log: CommonLog, kinds: Kinds, sealing: Sealing, contents: Callable[[], Deferred[Held]]
     ) -> None:
         self._client = client
         self._log = log
@@ -150,7 +150,7 @@ class _Taken(StateUnavailable):
 class _Lease:
     """Only one machine writes a base at a time, for efficiency: two would do no harm."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: RedisClient) -> None:
         self._client = client
         self._owner = secrets.token_hex(8)
 

@@ -131,7 +131,11 @@ class Followed(IndexedView[FollowedIndex]):
         """Fires when everything up to ``cursor`` is in force here. The caller limits the time."""
         if place(cursor) <= place(self._index.heard.cursor):
             return succeed(None)
-        waiting: Deferred[None] = Deferred(lambda _: self._waiting.pop(waiting, None))
+
+        def cancelled(_: Deferred[None]) -> None:
+            self._waiting.pop(waiting, None)
+
+        waiting: Deferred[None] = Deferred(cancelled)
         self._waiting[waiting] = cursor
         return waiting
 

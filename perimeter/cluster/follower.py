@@ -17,14 +17,16 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from perimeter.cluster.base import Bases
-from perimeter.cluster.client import Connection, Reader
 from perimeter.cluster.followed import Followed, Heard, Owed, Settled
 from perimeter.cluster.log import BEGINNING, CommonLog, Survey, reading
 from perimeter.cluster.published import Publisher
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
+from perimeter.redis.client import RedisClient
+from perimeter.redis.link import Link
 from perimeter.state.changes import Change
 
 _log = Logger()
+_chance = random.SystemRandom()
 
 _BLOCK: Final = 2000
 """Milliseconds that a read waits for an entry."""
@@ -60,17 +62,19 @@ class Machine(Protocol):
 
 
 class Follower:
-    """Follows from `start` until the Deferred of `stop` has fired. ``connection`` gives readers of their own."""
+    """Follows from `start` until the Deferred of `stop` has fired. ``client`` gives a connection of its own for reading."""
 
-    def __init__(self, connection: Connection, log: CommonLog, bases: Bases, publisher: Publisher, machine: Machine, reactor: Any) -> None:
-        self._connection = connection
+    def __init__(
+        self, client: RedisClient, log: CommonLog, bases: Bases, publisher: Publisher, machine: Machine, reactor: Any
+    ) -> None:
+        self._client = client
         self._common = log
         self._bases = bases
         self._publisher = publisher
         self._machine = machine
         self._reactor = reactor
         self._work: Deferred[None] | None = None
-        self._reader: Reader | None = None
+        self._reader: Link | None = None
         #: by name of what is owed: when it was heard in the log of the present primary (reactor's seconds)
         self._confirmed: dict[str, float] = {}
         #: by name: when it was added to the log last
@@ -121,7 +125,7 @@ class Follower:
                 self.problem = "an error, which is in the log"
                 _log.failure("the common log cannot be followed")
             self._close()
-            await deferLater(self._reactor, pause * random.uniform(1.0, 1.5))
+            await deferLater(self._reactor, pause * _chance.uniform(1.0, 1.5))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _close(self) -> None:
@@ -134,14 +138,14 @@ class Follower:
     async def _catch_up(self) -> None:
         """Begin to read: where this machine has stopped, or with everything."""
         await self._check()
-        self._reader = self._connection.reader()
+        self._reader = self._client.reader()
         await self._publisher.publish(self._name(), ())  # so that it is known at once that the end of the log was read
 
     async def _check(self) -> None:
         """Find out whether the log goes on where this machine is. Puts everything in force again if not."""
         heard = self._machine.followed.heard
         survey = await self._common.survey(heard.cursor)
-        run = self._connection.run_id
+        run = self._client.run_id
         self._surveyed = self._reactor.seconds()
         if run != self._run:
             self._run = run
@@ -151,7 +155,9 @@ class Follower:
             survey = await self._first(heard)
             heard = self._machine.followed.heard
         if heard.origin and heard.origin != survey.origin:
-            raise StateUnavailable("Redis has the contents of other machines; to join them, remove cluster.db while the gateway is stopped")
+            raise StateUnavailable(
+                "Redis has the contents of other machines; to join them, remove cluster.db while the gateway is stopped"
+            )
         if heard.origin and survey.follows(heard.cursor):
             await self._bases.renew(survey.added)
             return
@@ -182,7 +188,7 @@ class Follower:
             changes = [change for entry in entries for change in entry.changes]
             await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
             self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
-            self._beat = now + HEARTBEAT + random.uniform(0.0, _JITTER)
+            self._beat = now + HEARTBEAT + _chance.uniform(0.0, _JITTER)
             if len(entries) < _COUNT:
                 self._machine.heard_all()
                 if self.problem:
@@ -191,7 +197,7 @@ class Follower:
         elif now >= self._beat:
             self._beat = now + HEARTBEAT
             await self._publisher.publish(self._name(), ())
-        if now - self._surveyed >= HEARTBEAT or self._connection.run_id != self._run:
+        if now - self._surveyed >= HEARTBEAT or self._client.run_id != self._run:
             await self._check()
         await self._settle(now)
 

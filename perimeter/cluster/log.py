@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import attrs
 
-from perimeter.cluster.client import Argument, Client
 from perimeter.cluster.names import LOG, ORIGIN
 from perimeter.cluster.sealing import Sealing, unreadable
 from perimeter.cluster.text import decode, encode
+from perimeter.redis.client import RedisClient
+from perimeter.redis.connection import Argument
 from perimeter.redis.script import Script
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kinds
@@ -83,7 +84,7 @@ class Survey:
 class CommonLog:
     """The log, as changes of ``kinds``. All methods raise `perimeter.errors.StateUnavailable`."""
 
-    def __init__(self, client: Client, kinds: Kinds, sealing: Sealing) -> None:
+    def __init__(self, client: RedisClient, kinds: Kinds, sealing: Sealing) -> None:
         self._client = client
         self._kinds = kinds
         self._sealing = sealing

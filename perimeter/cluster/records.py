@@ -14,11 +14,11 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.cluster.client import Client
 from perimeter.cluster.names import index_of, records_of
 from perimeter.cluster.sealing import Sealing
 from perimeter.cluster.text import decode, encode
 from perimeter.errors import StateUnavailable
+from perimeter.redis.client import RedisClient
 from perimeter.redis.script import Script
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Effect, Kinds, Records
@@ -99,7 +99,7 @@ class _Found:
 class RecordStore:
     """The records of ``kinds``. ``clock`` gives epoch seconds. All methods raise `perimeter.errors.Unavailable`."""
 
-    def __init__(self, client: Client, kinds: Kinds, sealing: Sealing, clock: Callable[[], float]) -> None:
+    def __init__(self, client: RedisClient, kinds: Kinds, sealing: Sealing, clock: Callable[[], float]) -> None:
         self._client = client
         self._kinds = kinds
         self._sealing = sealing

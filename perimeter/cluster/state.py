@@ -1,8 +1,9 @@
 """The state of a machine that shares it with others over Redis.
 
-Records are in Redis alone. Everything else is whole in the store of this machine and in memory: what is added goes into the common
-log, and is in force when it was heard there. What is removed is in force here at once, and noted in the store of this machine in
-the same transaction, until it is safe in the log. One worker of the machine follows the log, and the others follow the store.
+Records are in Redis alone. Everything else is whole in the store of this machine and in memory. What is added goes into the
+common log, and is in force when it was heard there. What is removed is in force here at once, and noted in the store of this
+machine in the same transaction, until it is safe in the log. One worker of the machine follows the log; the others follow the
+store.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class ClusterState(State):
 
         written.addErrback(failed)
 
-        def sent(result: None | Failure) -> Any:
+        def sent(result: Failure | None) -> Any:
             # Also if the disk is full: the other machines must know.
             return self.engine.publish_owed(owed).addCallback(lambda _: result)
 
@@ -117,7 +118,7 @@ class ClusterState(State):
         self._asked = True
         asking, self._asking_last = self._asking_last, []
 
-        def over(result: None | Failure) -> None:
+        def over(result: Failure | None) -> None:
             self._asked = False
             for asked in asking:
                 asked.callback(result)
