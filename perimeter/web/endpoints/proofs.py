@@ -30,6 +30,9 @@ _OPERATORS_CODE: Final = "operators_code"
 class CodeThrottle(Protocol):
     """What the page needs of `perimeter.auth.chain.throttle.Throttle`."""
 
+    async def learn_code(self, realm: str, username: str) -> None:
+        """Ask the other machines for their counts first."""
+
     def admit_code(self, realm: str, username: str) -> Attempt:
         """Let a code be checked. Raises `TooManyAttempts`."""
 
@@ -103,6 +106,7 @@ class Proofs:
     async def _checked(self, asked: Asked, kind: FactorKind, check: Callable[[], Awaitable[str]]) -> str:
         """The result of ``check``, which was counted before. Raises what it raises, and `TooManyAttempts`."""
         user = asked.user
+        await self._throttle.learn_code(user.realm, user.username)
         attempt = self._throttle.admit_code(user.realm, user.username)
         try:
             if asked.pending is not None:
