@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator
 from typing import Any, Final
@@ -56,7 +57,10 @@ def greet(connection: RedisConnection, url: RedisUrl) -> Generator[Deferred[Any]
 
 @inlineCallbacks
 def look(connection: RedisConnection) -> Generator[Deferred[Any], Any, float]:
-    """Fire with how far the server's clock is ahead (seconds). Fails with `StateUnavailable` if it is no primary."""
+    """Fire with how far the server's clock is ahead (seconds). Fails with `StateUnavailable` if it is no primary.
+
+    The time of the question may have been at the server at its beginning or at its end: only what is surely different counts.
+    """
     began = time.time()
     role, clock = connection.call("ROLE"), connection.call("TIME")
     clock.addErrback(lambda failure: failure.trap(StateUnavailable) and None)
@@ -69,7 +73,9 @@ def look(connection: RedisConnection) -> Generator[Deferred[Any], Any, float]:
         theirs = int(seconds) + int(micros) / 1e6
     except (TypeError, ValueError):
         raise StateUnavailable("Redis: it does not say its time") from None
-    return theirs - (began + time.time()) / 2
+    half = abs(time.time() - began) / 2
+    ahead = theirs - (began + time.time()) / 2
+    return math.copysign(max(abs(ahead) - half, 0.0), ahead)
 
 
 def _facts(text: object) -> dict[str, str]:

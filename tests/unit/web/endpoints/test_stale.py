@@ -21,7 +21,7 @@ class StaleTests(PageCase):
         self.cookies = dict(self.browser.cookies)
 
     def hear(self) -> None:
-        self.heard.compared(0.0, 0.0)
+        self.heard.compared(0.0)
         self.heard.heard()
         self.done(self.state.follow())
         self.state.grow_old()
