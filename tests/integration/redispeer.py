@@ -272,6 +272,8 @@ class SentinelSet:
         for peer in (*self.sentinels, *self.servers):
             peer.close()
 
+    kill = close
+
 
 def credentials_of(username: str, password: str) -> str:
     """The part of a URL before the host."""
