@@ -41,3 +41,4 @@ class ErrorReply(StateUnavailable):
         self.text = text
         self.final = self.code in _OF_THE_COMMAND
         super().__init__(f"Redis: {_WORDS.get(self.code) or 'it answered with the error ' + self.code}")
+        self.args = (self.detail,)
