@@ -73,6 +73,11 @@ class RedisConnection(TwistedProtocol):
             self._timer = self._clock.callLater(wait, self._check)
         return result
 
+    @property
+    def local(self) -> str:
+        """The IP address of this machine on the connection."""
+        return str(cast(Any, self.transport).getHost().host)
+
     def drop(self, reason: str) -> None:
         """Close the connection at once. All calls fail with ``reason``."""
         if self.problem:

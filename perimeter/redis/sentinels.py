@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, FirstError, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
 from perimeter.config.language.datatypes import BadValue
@@ -170,12 +170,17 @@ class Sentinels:
     @inlineCallbacks
     def look(self, found: Found) -> Generator[Deferred[Any], Any, float]:
         """See `Finder`. Sentinels that do not answer are no reason to leave a primary that does."""
-        question = Question(self._sentinels).result.addErrback(lambda failure: failure.trap(StateUnavailable) and None)
-        offset: float = yield look(found.connection)
-        named: Named | None = yield question
-        if named is not None and named.epoch > found.epoch and at(named.host, named.port) != found.place:
-            raise StateUnavailable(f"Redis: the Sentinels name another primary, {at(named.host, named.port)}")
-        return offset
+
+        def compare(outcome: Named | Failure) -> None:
+            if isinstance(outcome, Named) and outcome.epoch > found.epoch and at(outcome.host, outcome.port) != found.place:
+                raise StateUnavailable(f"Redis: the Sentinels name another primary, {at(outcome.host, outcome.port)}")
+
+        named = Question(self._sentinels).result.addBoth(compare)
+        try:
+            results = yield gatherResults([look(found.connection), named], consumeErrors=True)
+        except FirstError as problem:
+            problem.subFailure.raiseException()
+        return results[0]  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """See `Finder`."""
