@@ -106,9 +106,9 @@ class _Sentinel:
         """Connect. The user and the password are shown only to a Sentinel that demands them."""
         connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
         try:
-            yield connection.call(*hello(attrs.evolve(self._url, password="")))
+            yield connection.call(*hello(attrs.evolve(self._url, username="", password="")))
         except ErrorReply as problem:
-            if problem.code != "NOAUTH" or not self._url.password:
+            if problem.code != "NOAUTH" or not (self._url.username or self._url.password):
                 raise
             connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
             yield connection.call(*hello(self._url))
