@@ -23,7 +23,7 @@ _WORDS: Final = {
     "MISCONF": "it takes no changes, because it cannot write to its disk",
     "OOM": "its memory is full (maxmemory)",
     "BUSY": "it is busy with a script",
-    "NOPROTO": "it does not speak RESP3: Redis 6 or newer is needed",
+    "NOPROTO": "it does not speak RESP3: Redis 7 or newer is needed",
     "DENIED": "it is in protected mode, and takes connections of its own machine only",
 }
 

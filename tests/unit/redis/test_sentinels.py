@@ -130,7 +130,7 @@ class SentinelsTests(SynchronousTestCase):
             (primary(role=b"slave"), "10.0.0.1:6379: the server is not the primary"),
             (primary(run_id=""), "does not say its run_id"),
             (Server(HELLO=b"-WRONGPASS x\r\n"), "refuses the user or the password"),
-            (Server(HELLO=b"-NOPROTO x\r\n"), "Redis 6 or newer"),
+            (Server(HELLO=b"-NOPROTO x\r\n"), "Redis 7 or newer"),
             (Server(HELLO=b"HTTP/1.1 400\r\n"), "no reply of Redis"),
         ):
             self.setUp()
