@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from perimeter.cluster import follower
 from perimeter.cluster.engine import RedisEngine
 from perimeter.cluster.local import LocalStore, with_followed
 from perimeter.cluster.state import ClusterState
@@ -39,6 +40,7 @@ class NodesCase(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
+        self.patch(follower, "NEW", 0.0)
         self.redis = RedisPeer(Path(self.mktemp()).resolve(), "appendonly no", users=USERS)
         self.addCleanup(self.redis.close)
 

@@ -214,11 +214,24 @@ class LossTests(NodesCase):
             path.unlink()
         self.redis.start()
         self.assertEqual(self.redis.ask("DBSIZE"), 0)
+        await until(lambda: self.redis.ask("GET", "perimeter:origin"))
         heard = a.heard_at
         await until(lambda: a.heard_at > heard)
         self.assertEqual((names(a), revoked(a, gone)), (["bob"], True))
         (b,) = await self.nodes("b")
         self.assertEqual((names(b), revoked(b, gone)), (["bob"], True))
+
+    async def test_a_machine_without_history_leaves_an_empty_redis_to_those_that_have_some(self) -> None:
+        (a,) = await self.nodes("a")
+        await a.add(pin())
+        await a.stop()
+        self.redis.ask("FLUSHALL")
+        self.patch(follower_module, "NEW", 0.5)
+        b = self.node("b")
+        await until(lambda: b.engine.client.run_id)
+        (a,) = await self.nodes("a")
+        await until(lambda: b.heard_at)
+        self.assertEqual((names(a), names(b)), (["bob"], ["bob"]))
 
     async def test_what_was_removed_is_forgotten_only_when_it_is_safe(self) -> None:
         self.patch(follower_module, "SAFE", 0.3)
