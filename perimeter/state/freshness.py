@@ -16,8 +16,11 @@ from typing import Final
 
 from perimeter.state.peers import ALONE, Peers
 
-SHORT: Final = 15 * 60.0
-"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``."""
+SHORT: Final = 15 * 60.0 + 1.0
+"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``.
+
+Its beginning is rounded down to a second, and its end up.
+"""
 
 MOST_SKEW: Final = 2.0
 """Seconds by which the clock of this machine may differ from that of the engine. "Before" in a revocation compares two clocks."""
@@ -38,6 +41,7 @@ class Always:
     """For a state that one machine has for itself: it is never stale. The interface of `Freshness` for `State`."""
 
     spared: float = 0.0
+    limit: float = inf
 
     @property
     def stale(self) -> bool:
@@ -86,7 +90,7 @@ class Freshness(Always):
 
     def __init__(self, engine: str, limit: float, spared: float = 0.0, clock: Callable[[], float] = machine_seconds) -> None:
         self.spared = spared
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._tag = int.from_bytes(sha256(engine.encode("utf-8", "surrogateescape")).digest()[:2], "big")
         self._peers: Peers = ALONE
@@ -150,7 +154,7 @@ class Freshness(Always):
     @property
     def stale(self) -> bool:
         """Whether something may have been taken away that is still good here."""
-        return self.silent > self._limit or abs(self._skew) > MOST_SKEW
+        return self.silent > self.limit or abs(self._skew) > MOST_SKEW
 
     @property
     def reason(self) -> str:
@@ -161,8 +165,8 @@ class Freshness(Always):
         silent = self.silent
         if silent == inf:
             return "the engine of the state was not heard since the start"
-        if silent > self._limit:
-            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self._limit:g} s)"
+        if silent > self.limit:
+            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self.limit:g} s)"
         return ""
 
     def turned(self) -> bool:

@@ -56,7 +56,8 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     check = TokenCheck(prepared.secrets)
     revoker = Revoker(tokens, verifier, sessions, news, check)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime, check) if settings.api_tokens else None
-    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news, check)
+    issuer = TokenIssuer(keyring, settings, reactor, tokens.check_fresh)
+    return Grants(tokens, sessions, issuer, verifier, revoker, book, keys, news, check)
 
 
 def identifier_of(
