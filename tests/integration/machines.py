@@ -146,17 +146,19 @@ class GatewayOfMachines(Gateway):
         """See `Gateway`."""
         return max(machine.wait(timeout) for machine in self.machines)
 
+    def _close(self) -> None:
+        while self._balancers:
+            self._balancers.pop().close()
+
     def stop(self) -> None:
         """See `Gateway`."""
-        for balancer in self._balancers:
-            balancer.close()
+        self._close()
         for machine in self.machines:
             machine.stop()
 
     def kill(self) -> None:
         """See `Gateway`."""
-        for balancer in self._balancers:
-            balancer.close()
+        self._close()
         for machine in self.machines:
             machine.kill()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.integration import test_attacks_api_tokens as api_tokens
 from tests.integration import test_attacks_sign_in as sign_in
 from tests.integration.machines import GatewayOfMachines
 
@@ -12,8 +11,4 @@ class FixationTests(sign_in.FixationTests):
 
 
 class ForgedFormTests(sign_in.ForgedFormTests):
-    gateway_class = GatewayOfMachines
-
-
-class TrustedProxyTests(api_tokens.TrustedProxyTests):
     gateway_class = GatewayOfMachines
