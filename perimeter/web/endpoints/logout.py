@@ -69,6 +69,10 @@ class Logout(PageEndpoint):
         self._elsewhere = elsewhere or {}
         self._manual = manual
 
+    def session_of(self, request: Any) -> Session | None:
+        """The session that is to end, also if another machine may have ended it already."""
+        return self.known_session(request)
+
     def render_GET(self, request: Any) -> bytes:
         """The question; a browser that is not signed in has signed out already."""
         session = self.session_of(request)
@@ -102,7 +106,9 @@ class Logout(PageEndpoint):
         if cookie is None:  # a form of another site has none, and must not make a browser forget
             return self.redirect(request, self.pages.prefix + SIGNED_OUT)
         there, secret = None, b""
-        if session is not None:
+        if session is None:
+            self.pages.sessions.check_fresh()  # a cookie is cleared only if its session has surely ended
+        else:
             fields = self.form(request, EVENT)
             if fields.get("elsewhere"):
                 there, secret = self._there(session), self.pages.sessions.secret(session, cookie)
