@@ -133,6 +133,21 @@ if shutil.which("valkey-server"):
         flavour = "valkey"
 
 
+class ReplicasTest(ServerTest):
+    @inlineCallbacks
+    def test_primary_without_its_replicas(self) -> Any:
+        """It takes no changes, and answers what only reads, on the same connection."""
+        self.server.ask("SET", "perimeter:a", 1)
+        self.server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+        self.addCleanup(self.server.ask, "CONFIG", "SET", "min-replicas-to-write", 0)
+        client = self.client()
+        wrong, right = client.call("SET", "perimeter:a", 2), client.call("GET", "perimeter:a")
+        failure = yield self.assertFailure(wrong, ErrorReply)
+        self.assertIn("too few replicas", failure.detail)
+        self.assertEqual(b"1", (yield right))
+        self.assertEqual("", client.problem)
+
+
 class LossTest(ServerTest):
     @inlineCallbacks
     def test_server_that_is_killed_and_comes_back(self) -> Any:
