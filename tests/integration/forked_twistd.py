@@ -49,7 +49,6 @@ def become(request: dict[str, Any]) -> None:
         os.dup2(descriptor, standard)
     os.closerange(3, 1 << 20)
     sys.argv = request["arguments"]
-    sys.orig_argv[1:] = ["-c", "", *sys.argv[1:]]
 
 
 def forked(channel: socket.socket) -> dict[str, Any]:
