@@ -23,6 +23,10 @@ PRELOADED: Final = (
     "perimeter.run.daemon",
     "perimeter.manager.start",
     "perimeter.auth.kinds.realm_file",
+    "perimeter.run.operations",
+    "encodings.idna",
+    "twisted.cred.strcred",
+    "twisted.trial.itrial",
 )
 """What a gateway imports at each start. None of it may start a thread or choose a reactor."""
 
