@@ -22,7 +22,7 @@ from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialView, finished
-from perimeter.state.writer import ChangeWriter, LookupKey, unaffected
+from perimeter.state.writer import ChangeWriter, LookupKey, check_fresh, unaffected
 
 NAME: Final = "sessions"
 """The name of this kind of state."""
@@ -105,6 +105,10 @@ class StoredSessions(PartialView[SessionIndex]):
         self.epoch += 1
 
     # -- looking things up
+
+    def check_fresh(self) -> None:
+        """Raise `StateUnavailable` while it is not known which sessions other machines have ended."""
+        check_fresh(self._writer)
 
     def __len__(self) -> int:
         """How many sessions there are, with those that have ended a short time ago; roughly, if not all are in memory."""

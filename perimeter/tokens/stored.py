@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialView, finished
-from perimeter.state.writer import ChangeWriter, unaffected
+from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, Owner, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
@@ -135,6 +136,14 @@ class StoredTokens(PartialView[TokenIndex]):
         grant = principal.grant
         unseen = grant is not None and grant.kind is GrantKind.API_TOKEN and grant.id not in self._index.by_id
         return self.good(principal) and not (unseen and epoch < self._doubted)
+
+    def check_fresh(self, grant: Grant | None = None) -> None:
+        """Raise `StateUnavailable` while it is not known which tokens other machines have revoked.
+
+        Not for ``grant`` if that is of an access token that is short enough to be good all the same.
+        """
+        access = grant is not None and grant.kind is GrantKind.ACCESS_TOKEN
+        check_fresh(self._writer, grant.expires - grant.issued if grant is not None and access else inf)
 
     def good_since(self, principal: Principal, since: float) -> bool:
         """Like `good`, for a user who was admitted at ``since`` (epoch seconds).

@@ -19,6 +19,9 @@ from perimeter.recent import Recent
 FORGOTTEN_AFTER = 900.0
 """Seconds without a wrong password, after the lockout has ended, until the count is forgotten."""
 
+LONGEST_DELAY = 900.0
+"""Seconds of the longest lockout."""
+
 CAPACITY = 100_000
 """The number of names and addresses that are remembered: the ones with the latest wrong passwords."""
 
@@ -63,6 +66,12 @@ class Attempts:
     def forgotten(self, now: float) -> bool:
         """Whether this is too old to count."""
         return now >= max(self.last, self.until) + FORGOTTEN_AFTER
+
+
+def lockout(failures: int, allowed: int) -> float:
+    """Seconds of the lockout after the last of ``failures``; 0 if there is none."""
+    # The exponent is bounded; otherwise a patient guesser would make it compute ever larger numbers.
+    return min(LONGEST_DELAY, 2.0 ** min(failures - allowed, 16)) if failures >= allowed else 0.0
 
 
 class IAttemptStore(Interface):

@@ -272,9 +272,9 @@ class AuthenticatorChain:
         concerned = self.concerned(credentials, request)
         if self.throttle is None or not concerned:
             return await self._ask_all(credentials, request)
-        attempt = self.throttle.admit(
-            [(one.realm, one.canonical_name(credentials.username)) for one in concerned], request.address, digest
-        )
+        names = [(one.realm, one.canonical_name(credentials.username)) for one in concerned]
+        await self.throttle.learn(names, request.address)
+        attempt = self.throttle.admit(names, request.address, digest)
         try:
             principal = await self._ask_all(credentials, request)
         except (Rejected, Contradicted):

@@ -21,15 +21,14 @@ from math import ceil
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from perimeter.auth.chain.attempts import ALONE, FORGOTTEN_AFTER, AttemptPeers, Attempts, Counted, IAttemptStore, Key
+from perimeter.auth.chain.attempts import ALONE, FORGOTTEN_AFTER, AttemptPeers, Attempts, Counted, IAttemptStore, Key, lockout
+from perimeter.auth.chain.nodes import Nodes
+from perimeter.cluster.counts import Count
 from perimeter.errors import TooManyAttempts
 from perimeter.model import UNIX_PEER
 from perimeter.recent import Recent
 
 _log = Logger()
-
-LONGEST_DELAY = 900.0
-"""Seconds of the longest lockout."""
 
 REPEATED = 20_000
 """Wrong passwords from an address that are remembered by their digest: those that came last."""
@@ -49,8 +48,10 @@ class Attempt:
         """The password was wrong, or no authenticator knew the name."""
         throttle = self._throttle
         throttle._landed(self._keys)
-        throttle._failed(self._keys, self._guess)
+        counted = throttle._failed(self._keys, self._guess)
         throttle._peers.failed(self._keys, self._guess)
+        if throttle._nodes is not None:
+            throttle._nodes.add([(key, throttle._allowed[key.kind]) for key in counted], self._guess, throttle._learn)
 
     def succeeded(self, realm: str) -> None:
         """The password was right, for a user of ``realm``: the count of that name is dropped.
@@ -79,6 +80,7 @@ class Throttle:
     Wrong codes of a second factor are counted apart, and always: after ``allowed`` or `CODES_ALLOWED` of them.
 
     ``peers`` are the other worker processes: this process sends its failures to them, and gets theirs (`heard_failure`).
+    ``nodes`` are the other machines, which are asked; None if there are none.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Throttle:
         *,
         allowed_from_address: int,
         peers: AttemptPeers = ALONE,
+        nodes: Nodes | None = None,
     ) -> None:
         self._allowed = {
             Counted.NAME: allowed,
@@ -98,29 +101,42 @@ class Throttle:
         self._store = store
         self._clock = clock
         self._peers = peers
+        self._nodes = nodes
         self._flying: Counter[Key] = Counter()
         self._guesses: Recent[tuple[Key, bytes], None] = Recent(REPEATED)
+
+    async def learn(self, names: Iterable[tuple[str, str]], address: str) -> None:
+        """Ask the other machines for their counts before `admit`, which gets the same arguments. Never raises."""
+        if self._nodes is not None:
+            await self._ask(self._nodes, self._keys(names, address))
+
+    async def learn_code(self, realm: str, username: str) -> None:
+        """Ask the other machines for their counts before `admit_code`, which gets the same arguments. Never raises."""
+        if self._nodes is not None:
+            await self._ask(self._nodes, (Key(Counted.FACTOR, username, realm),))
 
     def admit(self, names: Iterable[tuple[str, str]], address: str, guess: bytes = b"") -> Attempt:
         """Let a password be verified for ``names`` (pairs of realm and canonical name), sent from the canonical ``address``.
 
         ``guess`` is a digest of name and password; b"" if each password counts. Raises `TooManyAttempts`.
         """
+        return self._admit(self._keys(names, address), guess)
+
+    def admit_code(self, realm: str, username: str) -> Attempt:
+        """Let a code of the second factor of a user be checked. Raises `TooManyAttempts`."""
+        return self._admit((Key(Counted.FACTOR, username, realm),), b"")
+
+    def _keys(self, names: Iterable[tuple[str, str]], address: str) -> tuple[Key, ...]:
         keys = tuple({Key(Counted.NAME, name, realm): None for realm, name in names})
         if address:
             keys += (Key(Counted.ADDRESS, address_block(address)),)
-        keys = tuple(key for key in keys if self._allowed[key.kind])
+        return tuple(key for key in keys if self._allowed[key.kind])
+
+    def _admit(self, keys: tuple[Key, ...], guess: bytes) -> Attempt:
         for key in keys:
             self._check(key)
         self._flying.update(keys)
         return Attempt(self, keys, guess)
-
-    def admit_code(self, realm: str, username: str) -> Attempt:
-        """Let a code of the second factor of a user be checked. Raises `TooManyAttempts`."""
-        keys = (Key(Counted.FACTOR, username, realm),)
-        self._check(keys[0])
-        self._flying.update(keys)
-        return Attempt(self, keys, b"")
 
     def _repeated(self, key: Key, guess: bytes) -> bool:
         """Whether ``guess`` was counted for ``key`` already; it is from now on."""
@@ -134,7 +150,7 @@ class Throttle:
         now = self._clock.seconds()
         found = self._current(key, now)
         failures = 0 if found is None else found.failures
-        flying, allowed = self._flying[key], self._allowed[key.kind]
+        flying, allowed = self._flying[key], self._limit(key)
         if found is not None and now < found.until:
             raise TooManyAttempts(f"{failures} {key.kind.wrong} for this {key.kind}", retry_after=ceil(found.until - now))
         # Simultaneous guesses for one name count before they are found wrong. For an address, which many people may share, that
@@ -155,37 +171,41 @@ class Throttle:
             if self._flying[key] <= 0:
                 del self._flying[key]
 
-    def _failed(self, keys: Iterable[Key], guess: bytes, *, logged: bool = True) -> None:
-        for key in keys:
-            if key.kind is not Counted.ADDRESS or not self._repeated(key, guess):
-                self._count(key, logged=logged)
+    def _limit(self, key: Key) -> int:
+        allowed = self._allowed[key.kind]
+        return allowed if self._nodes is None else self._nodes.limit(allowed)
+
+    def _failed(self, keys: Iterable[Key], guess: bytes, *, logged: bool = True) -> list[Key]:
+        """Count a failure for ``keys``. Returns those for which it is not a repetition."""
+        counted = [key for key in keys if key.kind is not Counted.ADDRESS or not self._repeated(key, guess)]
+        for key in counted:
+            self._count(key, logged=logged)
+        return counted
 
     def _drop(self, keys: Sequence[Key]) -> None:
         for key in keys:
             self._store.drop(key)
         self._peers.dropped(keys)
+        if self._nodes is not None:
+            self._nodes.drop(keys)
 
     def _count(self, key: Key, *, logged: bool) -> None:
         now = self._clock.seconds()
         found = self._current(key, now)
-        allowed = self._allowed[key.kind]
+        allowed = self._limit(key)
         failures = 1 if found is None else found.failures + 1
         if found is not None and key.kind is Counted.ADDRESS and found.failures < allowed:
             failures = 1 + max(0, found.failures - int((now - found.last) * allowed / FORGOTTEN_AFTER))
-        until = 0.0
-        if failures >= allowed:
-            # The exponent is bounded; otherwise a patient guesser would make it compute ever larger numbers.
-            delay = min(LONGEST_DELAY, 2.0 ** min(failures - allowed, 16))
-            until = now + delay
-            if logged:
-                _log.warn(
-                    "{failures} {wrong} for {key}: further ones are refused for {delay} s",
-                    failures=failures,
-                    wrong=key.kind.wrong,
-                    key=str(key),
-                    delay=int(delay),
-                )
-        self._store.keep(key, Attempts(failures, now, until))
+        delay = lockout(failures, allowed)
+        if delay and logged:
+            _log.warn(
+                "{failures} {wrong} for {key}: further ones are refused for {delay} s",
+                failures=failures,
+                wrong=key.kind.wrong,
+                key=str(key),
+                delay=int(delay),
+            )
+        self._store.keep(key, Attempts(failures, now, now + delay if delay else 0.0))
 
     # -- from other worker processes
 
@@ -211,6 +231,21 @@ class Throttle:
             merged = Attempts(max(own.failures, one.failures), max(own.last, one.last), max(own.until, one.until))
             self._store.keep(key, merged)
 
+    # -- from other machines
+
+    async def _ask(self, nodes: Nodes, keys: Sequence[Key]) -> None:
+        for key, count in await nodes.find(keys):
+            self._learn(key, count)
+
+    def _learn(self, key: Key, count: Count) -> None:
+        """Use the count of all machines, if it is higher than this one's, or if they have dropped this one's."""
+        now, own = self._clock.seconds(), self._store.find(key)
+        if own is not None and count.dropped is not None and own.last <= now - count.dropped:
+            self._store.drop(key)
+        if count.failures:
+            last, delay = now - count.age, lockout(count.failures, self._limit(key))
+            self.merge([(key, Attempts(count.failures, last, last + delay if delay else 0.0))])
+
     # -- for the operator
 
     def refused(self) -> Iterator[tuple[Key, Attempts]]:
@@ -220,8 +255,7 @@ class Throttle:
         yield from sorted(found, key=lambda item: -item[1].until)
 
     def _refuses(self, key: Key, attempts: Attempts) -> bool:
-        allowed = self._allowed[key.kind]
-        return 0 < allowed <= attempts.failures
+        return 0 < self._limit(key) <= attempts.failures
 
     def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
         """Forget the wrong passwords for ``names``, the wrong codes for ``text`` and, if that is an address, those from there.

@@ -30,6 +30,9 @@ _OPERATORS_CODE: Final = "operators_code"
 class CodeThrottle(Protocol):
     """What the page needs of `perimeter.auth.chain.throttle.Throttle`."""
 
+    async def learn_code(self, realm: str, username: str) -> None:
+        """Ask the other machines for their counts first."""
+
     def admit_code(self, realm: str, username: str) -> Attempt:
         """Let a code be checked. Raises `TooManyAttempts`."""
 
@@ -103,6 +106,7 @@ class Proofs:
     async def _checked(self, asked: Asked, kind: FactorKind, check: Callable[[], Awaitable[str]]) -> str:
         """The result of ``check``, which was counted before. Raises what it raises, and `TooManyAttempts`."""
         user = asked.user
+        await self._throttle.learn_code(user.realm, user.username)
         attempt = self._throttle.admit_code(user.realm, user.username)
         try:
             if asked.pending is not None:
@@ -140,8 +144,8 @@ class Proofs:
         if fields.get(ANSWER) and passkeys is not None:
             factor = await passkeys.add(user, fields, asked.bound, KINDS[FactorKind.WEBAUTHN])
         elif parts.apps:
-            secret, code = parts.book.proposed_secret(asked.cookie), fields.get("code", "")
-            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secret, code)
+            secrets, code = parts.book.proposed_secrets(asked.cookie), fields.get("code", "")
+            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secrets, code)
         else:
             raise WrongFactor("a code, and [second_factor] methods has no totp")
         if parts.by_code:

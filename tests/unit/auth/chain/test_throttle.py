@@ -11,9 +11,9 @@ from zope.interface.verify import verifyObject
 
 from perimeter.auth.chain import throttle as throttling
 from perimeter.auth.chain.asking import plain_name
-from perimeter.auth.chain.attempts import Attempts, Counted, IAttemptStore, Key, MemoryAttempts
+from perimeter.auth.chain.attempts import LONGEST_DELAY, Attempts, Counted, IAttemptStore, Key, MemoryAttempts
 from perimeter.auth.chain.breaker import CircuitBreaker
-from perimeter.auth.chain.throttle import LONGEST_DELAY, Throttle, address_block
+from perimeter.auth.chain.throttle import Throttle, address_block
 from perimeter.errors import TooManyAttempts, Unavailable
 
 JOHN = [("corp", "john")]

@@ -1,0 +1,123 @@
+"""The other machines of a site, which count the same wrong passwords in one place (`perimeter.cluster.counts`).
+
+A machine asks for the counts before it verifies a password, so a guesser who goes from machine to machine gets no more guesses.
+It writes only failures, and the counts that it drops. If the place does not answer, each machine counts for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from perimeter.auth.chain.attempts import FORGOTTEN_AFTER, Counted, Key
+from perimeter.cluster.counts import NO_DECAY, Count, Decay
+from perimeter.errors import Unavailable
+from perimeter.recent import Recent
+
+_log = Logger()
+
+ALONE_PART: Final = 4
+"""What limits are divided by while the counts of the other machines are not known."""
+
+PAUSE: Final = 1.0
+"""Seconds after a question that failed until the next one, so that not every sign-in waits for it."""
+
+_MOST_UNDROPPED: Final = 1000
+
+
+class Counts(Protocol):
+    """See `perimeter.cluster.counts.SharedCounts`. The methods raise `Unavailable`."""
+
+    async def add(self, name: bytes, decay: Decay, once: bytes) -> Count: ...  # noqa: D102
+
+    async def find(self, names: Sequence[bytes]) -> list[Count]: ...  # noqa: D102
+
+    async def drop(self, names: Sequence[bytes]) -> None: ...  # noqa: D102
+
+
+class Nodes:
+    """Asks ``counts``. No method raises."""
+
+    def __init__(self, counts: Counts, clock: IReactorTime) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._again = 0.0
+        #: counts that could not be dropped: dropped when the other machines are reached again
+        self._undropped: Recent[Key, None] = Recent(_MOST_UNDROPPED)
+        self.away = False
+
+    def limit(self, allowed: int) -> int:
+        """The failures that are allowed now, if ``allowed`` are with the counts of all machines; 0 stays 0."""
+        return max(1, allowed // ALONE_PART) if self.away and allowed else allowed
+
+    async def find(self, keys: Sequence[Key]) -> Iterable[tuple[Key, Count]]:
+        """The counts of all machines; nothing if they are not known."""
+        if not keys or self._clock.seconds() < self._again:
+            return ()
+        try:
+            found = await self._counts.find([spelled(key) for key in keys])
+        except Unavailable as error:
+            self._lost(error)
+            return ()
+        self._reached()
+        return zip(keys, found, strict=True)
+
+    def add(self, failures: Iterable[tuple[Key, int]], guess: bytes, learned: Callable[[Key, Count], None]) -> None:
+        """Count failures: keys, and how many are allowed. ``learned`` is called with the counts of all machines after them."""
+        for key, allowed in failures:
+            Deferred.fromCoroutine(self._add(key, allowed, guess, learned)).addErrback(_log_bug)
+
+    async def _add(self, key: Key, allowed: int, guess: bytes, learned: Callable[[Key, Count], None]) -> None:
+        address = key.kind is Counted.ADDRESS
+        decay = Decay(allowed, allowed / FORGOTTEN_AFTER) if address else NO_DECAY
+        try:
+            count = await self._counts.add(spelled(key), decay, guess if address else b"")
+        except Unavailable as error:
+            self._lost(error)
+        else:
+            self._reached()
+            learned(key, count)
+
+    def drop(self, keys: Sequence[Key]) -> None:
+        """Drop the counts of ``keys`` on all machines, as soon as they are reached."""
+        if keys:
+            Deferred.fromCoroutine(self._drop(keys)).addErrback(_log_bug)
+
+    async def _drop(self, keys: Sequence[Key]) -> None:
+        try:
+            await self._counts.drop([spelled(key) for key in keys])
+        except Unavailable as error:
+            for key in keys:
+                self._undropped.keep(key, None)
+            self._lost(error)
+
+    def _lost(self, error: Unavailable) -> None:
+        self._again = self._clock.seconds() + PAUSE
+        if not self.away:
+            self.away = True
+            _log.error(
+                "wrong passwords are counted on this machine alone, and fewer are allowed, until the others are reached: {why}",
+                why=error.detail,
+            )
+
+    def _reached(self) -> None:
+        if self.away:
+            self.away = False
+            _log.info("wrong passwords are counted together with the other machines again")
+        if self._undropped:
+            keys = list(self._undropped)
+            self._undropped.clear()
+            self.drop(keys)
+
+
+def spelled(key: Key) -> bytes:
+    """An unambiguous spelling of ``key``."""
+    return "\0".join((key.kind, key.realm, key.value)).encode("utf-8", "surrogatepass")
+
+
+def _log_bug(failure: Any) -> None:
+    _log.failure("wrong passwords are not counted together with the other machines", failure=failure)
