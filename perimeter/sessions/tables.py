@@ -230,7 +230,7 @@ def _keys(session: Session) -> Sequence[LookupKey]:
 
 
 def _effect(change: Change) -> Effect[Session] | None:
-    """What ends sessions, or renews them."""
+    """What ends sessions, renews them, or notes their use."""
     if isinstance(change, EndedSession):
         return Effect((("id", change.id), ("parent", change.id)), lambda _: None)
     if isinstance(change, EndedUser):
@@ -242,6 +242,8 @@ def _effect(change: Change) -> Effect[Session] | None:
         return Effect((key,), lambda session: None if there.covers(session) else session)
     if isinstance(change, Renewed):
         return Effect((("id", change.id), ("parent", change.id)), change.applied)
+    if isinstance(change, Seen):
+        return Effect([("id", id) for id, *_ in change.uses], lambda session: session, change.beside)
     return None
 
 

@@ -52,16 +52,21 @@ SELECT coalesce(max(seq), 0) FROM (SELECT seq, sum(length(body)) OVER (ORDER BY 
 
 @implementer(IStateStore)
 class SqliteStore:
-    """Opens ``state.db`` in ``directory``, creates it if there is none, and migrates an older one.
+    """Opens the file ``name`` in ``directory``, creates it if there is none, and migrates an older one.
 
     ``clock`` gives epoch seconds. Of a kind with more than ``whole_up_to`` records, `load` returns no records; None: it always
     does. Raises `StartupError` if the file cannot be used.
     """
 
     def __init__(
-        self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time, whole_up_to: int | None = None
+        self,
+        directory: Path,
+        kinds: Kinds,
+        clock: Callable[[], float] = time.time,
+        name: str = NAME,
+        whole_up_to: int | None = None,
     ) -> None:
-        self.path = directory / NAME
+        self.path = directory / name
         self._kinds = kinds
         self._whole_up_to = whole_up_to
         self._clock = clock
