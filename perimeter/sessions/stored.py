@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from heapq import nlargest, nsmallest
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import inf
 from typing import Any, Final
@@ -11,7 +10,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from perimeter.errors import Overloaded, StateUnavailable, Unavailable
+from perimeter.errors import Overloaded, StateUnavailable
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.recent import Recent
 from perimeter.sessions.awaited import AwaitedChanges
@@ -21,7 +20,7 @@ from perimeter.sessions.tables import CODECS, RECORDS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.page import Page
-from perimeter.state.partial import PartialView, finished
+from perimeter.state.partial import PartialView
 from perimeter.state.writer import ChangeWriter, LookupKey, check_fresh, unaffected
 
 NAME: Final = "sessions"
@@ -175,23 +174,31 @@ class StoredSessions(PartialView[SessionIndex]):
         """When the session was used last on any host (epoch seconds). Raises KeyError if the session does not exist."""
         return self._index.used(id)
 
+    def all(self) -> list[Session]:
+        """All sessions in memory that are not over, the oldest first."""
+        return sorted(self._open(self._index.by_id.values()), key=lambda session: session.created)
+
+    def _open(self, sessions: Iterable[Session]) -> Iterator[Session]:
+        now, ends = self._writer.seconds(), self._index.ends
+        return (one for one in sessions if ends(one) > now)
+
     async def page(self, page: Page) -> Sequence[Session]:
         """The sessions of a page that came from no other one. Raises `Unavailable`."""
         if not self.complete:
             found = (one for one in await self._found(page.key) if isinstance(one, Session) and not one.parent)
             return [one for one in found if one.id in self._index.by_id]
-        every = self._index.owned.get((page.realm, page.user), ()) if page.user and page.realm else self._index.by_id.values()
+        # There may be many: of the latest, only as many are looked at as it takes.
+        every = self._open(reversed(self._index.by_id.values())) if page.latest else self.all()
         wanted = (
             one
             for one in every
-            if not one.parent
-            and page.user in ("", one.owner.username)
-            and page.realm in ("", one.owner.realm)
-            and self._index.ends(one) > page.now
+            if not one.parent and page.user in ("", one.owner.username) and page.realm in ("", one.owner.realm)
         )
-        last = page.first + page.most
-        select = nlargest if page.latest else nsmallest
-        return select(last, wanted, key=lambda session: (session.created, session.id))[page.first :]
+        return list(islice(wanted, page.first, page.first + page.most))
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the users of sessions in memory, which may be ones that are no longer configured."""
+        return frozenset(realm for realm, _ in self._index.owned)
 
     async def has_realm(self, realm: str) -> bool:
         """Whether anyone of ``realm``, which may be no longer configured, has a session. Raises `Unavailable`."""
@@ -199,10 +206,7 @@ class StoredSessions(PartialView[SessionIndex]):
 
     def owned(self, realm: str, username: str) -> list[Session]:
         """The sessions of a user that are not over, the oldest first."""
-        now, index = self._writer.seconds(), self._index
-        return sorted(
-            (one for one in index.owned.get((realm, username), ()) if index.ends(one) > now), key=lambda session: session.created
-        )
+        return sorted(self._open(self._index.owned.get((realm, username), ())), key=lambda session: session.created)
 
     def vouched_by(self, provider: str, *, subject: str = "", sid: str = "") -> list[Session]:
         """The sessions that come from sign-ins at ``provider`` as ``subject``, or from its session ``sid``; with both, from that
@@ -274,24 +278,17 @@ class StoredSessions(PartialView[SessionIndex]):
         return Deferred.fromCoroutine(self._end_user(realm, username))
 
     async def _end_user(self, realm: str, username: str) -> list[Session]:
-        await self._gathered(("owner", realm, username))
+        await self.gather_if_possible(("owner", realm, username))
         had, now = self.owned(realm, username), self._writer.seconds()
         await self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY))
         return had
-
-    async def _gathered(self, key: LookupKey) -> None:
-        """Look up what is about to end. If that fails it ends all the same, and what is not in memory is not counted."""
-        try:
-            await finished(self.gather(key))
-        except Unavailable:
-            pass
 
     def end_vouched(self, provider: str, subject: str, sid: str) -> Deferred[list[Session]]:
         """End what `EndedVouched` says, also what is on its way to the store; as `end`. Fires with those that there were."""
         return Deferred.fromCoroutine(self._end_vouched(provider, subject, sid))
 
     async def _end_vouched(self, provider: str, subject: str, sid: str) -> list[Session]:
-        await self._gathered(("sid", provider, sid) if sid else ("sub", provider, subject))
+        await self.gather_if_possible(("sid", provider, sid) if sid else ("sub", provider, subject))
         had, now = self.vouched_by(provider, subject=subject, sid=sid), self._writer.seconds()
         await self._writer.remove(EndedVouched(provider, subject, sid, now, now + _SIGNING_IN))
         return had
@@ -354,15 +351,15 @@ class StoredSessions(PartialView[SessionIndex]):
 
     def keep_all_uses(self) -> Deferred[None]:
         """Like `keep_uses`, of all sessions, because the process stops."""
-        uses = {**self._used, **self._index.uses}
-        return self._keep([(id, use.at, use.gap) for id, use in uses.items() if use.at > use.kept])
+        every = {**self._used, **self._index.uses}
+        return self._keep([(id, use.at, use.gap) for id, use in every.items() if use.at > use.kept])
 
     def _keep(self, uses: Sequence[Use]) -> Deferred[None]:
         def write(some: Sequence[Use]) -> Deferred[None]:
             return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
 
         def failed(_: Failure, some: Sequence[Use]) -> None:
-            for id, *_ in some:  # the next sign-in or sign-out gets the error of the store
+            for id, _at, _gap in some:  # the next sign-in or sign-out gets the error of the store
                 use = self._use(id)
                 if use is not None:
                     self._used[id] = use

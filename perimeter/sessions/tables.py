@@ -66,7 +66,7 @@ CREATE TABLE session_vouched_ended (
 """
 
 # To look sessions up. Earlier versions had few enough to read all.
-_LOOK_UP: Final = "CREATE INDEX session_age ON session (created, id);"
+_LOOK_UP: Final = "CREATE INDEX session_age ON session (created);"
 
 _SELECT: Final = """
 SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure,

@@ -34,7 +34,9 @@ class LookUps:
     ) -> None:
         self._find = find
         self._unwritten = unwritten
-        self._queue: WriteQueue[Wanted, Mapping[Wanted, Found], Sequence[Change]] = WriteQueue(thread, self._find_all, self._found)
+        self._queue: WriteQueue[Wanted, Mapping[Wanted, Found], Sequence[Change]] = WriteQueue(
+            thread, self._find_all, self._found
+        )
 
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
         """The records with ``key``, and then what was taken away. Fails with `Unavailable`, also if too many wait."""

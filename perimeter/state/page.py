@@ -46,5 +46,5 @@ class Page:
             if value:
                 condition, values = f"{column} = ? AND {condition}", (value, *values)
         order = "DESC" if self.latest else "ASC"
-        text = f"{select} WHERE {condition} ORDER BY created {order}, id {order} LIMIT ? OFFSET ?"
+        text = f"{select} WHERE {condition} ORDER BY created {order}, rowid {order} LIMIT ? OFFSET ?"
         return text, (*values, self.most, self.first)

@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from perimeter.errors import StateUnavailable
+from perimeter.errors import StateUnavailable, Unavailable
 from perimeter.state.changes import Change, Extent
 from perimeter.state.kinds import IndexedView
 from perimeter.state.writer import ChangeWriter, LookupKey, unaffected
+
+WHOLE_UP_TO: Final = 200_000
+"""The usual number of records of a kind up to which all are in memory."""
 
 MOST_KEPT: Final = 50_000
 """Records of a kind that a partial view keeps at most."""
@@ -114,8 +118,14 @@ class PartialView(IndexedView[I]):
         self._name = name
         #: for each look-up that is under way: the ids of records that were altered meanwhile
         self._meanwhile: list[set[str]] = []
-        #: how often a partial index was replaced: an end may have been missed then
+        #: whether there was an index before this one
+        self.replaced = False
+        #: how often a partial index has replaced another one: an end may have been missed then
         self.doubts = 0
+
+    def seconds(self) -> float:
+        """The time, in epoch seconds."""
+        return self._writer.seconds()
 
     @property
     def complete(self) -> bool:
@@ -125,7 +135,8 @@ class PartialView(IndexedView[I]):
     def replace(self, index: I) -> None:
         """See `perimeter.state.kinds.View`."""
         super().replace(index)
-        self.doubts += not index.complete
+        self.doubts += self.replaced and not index.complete
+        self.replaced = True
         self._altered(_ANY)
 
     def _altered(self, id: str) -> None:
@@ -148,10 +159,12 @@ class PartialView(IndexedView[I]):
         """Look up all that has ``key``, whether some of it is in memory or not. None if all is in memory. Fails as `learn`."""
         if self._index.complete:
             return None
-        return unaffected(self._learn(key)).addCallback(lambda _: None)
+        return unaffected(Deferred.fromCoroutine(self._found(key))).addCallback(lambda _: None)
 
-    def _learn(self, key: LookupKey) -> Deferred[Sequence[Change]]:
-        return Deferred.fromCoroutine(self._found(key))
+    async def gather_if_possible(self, key: LookupKey) -> None:
+        """Look up what is about to end. If that fails it ends all the same, and what is not in memory is not counted."""
+        with suppress(Unavailable):
+            await finished(self.gather(key))
 
     async def _found(self, key: LookupKey) -> Sequence[Change]:
         """The records with ``key``, which are in memory then. Raises `Unavailable`."""

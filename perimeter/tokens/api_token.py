@@ -69,6 +69,9 @@ def mint(
     return token, kept
 
 
+NOT_KNOWN: Final = "no such API token, or it was revoked"
+
+
 class KnownTokens(Protocol):
     """What the verifier needs of `perimeter.tokens.stored.StoredTokens`."""
 
@@ -86,10 +89,12 @@ class ApiTokenVerifier:
     def verify(self, token: str) -> ApiToken:
         """The stored part of ``token``, which begins with `TOKEN_PREFIX`. Raises `UnknownToken` or `ExpiredToken`."""
         # The look-up is by the hash, so its time does not depend on how much of a token was right.
-        known = self._known
-        kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None
+        if self._known is None or not _FORM.fullmatch(token):
+            raise UnknownToken(NOT_KNOWN)
+        digest = digest_of(token)
+        kept = self._known.find(digest)
         if kept is None:
-            raise UnknownToken("no such API token, or it was revoked")
+            raise UnknownToken(NOT_KNOWN, digest=digest)
         if self._clock.seconds() >= kept.expires:
             raise ExpiredToken("the API token expired")
         return kept

@@ -16,7 +16,7 @@ from perimeter.recent import Recent
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.page import Page
-from perimeter.state.partial import PartialView, finished
+from perimeter.state.partial import PartialView
 from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, Owner, TokenIndex
@@ -59,9 +59,9 @@ class StoredTokens(PartialView[TokenIndex]):
 
     def replace(self, index: TokenIndex) -> None:
         """Use ``index`` from now on. If that is not complete, the end of a token may have been missed."""
-        super().replace(index)
-        if not index.complete:
+        if self.replaced and not index.complete:
             self._doubted = self.epoch + 1
+        super().replace(index)
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
@@ -85,20 +85,29 @@ class StoredTokens(PartialView[TokenIndex]):
         """The API token with this id, perhaps expired."""
         return self._index.by_id.get(id)
 
+    def all(self) -> list[ApiToken]:
+        """All API tokens in memory that have not expired, the oldest first."""
+        now = self._writer.seconds()
+        return sorted((one for one in self._index.by_id.values() if one.expires > now), key=lambda token: token.created)
+
     async def page(self, page: Page) -> Sequence[ApiToken]:
         """The API tokens of a page. Raises `Unavailable`."""
         if not self.complete:
             return [one for one in await self._found(page.key) if isinstance(one, ApiToken)]
         found = [
             one
-            for one in self._index.by_id.values()
-            if one.expires > page.now
-            and page.user in ("", one.owner.username)
-            and page.realm in ("", one.owner.realm)
-            and (page.passing or not one.passing)
+            for one in self.all()
+            if page.user in ("", one.owner.username) and page.realm in ("", one.owner.realm) and (page.passing or not one.passing)
         ]
-        found.sort(key=lambda token: (token.created, token.id), reverse=page.latest)
-        return found[page.first : page.first + page.most]
+        return (found[::-1] if page.latest else found)[page.first : page.first + page.most]
+
+    def __len__(self) -> int:
+        """How many API tokens there are, with those that expired a short time ago; roughly, if not all are in memory."""
+        return len(self._index.by_id) if self.complete else self._index.counted
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the owners of API tokens in memory, which may be ones that are no longer configured."""
+        return frozenset(token.owner.realm for token in self.all())
 
     async def has_realm(self, realm: str) -> bool:
         """Whether anyone of ``realm``, which may be no longer configured, has API tokens. Raises `Unavailable`."""
@@ -218,10 +227,7 @@ class StoredTokens(PartialView[TokenIndex]):
         return Deferred.fromCoroutine(self._revoke_user(realm, username))
 
     async def _revoke_user(self, realm: str, username: str) -> list[ApiToken]:
-        try:
-            await finished(self.gather(("owner", realm, username)))
-        except Unavailable:
-            pass  # they end all the same, and those that are not in memory are not counted
+        await self.gather_if_possible(("owner", realm, username))
         had = self.owned(realm, username)
         await self._writer.remove(RevokedUser(realm, username, self._writer.seconds()))
         return had

@@ -33,7 +33,7 @@ _SECOND: Final = "ALTER TABLE api_token ADD COLUMN second REAL NOT NULL DEFAULT 
 # To look tokens up. Earlier versions had few enough to read all.
 _LOOK_UP: Final = """
 CREATE INDEX api_token_of ON api_token (realm, username, created);
-CREATE INDEX api_token_age ON api_token (created, id);
+CREATE INDEX api_token_age ON api_token (created);
 CREATE INDEX api_token_end ON api_token (expires);
 """
 

@@ -49,7 +49,7 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
     verifier = TokenVerifier(keyring, settings, reactor, tokens.revoked)
     keys = FollowedKeys(keyring, runtime.offload, reactor)
-    news = news_of(state.catch_up, keys.look)
+    news = news_of(tokens.learn, keys.look)
     revoker = Revoker(tokens, verifier, sessions, news)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime) if settings.api_tokens else None
     return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news)

@@ -117,6 +117,9 @@ class FakeRevocations:
     def good(self, principal: Principal) -> bool:
         return principal.grant is None or principal.grant.id not in self.gone
 
+    def still_good(self, principal: Principal, epoch: int) -> bool:
+        return self.good(principal)
+
     def revoke(self, id: str) -> None:
         self.gone.add(id)
         self.epoch += 1

@@ -100,17 +100,18 @@ class FollowedKeysTests(TokenCase):
 
 class NewsTests(TokenCase):
     def test_where_is_looked(self) -> None:
-        looked: list[str] = []
+        looked: list[object] = []
 
-        def at(place: str) -> Any:
-            return lambda: looked.append(place) or succeed(None)
+        def at(*where: object) -> Any:
+            looked.append(where)
+            return succeed(None)
 
-        news = news_of(at("state"), at("keys"))
-        for error, place in ((UnknownToken(), "state"), (UnknownKey(), "keys")):
+        news = news_of(at, at)
+        for error, where in ((UnknownToken(digest=b"\xab\xcd"), (("digest", "abcd"),)), (UnknownKey(), ())):
             self.assertIsNotNone(news(error))
-            self.assertEqual(looked.pop(), place)
+            self.assertEqual(looked.pop(), where)
             self.assertIsNone(no_news(error))
-        for error in (InvalidToken(), ExpiredToken()):
+        for error in (InvalidToken(), ExpiredToken(), UnknownToken()):
             self.assertIsNone(news(error))
         self.assertEqual(looked, [])
 
@@ -132,7 +133,7 @@ class RevokeTests(TokenCase):
         self.state.replace(self.state.load())
         self.stored = self.state.view(TOKENS)
         self.keys = FollowedKeys(self.keyring, offload_with(ImmediateThreads(), self.time), self.time)
-        news = news_of(self.state.catch_up, self.keys.look)
+        news = news_of(self.stored.learn, self.keys.look)
         self.revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news)
         self.book = TokenBook(self.stored, self.revoker, self.time, 0)
 
