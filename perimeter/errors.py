@@ -411,14 +411,15 @@ class UnknownKey(ForeignToken):
 
 
 class UnknownToken(InvalidToken):
-    """This process does not have the API token with the SHA-256 ``digest``. The store may have it.
-
-    ``digest`` is empty if there cannot be such a token anywhere.
-    """
+    """This process does not have the API token with the SHA-256 ``digest``. The store may have it."""
 
     def __init__(self, detail: str = "", *, digest: bytes = b"") -> None:
         super().__init__(detail)
         self.digest = digest
+
+
+class UncheckedToken(UnknownToken):
+    """The same for the text of a token from before the check: clients can send any number of texts that were never issued."""
 
 
 class Rejected(Refusal):

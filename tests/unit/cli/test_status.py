@@ -117,7 +117,13 @@ class ShowingTests(TestCase):
     def test_nodes(self) -> None:
         nodes = [
             {
-                **{"name": "gw-1", "state": "serving", "version": "1.0.0", "configuration": "0123456789ab", "address": "10.0.0.1"},
+                **{
+                    "name": "gw-1",
+                    "state": "serving",
+                    "version": "1.0.0",
+                    "configuration": "0123456789ab",
+                    "address": "10.0.0.1",
+                },
                 **{"heard": 0.5, "clock": -0.002, "age": 3.0, "up": 90000},
             },
             {
