@@ -72,6 +72,11 @@ class RedisConnection(TwistedProtocol):
             self._timer = self._clock.callLater(wait, self._check)
         return result
 
+    @property
+    def local(self) -> str:
+        """The address of this machine on the connection; "" if it has none."""
+        return str(getattr(self.transport.getHost(), "host", "")) if self.transport is not None else ""
+
     def drop(self, reason: str) -> None:
         """Close the connection at once. All calls fail with ``reason``."""
         if self.problem:

@@ -131,6 +131,11 @@ class Link:
         """The version of the primary, for people. "" without a connection."""
         return "" if self._found is None else self._found.greeting.version
 
+    @property
+    def local(self) -> str:
+        """The address of this machine on the connection, for people. "" without a connection."""
+        return "" if self._found is None else self._found.connection.local
+
     # -- calls that wait for a connection
 
     def _forget(self, connected: Deferred[None]) -> None:
