@@ -110,7 +110,7 @@ class RegistryTests(SynchronousTestCase):
         self.keys.values.clear()
         self.assertEqual(self.nodes(), Nodes())
 
-    def test_a_record_that_no_node_has_written_is_named_and_not_shown(self) -> None:
+    def test_attack_197_a_record_that_no_node_has_written_is_named_and_not_shown(self) -> None:
         self.done(self.registry.write(A))
         key = "perimeter:node:a"
         self.done(Registry(self.keys, Sealing(b"x" * 32)).write(B))
