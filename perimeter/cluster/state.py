@@ -22,7 +22,7 @@ from perimeter.cluster.local import LocalStore
 from perimeter.cluster.log import place
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
-from perimeter.state.changes import Change, Held
+from perimeter.state.changes import Change, Extent, Held
 from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
 from perimeter.state.state import State
@@ -59,7 +59,7 @@ class ClusterState(State):
         self._heard = freshness
         self._local = store
         self.followed: Followed = self.view(FOLLOWED)
-        engine.origin = lambda: self.followed.heard.origin
+        engine.claims.origin = lambda: self.followed.heard.origin
         self._follower = engine.follower(self, self._contents, reactor)
         self._turns = LoopingCall(self._turn)
         self._turns.clock = reactor
@@ -200,7 +200,11 @@ class ClusterState(State):
             self._heard.compared(self.engine.client.offset)
 
     def _contents(self) -> Deferred[Held]:
-        return self._thread.proceed(lambda: self._local.load()[0])
+        def held() -> Held:
+            loaded, _ = self._local.load()
+            return {kind: [one for one in changes if not isinstance(one, Extent)] for kind, changes in loaded.items()}
+
+        return self._thread.proceed(held)
 
 
 def _unheard(_: object, seconds: float) -> NoReturn:

@@ -12,7 +12,7 @@ from perimeter.model import Grant
 from perimeter.providers.pins import PINS, Pin, ReleasedName
 from perimeter.state.once import ONCE
 from perimeter.tokens.stored import TOKENS
-from tests.integration.clusternodes import NodesCase, until
+from tests.integration.clusternodes import NodesCase, hears, until
 
 
 def pin(name: str = "bob", subject: str = "s") -> Pin:
@@ -190,8 +190,7 @@ class LossTests(NodesCase):
         self.redis.kill()
         self.redis.start()
         self.assertLess(self.entries(), before)
-        heard = b.heard_at
-        await until(lambda: b.heard_at > heard)
+        await hears(b)
         self.assertTrue(revoked(b, gone))
         self.assertFalse(b.problem())
 
@@ -215,8 +214,7 @@ class LossTests(NodesCase):
         self.redis.start()
         self.assertEqual(self.redis.ask("DBSIZE"), 0)
         await until(lambda: self.redis.ask("GET", "perimeter:origin"))
-        heard = a.heard_at
-        await until(lambda: a.heard_at > heard)
+        await hears(a)
         self.assertEqual((names(a), revoked(a, gone)), (["bob"], True))
         (b,) = await self.nodes("b")
         self.assertEqual((names(b), revoked(b, gone)), (["bob"], True))
@@ -230,7 +228,7 @@ class LossTests(NodesCase):
         b = self.node("b")
         await until(lambda: b.engine.client.run_id)
         (a,) = await self.nodes("a")
-        await until(lambda: b.heard_at)
+        await until(lambda: not b.stale)
         self.assertEqual((names(a), names(b)), (["bob"], ["bob"]))
 
     async def test_what_was_removed_is_forgotten_only_when_it_is_safe(self) -> None:

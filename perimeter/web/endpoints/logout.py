@@ -73,6 +73,11 @@ class Logout(PageEndpoint):
         """The session that is to end, also if another machine may have ended it already."""
         return self.known_session(request)
 
+    async def gather(self, request: Any) -> None:
+        """See `PageEndpoint.gather`."""
+        await super().gather(request)
+        await self.gather_owned(request)
+
     def render_GET(self, request: Any) -> bytes:
         """The question; a browser that is not signed in has signed out already."""
         session = self.session_of(request)
