@@ -63,6 +63,9 @@ class Always:
         """Empty."""
         return ""
 
+    def allow(self, limit: float, spared: float) -> None:
+        """There is no limit."""
+
     def join(self, peers: Peers) -> None:
         """There are no notes."""
 
@@ -101,6 +104,10 @@ class Freshness(Always):
         self._skew = 0.0
         self._compared = False
         self._was_stale = True
+
+    def allow(self, limit: float, spared: float) -> None:
+        """Use these limits from now on."""
+        self.limit, self.spared = limit, spared
 
     def join(self, peers: Peers) -> None:
         """Share notes with ``peers`` from now on."""
