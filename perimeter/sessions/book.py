@@ -14,6 +14,7 @@ from perimeter.sessions.sealing import Unsealable
 from perimeter.sessions.session import HERE, Origin, Proof, Session, Vouched, digest_of, mint, renewed
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.writer import finish, look
+from perimeter.tokens.check import Check
 from perimeter.tokens.format import EpochClock
 
 LONGEST_AGENT = 200
@@ -48,12 +49,13 @@ class SessionSettings(Protocol):
 
 
 class SessionBook:
-    """Begins, finds and ends sessions, by ``settings``."""
+    """Begins, finds and ends sessions, by ``settings``. ``check`` makes the values of cookies."""
 
-    def __init__(self, stored: StoredSessions, clock: EpochClock, settings: SessionSettings) -> None:
+    def __init__(self, stored: StoredSessions, clock: EpochClock, settings: SessionSettings, check: Check | None = None) -> None:
         self._stored = stored
         self._clock = clock
         self._settings = settings
+        self._check = check
 
     async def begin(
         self,
@@ -81,7 +83,7 @@ class SessionBook:
         expires = min(now + (settings.stay if stays else settings.lifetime), owner.until)
         idle = 0.0 if stays else settings.idle
         proved = (*earlier, *((method, now) for method in methods))
-        cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
+        cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin, check=self._check)
         await self._stored.add(session)
         await self._end_old(old)
         others = [one for one in self.owned(owner) if one.id != session.id]
@@ -113,6 +115,7 @@ class SessionBook:
             address,
             agent[:LONGEST_AGENT],
             Origin(parent.id, parent.vouched, key),
+            check=self._check,
         )
         await self._stored.add(session)
         if self._stored.with_id(session.id) is None:
@@ -140,7 +143,8 @@ class SessionBook:
         It ends when the old one would have ended, which ends now. Raises `Unavailable`, and then the old one goes on.
         """
         now = self._clock.seconds()
-        value, fresh = renewed(cookie, session, now, (*(one for one in session.proved if one[0] != method), (method, now)))
+        proved = (*(one for one in session.proved if one[0] != method), (method, now))
+        value, fresh = renewed(cookie, session, now, proved, self._check)
         await self._stored.add(fresh)
         await self._stored.end(session).addErrback(_logged)
         return value, fresh

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from perimeter.errors import InvalidToken, UnknownKey, UnknownToken
+from perimeter.errors import InvalidToken, UncheckedToken, UnknownKey, UnknownToken
 from perimeter.tokens.look_ups import LookUps
 
 News = Callable[[InvalidToken, str], "Deferred[None] | None"]
@@ -22,11 +22,12 @@ def no_news(error: InvalidToken, address: str) -> None:
 
 
 def news_of(state: Callable[[], Deferred[None] | None], keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
-    """Reads API tokens with ``state``, as ``look_ups`` admits it, and keys with ``keys``."""
+    """Reads API tokens with ``state``, those without a check as ``look_ups`` admits it, and keys with ``keys``."""
 
     def news(error: InvalidToken, address: str) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):
-            look_ups.admit(error, address)
+            if isinstance(error, UncheckedToken):
+                look_ups.admit(address)
             return state()
         return keys() if isinstance(error, UnknownKey) else None
 

@@ -392,7 +392,7 @@ class IdentifierTests(IdentifierCase):
 
         source = self.identifier._sources[0]
         self.patch(source, "_api_tokens", ApiTokenVerifier(NoTokens(), self.clock, CHECK))
-        self.patch(source, "_news", news_of(look, look, LookUps(LimitMemory.private(), lambda: True)))
+        self.patch(source, "_news", news_of(look, look, LookUps(LimitMemory.private(), lambda: False, "API tokens")))
         other_site = TokenCheck(SecretsKey(b"j" * 32))
         for _ in range(100):
             with self.assertRaises(InvalidToken):
