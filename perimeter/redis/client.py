@@ -17,6 +17,7 @@ from perimeter.redis.dialling import Dialler
 from perimeter.redis.errors import ErrorReply
 from perimeter.redis.link import Finder, Found, Link
 from perimeter.redis.script import Script
+from perimeter.redis.sentinels import Sentinels
 from perimeter.redis.single import SingleServer
 
 
@@ -41,7 +42,8 @@ class RedisClient:
     ) -> None:
         self._clock = cast(IReactorTime, reactor)
         self._timeout = timeout
-        self._finder: Finder = SingleServer(url, Dialler(reactor, tls, timeout))
+        dialler = Dialler(reactor, tls, timeout)
+        self._finder: Finder = Sentinels(url, dialler) if url.primary else SingleServer(url, dialler)
         self._link = Link(self._clock, self._finder, timeout, self._up)
         self._readers: list[Link] = []
         self._last_run = ""
@@ -102,6 +104,11 @@ class RedisClient:
     def version(self) -> str:
         """See `Link.version`."""
         return self._link.version
+
+    @property
+    def local(self) -> str:
+        """See `Link.local`."""
+        return self._link.local
 
     @property
     def problem(self) -> str:
