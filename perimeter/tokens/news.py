@@ -1,4 +1,4 @@
-"""Reads an API token or a key that another process may have just written, once before a client is refused."""
+"""Looks up an API token or a key that is not in memory, once before a client is refused: another process may have written it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import InvalidToken, UncheckedToken, UnknownKey, UnknownToken
+from perimeter.state.writer import LookupKey
 from perimeter.tokens.look_ups import LookUps
 
 News = Callable[[InvalidToken, str], "Deferred[None] | None"]
@@ -21,14 +22,21 @@ def no_news(error: InvalidToken, address: str) -> None:
     """For a gateway without other processes."""
 
 
-def news_of(state: Callable[[], Deferred[None] | None], keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
-    """Reads API tokens with ``state``, those without a check as ``look_ups`` admits it, and keys with ``keys``."""
+def news_of(
+    learn: Callable[[LookupKey], Deferred[None] | None],
+    keys: Callable[[], Deferred[None] | None],
+    look_ups: LookUps | None = None,
+) -> News:
+    """Looks API tokens up with ``learn`` (`perimeter.state.partial.PartialView.learn`), and reads keys with ``keys``.
+
+    Tokens without a check are looked up as ``look_ups`` admits it; None: always.
+    """
 
     def news(error: InvalidToken, address: str) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):
-            if isinstance(error, UncheckedToken):
+            if look_ups is not None and isinstance(error, UncheckedToken):
                 look_ups.admit(address)
-            return state()
+            return learn(("digest", error.digest.hex()))
         return keys() if isinstance(error, UnknownKey) else None
 
     return news
