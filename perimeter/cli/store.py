@@ -30,7 +30,7 @@ from perimeter.state.direct import DirectState
 from perimeter.state.partial import WHOLE_UP_TO
 from perimeter.state.sqlite import NAME as DATABASE
 from perimeter.state.sqlite import SqliteStore
-from perimeter.tokens.news import news_of
+from perimeter.tokens.news import news_of_tokens
 from perimeter.tokens.revoking import Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
 
@@ -98,7 +98,7 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
         )
     wanted = Revocation(tuple(question["ids"]), owner, token)
     return attrs.asdict(
-        _written(revoke_tokens(realms, Revoker(tokens, verifier, sessions, news_of(tokens.learn, lambda: None)), wanted))
+        _written(revoke_tokens(realms, Revoker(tokens, verifier, sessions, news_of_tokens(tokens.learn)), wanted))
     )
 
 

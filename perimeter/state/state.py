@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Cursor, Gap
+from perimeter.state.finder import RecordFinder
 from perimeter.state.freshness import ALWAYS, Always
 from perimeter.state.kinds import Kind, Kinds, View
-from perimeter.state.look_ups import LookUps
 from perimeter.state.partial import PartialView
 from perimeter.state.peers import ALONE, Peers
 from perimeter.state.store import Claim, IStateStore
@@ -70,7 +70,7 @@ class State:
         self.freshness = freshness
         self._queue: WriteQueue[Change, Cursor, None] = WriteQueue(self._thread, self._commit, self._written)
         self._claims: WriteQueue[Claim, Sequence[bool], bool] = WriteQueue(self._thread, store.claim, fire)
-        self._look_ups = LookUps(self._thread, store.find, self._unwritten)
+        self._finder = RecordFinder(self._thread, store.find, self._unwritten)
         self._reading = DeferredLock()
         #: callers that wait for a read of the log that has not begun
         self._asking: list[Deferred[None]] = []
@@ -164,7 +164,7 @@ class State:
         """See `ChangeWriter`."""
         if self.stale:
             return fail(stale_fault())
-        return unaffected(self._look_ups.find(kind, key)).addTimeout(_LOOK, self._reactor, _late)
+        return unaffected(self._finder.find(kind, key)).addTimeout(_LOOK, self._reactor, _late)
 
     def _unwritten(self, kind: str) -> Iterator[Change]:
         return (change for change in self._all_unwritten() if self._kinds.of(change).name == kind)

@@ -22,21 +22,28 @@ def no_news(error: InvalidToken, address: str) -> None:
     """For a gateway without other processes."""
 
 
-def news_of(
-    learn: Callable[[LookupKey], Deferred[None] | None],
-    keys: Callable[[], Deferred[None] | None],
-    look_ups: LookUps | None = None,
-) -> News:
-    """Looks API tokens up with ``learn`` (`perimeter.state.partial.PartialView.learn`), and reads keys with ``keys``.
+Learn = Callable[[LookupKey], "Deferred[None] | None"]
+"""`perimeter.state.partial.PartialView.learn` of the API tokens."""
 
-    Tokens without a check are looked up as ``look_ups`` admits it; None: always.
-    """
+
+def news_of_tokens(learn: Learn) -> News:
+    """Looks API tokens up, and no keys: for the operator, who has no limit."""
+
+    def news(error: InvalidToken, address: str) -> Deferred[None] | None:
+        return learn(("digest", error.digest.hex())) if isinstance(error, UnknownToken) else None
+
+    return news
+
+
+def news_of(learn: Learn, keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
+    """Looks API tokens up with ``learn``, those without a check as ``look_ups`` admits it, and reads keys with ``keys``."""
+    tokens = news_of_tokens(learn)
 
     def news(error: InvalidToken, address: str) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):
-            if look_ups is not None and isinstance(error, UncheckedToken):
+            if isinstance(error, UncheckedToken):
                 look_ups.admit(address)
-            return learn(("digest", error.digest.hex()))
+            return tokens(error, address)
         return keys() if isinstance(error, UnknownKey) else None
 
     return news

@@ -24,7 +24,7 @@ from perimeter.tokens import stored as tokens_module
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.api_token import grant_of as token_grant
 from perimeter.tokens.book import TokenBook
-from perimeter.tokens.news import news_of
+from perimeter.tokens.news import news_of_tokens
 from perimeter.tokens.revocation import Removed, RevokedUser
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
@@ -58,7 +58,7 @@ class PartialCase(SessionCase):
             self.patch(self.sqlite, "find", find)
         self.use(self.sqlite)
         self.tokens = self.state.view(TOKENS)
-        revoker = Revoker(self.tokens, None, self.stored, news_of(self.tokens.learn, lambda: None))
+        revoker = Revoker(self.tokens, None, self.stored, news_of_tokens(self.tokens.learn))
         self.tokens_of = TokenBook(self.tokens, revoker, self.clock, 0, CHECK)
 
     def learnt(self, digest: bytes) -> Session | None:
@@ -133,7 +133,7 @@ class TokenTests(PartialCase):
         self.assertEqual(self.learnt_token(kept), kept)
         self.assertIs(self.tokens.with_id(kept.id), self.tokens.find(kept.digest))
         self.assertIsNone(self.learnt_token(mint("", ALICE, 0.0, inf)[1]))
-        self.assertEqual(self.done(self.tokens_of.revoke(text)), ALICE)
+        self.assertEqual(self.done(self.tokens_of.revoke(text, "192.0.2.7")), ALICE)
         self.assertIsNone(self.learnt_token(kept))
 
     def test_few_tokens_are_all_in_memory(self) -> None:
@@ -286,9 +286,9 @@ class TokenTests(PartialCase):
         state = DirectState(self.opened(), STATE_KINDS, self.clock.seconds)
         tokens = state.view(TOKENS)
         self.assertEqual(tokens.all(), [])
-        revoker = Revoker(tokens, None, self.stored, news_of(tokens.learn, lambda: None))
-        self.assertEqual(self.done(revoker.end(text)), ALICE)
-        self.fails(InvalidToken, revoker.end(text))
+        revoker = Revoker(tokens, None, self.stored, news_of_tokens(tokens.learn))
+        self.assertEqual(self.done(revoker.end(text, "")), ALICE)
+        self.fails(InvalidToken, revoker.end(text, ""))
         self.reopen()
         self.assertIsNone(self.learnt_token(kept))
 

@@ -20,7 +20,7 @@ Found: TypeAlias = Sequence[Change] | Unavailable
 """What a look-up has found, or why it has failed."""
 
 
-class LookUps:
+class RecordFinder:
     """``find`` looks up in ``thread`` (`perimeter.state.store.IStateStore.find`).
 
     ``unwritten`` has what was taken away of a kind and is not in the store yet: the store may still find that.
