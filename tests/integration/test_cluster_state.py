@@ -50,7 +50,7 @@ class WorkerTests(ClusterCase):
     def test_all_tokens_of_a_user_end_in_all_workers(self) -> None:
         access, made = self.cluster.access_token("one", BOB), self.cluster.made("two", BOB)
         self.assertEqual(self.statuses("one", access), {200})
-        command = {"command": "revoke", "ids": [], "user": "bob", "realm": "example", "token": None}
+        command = {"command": "revoke", "ids": [], "user": "bob", "realm": "local", "token": None}
         asked(self.cluster.gateways["two"], **command)
         time.sleep(0.3)
         for name in ("one", "two"):
