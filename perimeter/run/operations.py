@@ -176,7 +176,7 @@ async def _up_to_date(examination: Examination, answer: OfState, question: Mappi
 
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
-    return list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
+    return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -188,7 +188,7 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
+    return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
 
 
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
