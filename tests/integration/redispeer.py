@@ -55,9 +55,9 @@ class Peer:
             certificate, key, ca = tls
             head += [f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ca}", "tls-auth-clients no"]
         self.tls = tls
-        self._begin("\n".join([*head, *lines, ""]), password)
+        self._begin("\n".join([*head, *lines, ""]), password, flavour)
 
-    def _begin(self, text: str, password: str) -> None:
+    def _begin(self, text: str, password: str, flavour: str = FLAVOUR) -> None:
         """Write the configuration, and start."""
         self._password = password
         self.configuration = self.directory / "redis.conf"

@@ -41,7 +41,7 @@ def replaced(text: str, changes: Mapping[str, str]) -> str:
 class ExampleRedis(Peer):
     """A Redis with the example's redis.conf; ``primary`` is None for the first."""
 
-    PROGRAM = "redis-server"
+    PROGRAM = "server"
     USER = "sentinel"
 
     def __init__(self, directory: Path, tls: tuple[Path, Path, Path], primary: ExampleRedis | None) -> None:
@@ -65,7 +65,7 @@ class ExampleRedis(Peer):
 class ExampleSentinel(Peer):
     """A Sentinel with the example's sentinel.conf, which decides sooner."""
 
-    PROGRAM = "redis-sentinel"
+    PROGRAM = "sentinel"
     USER = "sentinel"
 
     def __init__(self, directory: Path, tls: tuple[Path, Path, Path], primary: ExampleRedis) -> None:
