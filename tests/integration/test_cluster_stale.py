@@ -26,6 +26,7 @@ def revoked(state: ClusterState, one: Grant) -> bool:
 class StaleTests(NodesCase):
     async def pair(self) -> list[ClusterState]:
         """Two machines that are stale after half a second, and hear of each other all the time."""
+        self.patch(follower_module, "_BLOCK", 50)
         nodes = await self.nodes("a", "b")
         for node in nodes:
             node.freshness.allow(0.5, 0.0)
