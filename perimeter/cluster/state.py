@@ -70,6 +70,7 @@ class ClusterState(State):
     def start(self) -> None:
         """See `State`. Connects to Redis."""
         super().start()
+        self._reactor.wary = True
         self.engine.start()
         self._turns.start(_TURN)
 

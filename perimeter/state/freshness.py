@@ -103,7 +103,7 @@ class Freshness(Always):
         #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's
         self._skew = 0.0
         self._compared = False
-        self._was_stale = True
+        self._was_stale = False
 
     def allow(self, limit: float, spared: float) -> None:
         """Use these limits from now on."""

@@ -242,15 +242,15 @@ class State:
 
         Then remembered decisions are made again. What is under way is not cut, but has to be judged again.
         """
-        if not self.freshness.turned():
-            return False
-        if self.freshness.stale:
+        turned, stale = self.freshness.turned(), self.stale
+        if turned and stale:
             _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
-        else:
-            _log.info("the other machines are heard: tokens and sessions are good")
-        for view in self._views.values():
-            view.removed()
-        return True
+        elif turned:
+            _log.info("the other machines are heard: tokens and sessions are good again")
+        if turned or stale:  # also what was decided while it was fresh for a moment
+            for view in self._views.values():
+                view.removed()
+        return turned
 
     def follow(self) -> Deferred[None]:
         """Put changes of other processes in force. Never fails.
