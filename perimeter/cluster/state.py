@@ -35,7 +35,7 @@ _SETTLE: Final = 3.0
 """Seconds that a gateway that starts waits until it has heard of the other machines."""
 _LOOK: Final = 0.02
 
-_TURN: Final = 1.0
+_TURN: Final = 0.2
 """Seconds between two looks whether this worker has to follow the log."""
 
 
