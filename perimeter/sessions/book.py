@@ -164,8 +164,12 @@ class SessionBook:
 
         Raises `Unavailable`.
         """
-        if not self._stored.complete and self.current(cookie) is None:
-            await finished(self._stored.gather(("digest", digest_of(cookie).hex())))
+        if self._stored.complete:
+            return
+        digest = digest_of(cookie)
+        session = self._stored.find(digest)
+        if session is None or self._stored.ends(session) <= self._clock.seconds():
+            await finished(self._stored.gather(("digest", digest.hex())))
 
     async def gather(self, principal: Principal) -> None:
         """Look up all sessions of a user, before `owned`. Raises `Unavailable`."""
@@ -232,12 +236,15 @@ class SessionBook:
 
         Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
         """
-        await finished(self._stored.learn(("sub", provider, subject) if subject else ("sid", provider, sid)))
+        # The end is in force before anything is looked up, which may fail: the provider does not ask again.
+        ending = self._stored.end_vouched(provider, subject, sid)
+        try:
+            await finished(self._stored.learn(("sub", provider, subject) if subject else ("sid", provider, sid)))
+        finally:
+            ended = await ending
         of_user = self._stored.vouched_by(provider, subject=subject) if sid and subject else []
         unknown = [one for one in of_user if one.vouched is not None and not one.vouched.sid]
-        ended, *_ = await finish(
-            self._stored.end_vouched(provider, subject, sid), *(self._stored.end(session) for session in unknown)
-        )
+        await finish(*(self._stored.end(session) for session in unknown))
         return [*ended, *unknown]
 
     def vouched(self, session: Session) -> Vouched | None:

@@ -61,7 +61,7 @@ class UpkeepTests(WorkersCase):
         def keys_changed() -> None:
             self.keys_changed += 1
 
-        sessions = SimpleNamespace(keep_uses=lambda: succeed(None), keep_all_uses=lambda: succeed(None), good=lambda user: True)
+        sessions = SimpleNamespace(doubts=0, keep_uses=lambda: succeed(None), keep_all_uses=lambda: succeed(None))
         return SimpleNamespace(
             state=state,
             tokens=state.view(TOKENS),
@@ -96,6 +96,15 @@ class UpkeepTests(WorkersCase):
         self.clock.advance(0.1)
         self.remember()
         self.assertEqual(self.remembered(), [True, True], "verified again")
+
+    def test_attack_178_what_is_open_is_judged_again_after_an_end_that_may_have_been_missed(self) -> None:
+        judged: list[int] = []
+        self.patch(self.upkeeps[0]._reviewer, "everything", lambda: judged.append(1))
+        for doubts, seen in ((0, 0), (1, 1), (1, 1), (2, 2)):
+            self.assemblies[0].sessions.doubts = doubts
+            self.upkeeps[0]._revoked()
+            self.clock.advance(0.1)
+            self.assertEqual(len(judged), seen)
 
     def test_the_passwords_of_others_stay(self) -> None:
         self.clock.advance(10_000)
