@@ -20,6 +20,7 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
 from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
+from perimeter.run.nodes import shared_status
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
 from perimeter.run.session_operations import end_sessions, list_sessions
@@ -130,7 +131,7 @@ async def brief_status(gateway: RunningGateway, examination: Examination) -> dic
 
 
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`brief_status`, with ``problems``, the worst first, ``certificates``, and ``orders`` of certificates.
+    """`brief_status`, with ``problems``, the worst first, ``certificates``, ``orders`` of certificates, and ``nodes``.
 
     Directories and services are checked, which takes at most a few seconds.
     """
@@ -139,6 +140,7 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
         **await brief_status(gateway, examination),
         "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
         "orders": await _orders(examination),
+        **await shared_status(examination.assembly, examination.runtime.reactor.seconds()),
     }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
