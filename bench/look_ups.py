@@ -85,8 +85,9 @@ def main(arguments: Sequence[str]) -> None:
             for whole_up_to in (number, min(_WHOLE_UP_TO, number - 1)):
                 command = [sys.executable, "-m", "bench.look_ups", "measure", name, str(whole_up_to)]
                 one = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+                kept = "all" if one["whole"] else "those in use"
                 print(
-                    f"| {number:,} | {'all' if one['whole'] else 'those in use'} | {one['start']:.2f} s | {one['memory']:.0f} MiB "
+                    f"| {number:,} | {kept} | {one['start']:.2f} s | {one['memory']:.0f} MiB "
                     f"| {one['look_up']:.1f} µs | {one['after']:.0f} MiB |",
                     flush=True,
                 )
