@@ -136,6 +136,13 @@ class ClusterState(State):
             return fail(stale_fault())
         return unaffected(self.engine.find(kind, key))
 
+    def _apply_owed(self) -> None:
+        """See `State`: what this machine owes the common log is still among the records of Redis."""
+        super()._apply_owed()
+        for owed in self.followed.owed.values():
+            change = self._kinds.decode(owed.word, owed.body)
+            self._view(change).apply(change)
+
     def catch_up(self) -> Deferred[None]:
         """Wait until this worker has everything that is in the log now. All callers before the next question share it."""
         if self.stale:

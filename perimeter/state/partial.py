@@ -9,11 +9,12 @@ what was found does not come back (attack 175). If a record was altered meanwhil
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -38,8 +39,8 @@ _ANY: Final = ""
 """In place of an id: all records may have changed."""
 
 
-class PartialIndex:
-    """The part of an index that drops records. A record, with all that must go with it, has one id here."""
+class PartialIndex(ABC):
+    """An index that drops records. A record, with all that must go with it, has one id here."""
 
     def __init__(self) -> None:
         self.complete = True
@@ -60,6 +61,14 @@ class PartialIndex:
         self.most_kept = max(LEAST_KEPT, min(extent.whole_up_to, MOST_KEPT))
         self.complete = extent.whole
 
+    @abstractmethod
+    def apply(self, change: Change) -> None:
+        """See `perimeter.state.kinds.Index`."""
+
+    @abstractmethod
+    def forget(self, now: float) -> None:
+        """See `perimeter.state.kinds.Index`."""
+
     def has_ended(self, id: str) -> bool:
         """Whether a partial index has seen the end of this record, not long ago."""
         return id in self._ended or id in self._ended_before
@@ -68,6 +77,12 @@ class PartialIndex:
         """The record with this id has ended, whether it is in memory or not."""
         if not self.complete:
             self._ended.add(id)
+
+    def take_ends(self, before: PartialIndex) -> None:
+        """Remember the ends that the index ``before`` this one has seen."""
+        if not self.complete:
+            self._ended |= before._ended
+            self._ended_before |= before._ended_before
 
     def forget_ends(self) -> None:
         """Drop the ends that were seen before the last call."""
@@ -98,16 +113,7 @@ class PartialIndex:
         self._order.pop(id, None)
 
 
-class _Index(Protocol):
-    complete: bool
-    counted: int
-
-    def apply(self, change: Change) -> None: ...
-
-    def forget(self, now: float) -> None: ...
-
-
-I = TypeVar("I", bound=_Index)  # noqa: E741
+I = TypeVar("I", bound=PartialIndex)  # noqa: E741
 
 
 class PartialView(IndexedView[I]):
@@ -134,6 +140,7 @@ class PartialView(IndexedView[I]):
 
     def replace(self, index: I) -> None:
         """See `perimeter.state.kinds.View`."""
+        index.take_ends(self._index)
         super().replace(index)
         self.doubts += self.replaced and not index.complete
         self.replaced = True
@@ -175,6 +182,8 @@ class PartialView(IndexedView[I]):
                 changes = await self._ask(key)
             finally:
                 self._meanwhile = [one for one in self._meanwhile if one is not meanwhile]
+            if self._index.complete:  # by now: then it has what was found
+                return changes
             if _ANY not in meanwhile and meanwhile.isdisjoint(self._ids(changes)):
                 for change in changes:
                     self._index.apply(change)

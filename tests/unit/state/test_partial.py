@@ -15,7 +15,7 @@ from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens
 from perimeter.sessions.session import Origin, Renewal, Renewed, Session, Vouched, digest_of, grant_of
 from perimeter.state import partial
-from perimeter.state.changes import Extent
+from perimeter.state.changes import Change, Extent
 from perimeter.state.direct import DirectState
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialIndex
@@ -79,23 +79,29 @@ class PartialCase(SessionCase):
         return self.tokens.find(kept.digest)
 
 
+class Bare(PartialIndex):
+    def apply(self, change: Change) -> None: ...
+
+    def forget(self, now: float) -> None: ...
+
+
 class IndexTests(TestCase):
     def test_the_records_up_to_a_number_are_all_in_memory(self) -> None:
         for count, whole in ((2, True), (3, False)):
-            index = PartialIndex()
+            index = Bare()
             self.assertEqual((index.complete, index.counted), (True, 0))
             index.measure(Extent(count, 2))
             self.assertEqual((index.complete, index.counted), (whole, count))
 
     def test_a_partial_index_keeps_a_bounded_number(self) -> None:
         for whole_up_to, kept in ((-1, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
-            index = PartialIndex()
+            index = Bare()
             index.measure(Extent(10**9, whole_up_to))
             self.assertEqual(index.most_kept, kept)
 
     def test_an_index_that_has_grown_too_large_drops_what_was_used_longest_ago(self) -> None:
         self.patch(partial, "LEAST_KEPT", 3)
-        index = PartialIndex()
+        index = Bare()
         index.measure(Extent(0, 3))
         present: list[str] = []
         for id in "abc":
@@ -113,7 +119,7 @@ class IndexTests(TestCase):
         self.assertEqual(index.came("f", 6, lambda: present), ["c", "a"], "two at a time")
 
     def test_ends_are_remembered_for_two_rounds(self) -> None:
-        index = PartialIndex()
+        index = Bare()
         index.note_end("whole")
         self.assertFalse(index.has_ended("whole"))
         index.measure(Extent(1, 0))
@@ -123,6 +129,17 @@ class IndexTests(TestCase):
         self.assertTrue(index.has_ended("one"))
         index.forget_ends()
         self.assertFalse(index.has_ended("one"))
+
+    def test_another_index_remembers_them_too(self) -> None:
+        before, index, whole = Bare(), Bare(), Bare()
+        before.measure(Extent(1, 0))
+        index.measure(Extent(1, 0))
+        before.note_end("one")
+        before.forget_ends()
+        before.note_end("two")
+        for one in (index, whole):
+            one.take_ends(before)
+        self.assertEqual([(index.has_ended(id), whole.has_ended(id)) for id in ("one", "two")], [(True, False)] * 2)
 
 
 class TokenTests(PartialCase):
@@ -200,8 +217,11 @@ class TokenTests(PartialCase):
         self.patch(self.sqlite, "write", self.full)
         self.fails(Unavailable, self.state.remove(Removed(kept.id)))
         for _ in range(3):
-            self.tokens.forget(self.clock.seconds())
+            self.clock.advance(600)
+            self.done(self.state.tend())
             self.assertIsNone(self.learnt_token(kept))
+        self.state.replace(self.state.load())
+        self.assertIsNone(self.learnt_token(kept))
 
     def full(self, changes: object) -> int:
         raise StateUnavailable("disk full")
