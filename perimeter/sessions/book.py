@@ -163,12 +163,16 @@ class SessionBook:
         """The time, in epoch seconds."""
         return self._clock.seconds()
 
+    def check_fresh(self) -> None:
+        """Raise `StateUnavailable` while it is not known which sessions other machines have ended: none can begin, either."""
+        self._stored.check_fresh()
+
     async def learn(self, cookie: bytes) -> None:
         """Look up the session of a cookie's value, before `current`, if it may exist without being in memory.
 
         Raises `Unavailable`.
         """
-        if not self._stored.complete and self.current(cookie) is None:
+        if not self._stored.complete and self.known(cookie) is None:
             await finished(self._stored.gather(("digest", digest_of(cookie).hex())))
 
     async def gather(self, principal: Principal) -> None:
@@ -181,7 +185,12 @@ class SessionBook:
         return self._stored.complete
 
     def current(self, cookie: bytes) -> Session | None:
-        """The session of a cookie's value; None if there is none, or it is over."""
+        """The session of a cookie's value; None if there is none, or it is over. Raises as `check_fresh`."""
+        self.check_fresh()
+        return self.known(cookie)
+
+    def known(self, cookie: bytes) -> Session | None:
+        """Like `current`, also while another machine may have ended the session: good enough to end it."""
         session = self._stored.find(digest_of(cookie))
         return None if session is None or self._stored.ends(session) <= self._clock.seconds() else session
 

@@ -1,8 +1,9 @@
 """Whether what other machines have taken away is known here: how long ago the engine was heard, and whether the clocks agree.
 
-The worker that follows the engine notes the time at which it had read the engine's log to the end. The note goes over the shared
-page to the other workers. A worker counts a note once it has read the local log after it has seen the note: everything that was
-in the engine at the time of the note is in force in the worker then.
+The worker that follows the engine notes the time up to which it has read the engine's log, which is that of the last entry: an
+answer may have waited on its way, or in a process that was stopped. The note goes over the shared page to the other workers. A
+worker counts a note once it has read the local log after it has seen the note: everything that was in the engine at the time of
+the note is in force in the worker then.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ class Freshness(Always):
         #: the latest note of this process, and the latest that counts here
         self._noted: Note = 0
         self._known: Note = 0
-        #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's; None: not compared yet
-        self._skew: float | None = None
+        #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's
+        self._skew = 0.0
+        self._compared = False
         self._was_stale = True
 
     def join(self, peers: Peers) -> None:
@@ -103,10 +105,18 @@ class Freshness(Always):
 
     # -- what is heard
 
-    def heard(self) -> None:
-        """All that the engine's log has at this moment is in the local log."""
-        self._noted = self._note(self._clock())
-        self._peers.note_heard(self._noted)
+    def heard(self, age: float = 0.0) -> None:
+        """All that the engine's log had ``age`` seconds ago is in the local log, and in force in this process.
+
+        It counts if the clocks have been compared and agree.
+        """
+        if not self._compared or abs(self._skew) > MOST_SKEW:
+            return
+        note = (max(0, int((self._clock() - age) * 1000)) << _TAG) | self._tag
+        self._known = max(self._known, note)
+        if note > self._noted:
+            self._noted = note
+            self._peers.note_heard(note)
 
     def mark(self) -> Note:
         """The latest note of any process, for `read`. To be taken before the local log is read."""
@@ -121,9 +131,9 @@ class Freshness(Always):
                 self._noted = mark
                 self._peers.note_heard(mark)
 
-    def compared(self, ahead: float, uncertain: float) -> None:
-        """The engine's clock is ``ahead`` seconds ahead of this machine's (negative: behind), give or take ``uncertain``."""
-        self._skew = max(ahead - uncertain, 0.0) if ahead > 0 else min(ahead + uncertain, 0.0)
+    def compared(self, ahead: float) -> None:
+        """The engine's clock is surely ``ahead`` seconds ahead of this machine's (negative: behind)."""
+        self._skew, self._compared = ahead, True
 
     # -- what follows from it
 
@@ -135,32 +145,27 @@ class Freshness(Always):
     @property
     def skew(self) -> float:
         """Seconds by which the engine's clock is surely ahead of this machine's (negative: behind)."""
-        return self._skew or 0.0
+        return self._skew
 
     @property
     def stale(self) -> bool:
         """Whether something may have been taken away that is still good here."""
-        return self._skew is None or self.silent > self._limit or abs(self._skew) > MOST_SKEW
+        return self.silent > self._limit or abs(self._skew) > MOST_SKEW
 
     @property
     def reason(self) -> str:
         """Why the state is stale, for the operator; "" if it is not."""
+        if abs(self._skew) > MOST_SKEW:
+            behind = "behind" if self._skew > 0 else "ahead of"
+            return f"the clock of this machine is {abs(self._skew):.1f} s {behind} the clock of the engine of the state"
         silent = self.silent
         if silent == inf:
             return "the engine of the state was not heard since the start"
         if silent > self._limit:
             return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self._limit:g} s)"
-        if self._skew is None:
-            return "the clock of the engine of the state is not known yet"
-        if abs(self._skew) > MOST_SKEW:
-            behind = "behind" if self._skew > 0 else "ahead of"
-            return f"the clock of this machine is {abs(self._skew):.1f} s {behind} the clock of the engine of the state"
         return ""
 
     def turned(self) -> bool:
         """Whether the state has become stale, or fresh, since the last call."""
         before, self._was_stale = self._was_stale, self.stale
         return before != self._was_stale
-
-    def _note(self, at: float) -> Note:
-        return (int(at * 1000) << _TAG) | self._tag

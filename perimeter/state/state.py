@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar, cast
 
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -96,6 +96,10 @@ class State:
     def start(self) -> None:
         """Write from now on."""
         self._thread.start()
+
+    def settled(self) -> Deferred[None]:
+        """Fires when the state is known, or after a few seconds: a gateway that starts is ready then. Never fails."""
+        return succeed(None)
 
     def join(self, peers: Peers) -> None:
         """Share the store with ``peers`` from now on."""

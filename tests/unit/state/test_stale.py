@@ -15,6 +15,7 @@ from perimeter.tokens.revocation import Removed
 from perimeter.tokens.stored import TOKENS
 from tests.unit.doubles.auth import ManualThreads
 from tests.unit.doubles.sessions import SessionCase
+from tests.unit.state.test_freshness import Page
 
 ALICE = Principal("alice", "local", (), "users")
 ACCESS, API, SESSION = GrantKind.ACCESS_TOKEN, GrantKind.API_TOKEN, GrantKind.SESSION
@@ -37,7 +38,7 @@ class StaleCase(SessionCase):
 
     def hear(self) -> None:
         """The log of the engine is read to its end, then the local log."""
-        self.heard.compared(0.0, 0.0)
+        self.heard.compared(0.0)
         self.heard.heard()
         self.done(self.state.follow())
         self.state.grow_old()
@@ -103,15 +104,20 @@ class StaleTests(StaleCase):
         )
 
     def test_a_worker_that_does_not_read_the_local_log_becomes_stale(self) -> None:
-        self.threads.jobs.clear()
-        hangs = ManualThreads()
-        self.state._thread._pool = hangs
-        for _ in range(61):
-            self.clock.advance(1.0)
-            self.heard.heard()
-            self.state.follow()
-        self.state.grow_old()
-        self.assertTrue(self.state.stale)
+        page = Page()
+        self.state.join(page.seat(0))
+        other = Freshness("redis", 60.0, clock=self.clock.seconds)
+        other.join(page.seat(1))
+        other.compared(0.0)
+        for hangs in (False, True):
+            if hangs:
+                self.state._thread._pool = ManualThreads()
+            for _ in range(61):
+                self.clock.advance(1.0)
+                other.heard()
+                self.state.follow()
+                self.state.grow_old()
+            self.assertEqual(self.state.stale, hangs)
 
     def test_no_grant_is_spared(self) -> None:
         self.silence()

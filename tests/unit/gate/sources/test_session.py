@@ -433,7 +433,7 @@ class StaleTests(SourceCase):
         self.hear()
 
     def hear(self) -> None:
-        self.heard.compared(0.0, 0.0)
+        self.heard.compared(0.0)
         self.heard.heard()
         self.done(self.state.follow())
         self.state.grow_old()
@@ -475,9 +475,9 @@ class StaleTests(SourceCase):
 
     def test_attack_187_a_session_is_not_good_on_a_machine_with_another_time(self) -> None:
         self.assertEqual(self.find(), ALICE)
-        self.heard.compared(-3.0, 0.5)
+        self.heard.compared(-2.5)
         self.state.grow_old()
         self.unavailable()
-        self.heard.compared(-2.5, 0.5)
+        self.heard.compared(-2.0)
         self.state.grow_old()
         self.assertEqual(self.find(), ALICE)
