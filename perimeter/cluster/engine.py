@@ -22,6 +22,7 @@ from perimeter.redis.client import RedisClient
 from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Held
 from perimeter.state.kinds import Kinds
+from perimeter.state.page import PAGE, Page
 from perimeter.state.store import Claim
 from perimeter.state.writer import LookupKey, finish
 
@@ -80,9 +81,10 @@ class RedisEngine:
         return ensureDeferred(self._find(kind, key))
 
     async def _find(self, kind: str, key: LookupKey) -> Sequence[Change]:
-        if key[0] == "page":
-            raise StateUnavailable("the state is in Redis, which has no list of all users' tokens and sessions: name a user")
-        found = await self._records.find(kind, key)
+        if key[0] == PAGE:
+            found = await self._records.page(kind, Page.of(key))
+        else:
+            found = await self._records.find(kind, key)
         if not found:
             await self._check_contents()
         return found

@@ -7,11 +7,11 @@ from typing import Any
 from perimeter.cluster.engine import RedisEngine
 from perimeter.cluster.local import LocalStore, with_followed
 from perimeter.cluster.state import ClusterState
-from perimeter.config.site.perimeter import PerimeterSettings, Stale
+from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.net.contexts import ClientTLS
 from perimeter.redis.client import RedisClient
 from perimeter.secrets_key import SecretsKey
-from perimeter.state.freshness import SHORT, Freshness
+from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
 
 
@@ -25,5 +25,5 @@ def open_cluster(reactor: Any, settings: PerimeterSettings, kinds: Kinds) -> tup
     secrets_key = SecretsKey.open(settings.state_dir, settings.cluster_secret)
     engine = RedisEngine(client, secrets_key, every, reactor.seconds, replicas=bool(url.primary))
     store = LocalStore(settings.state_dir, every)
-    freshness = Freshness(url.in_words, settings.stale_limit, SHORT if settings.stale is Stale.JWT else 0.0)
+    freshness = Freshness(url.in_words, settings.stale_limit)
     return ClusterState(store, every, reactor, engine, freshness), store

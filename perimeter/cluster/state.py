@@ -194,10 +194,10 @@ class ClusterState(State):
         at = place(self.followed.heard.cursor)[0] / 1000 - self.engine.client.offset
         self._heard.heard(max(self.seconds() - at, 0.0))
 
-    def grow_old(self) -> None:
+    def grow_old(self) -> bool:
         """See `State`."""
         self._compare()
-        super().grow_old()
+        return super().grow_old()
 
     def _compare(self) -> None:
         """Compare the clocks, as they were at the latest look at the primary."""

@@ -16,8 +16,11 @@ from typing import Final
 
 from perimeter.state.peers import ALONE, Peers
 
-SHORT: Final = 15 * 60.0
-"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``."""
+SHORT: Final = 15 * 60.0 + 1.0
+"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``.
+
+Its beginning is rounded down to a second, and its end up.
+"""
 
 MOST_SKEW: Final = 2.0
 """Seconds by which the clock of this machine may differ from that of the engine. "Before" in a revocation compares two clocks."""
@@ -38,6 +41,7 @@ class Always:
     """For a state that one machine has for itself: it is never stale. The interface of `Freshness` for `State`."""
 
     spared: float = 0.0
+    limit: float = inf
 
     @property
     def stale(self) -> bool:
@@ -58,6 +62,9 @@ class Always:
     def reason(self) -> str:
         """Empty."""
         return ""
+
+    def allow(self, limit: float, spared: float) -> None:
+        """There is no limit."""
 
     def join(self, peers: Peers) -> None:
         """There are no notes."""
@@ -86,7 +93,7 @@ class Freshness(Always):
 
     def __init__(self, engine: str, limit: float, spared: float = 0.0, clock: Callable[[], float] = machine_seconds) -> None:
         self.spared = spared
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._tag = int.from_bytes(sha256(engine.encode("utf-8", "surrogateescape")).digest()[:2], "big")
         self._peers: Peers = ALONE
@@ -97,6 +104,10 @@ class Freshness(Always):
         self._skew = 0.0
         self._compared = False
         self._was_stale = True
+
+    def allow(self, limit: float, spared: float) -> None:
+        """Use these limits from now on."""
+        self.limit, self.spared = limit, spared
 
     def join(self, peers: Peers) -> None:
         """Share notes with ``peers`` from now on."""
@@ -150,7 +161,7 @@ class Freshness(Always):
     @property
     def stale(self) -> bool:
         """Whether something may have been taken away that is still good here."""
-        return self.silent > self._limit or abs(self._skew) > MOST_SKEW
+        return self.silent > self.limit or abs(self._skew) > MOST_SKEW
 
     @property
     def reason(self) -> str:
@@ -161,8 +172,8 @@ class Freshness(Always):
         silent = self.silent
         if silent == inf:
             return "the engine of the state was not heard since the start"
-        if silent > self._limit:
-            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self._limit:g} s)"
+        if silent > self.limit:
+            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self.limit:g} s)"
         return ""
 
     def turned(self) -> bool:

@@ -241,19 +241,20 @@ class State:
             if isinstance(view, PartialView) and not view.complete:
                 view.count_again(await self._thread.run(self._store.count, name))
 
-    def grow_old(self) -> None:
-        """Notice that the state has become stale, or is fresh again. To be called once a second.
+    def grow_old(self) -> bool:
+        """Whether the state has become stale, or is fresh again, since the last call. To be called once a second.
 
-        Then remembered decisions are made again. What is under way is not cut: it goes on until it is judged again.
+        Then remembered decisions are made again. What is under way is not cut, but has to be judged again.
         """
         if not self.freshness.turned():
-            return
+            return False
         if self.freshness.stale:
             _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
         else:
             _log.info("the state is known again: tokens and sessions are good again")
         for view in self._views.values():
             view.removed()
+        return True
 
     def follow(self) -> Deferred[None]:
         """Put changes of other processes in force. Never fails.

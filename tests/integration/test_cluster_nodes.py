@@ -10,7 +10,7 @@ import attrs
 from perimeter.cluster import base as base_module
 from perimeter.cluster import follower as follower_module
 from perimeter.cluster import records as records_module
-from perimeter.cluster.names import index_of
+from perimeter.cluster.names import index_of, list_of
 from perimeter.cluster.state import ClusterState
 from perimeter.errors import StateUnavailable
 from perimeter.model import Grant, Principal
@@ -18,6 +18,7 @@ from perimeter.providers.pins import PINS, Pin, ReleasedName
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.sessions.session import mint as mint_session
 from perimeter.state.once import ONCE
+from perimeter.state.page import Page
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.stored import TOKENS
 from tests.integration.clusternodes import NodesCase, hears, until
@@ -413,3 +414,52 @@ class SessionAttackTests(NodesCase):
             await one
         self.assertEqual(self.redis.ask("KEYS", "perimeter:record:*"), [])
         self.assertEqual(self.redis.ask("KEYS", "perimeter:index:*"), [])
+
+
+class ListTests(NodesCase):
+    async def ids(self, node: ClusterState, kind: str, page: Page) -> list[str]:
+        return [one.id for one in await node.find(kind, page.key) if isinstance(one, ApiToken | Session)]
+
+    async def test_pages_of_tokens(self) -> None:
+        self.patch(records_module, "_PAGE", 2)
+        a, b = await self.nodes("a", "b")
+        bobs, eves = [made(number) for number in range(5)], [made(number, "eve") for number in range(2)]
+        passing = mint("", bobs[0].owner, 1.0, inf, passing=True)[1]
+        for one in (*bobs, *eves, passing):
+            await a.add(one)
+        every, now = [one.id for one in (*bobs, *eves)], time.time()
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 100)), every)
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 3, 2)), every[2:5])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 3, latest=True)), every[:-4:-1])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 100, realm="other")), [])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 1, realm="local")), every[:1])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 3, 1, "bob", "local")), every[1:4])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 9, user="eve", latest=True)), [eves[1].id, eves[0].id])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 2, 0, passing=True)), [passing.id, every[0]])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 2, 1, passing=True)), every[:2])
+        self.assertEqual(await self.ids(b, "tokens", Page(now, 9, 0, "bob", "local", True)), [passing.id, *every[:5]])
+        await b.view(TOKENS).remove(bobs[1])
+        self.assertEqual(await self.ids(a, "tokens", Page(now, 2, 1)), every[2:4])
+        digest = bobs[2].digest.hex()
+        self.redis.ask("DEL", f"perimeter:record:tokens:{digest}")  # as if it had ended
+        self.assertEqual(await self.ids(a, "tokens", Page(now, 2, 1)), every[3:5])
+
+    async def test_pages_of_sessions_have_those_that_came_from_others_with_them(self) -> None:
+        (a,) = await self.nodes("a")
+        one, other = session(), session("eve")
+        child = session(parent=one.id)
+        for each in (one, other, child):
+            await a.add(each)
+        now = time.time()
+        self.assertEqual(await self.ids(a, "sessions", Page(now, 1)), [one.id, child.id])
+        self.assertEqual(await self.ids(a, "sessions", Page(now, 1, latest=True)), [other.id])
+        self.assertEqual(await self.ids(a, "sessions", Page(now, 9, user="bob")), [one.id, child.id])
+
+    async def test_a_list_forgets_what_has_ended(self) -> None:
+        (a,) = await self.nodes("a")
+        for number in range(20):
+            await a.add(made(number, expires=time.time() + 0.2))
+        await until(lambda: not self.redis.ask("KEYS", "perimeter:record:*"))
+        for number in range(20):
+            await a.add(made(number))
+        self.assertLess(self.redis.ask("ZCARD", list_of("tokens", "", passing=False)), 30)

@@ -58,11 +58,12 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     check = TokenCheck(prepared.secrets)
     revoker = Revoker(tokens, verifier, sessions, news, check)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime, check) if settings.api_tokens else None
+    issuer = TokenIssuer(keyring, settings, reactor, tokens.check_fresh)
     cookies = cookie_check(prepared.secrets)
     return Grants(
         tokens,
         sessions,
-        TokenIssuer(keyring, settings, reactor),
+        issuer,
         verifier,
         revoker,
         book,
