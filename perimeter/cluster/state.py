@@ -22,6 +22,7 @@ from perimeter.cluster.local import LocalStore
 from perimeter.cluster.log import place
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Extent, Held
 from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
@@ -66,6 +67,10 @@ class ClusterState(State):
         #: callers that wait for a question that was not asked yet
         self._asking_last: list[Deferred[None]] = []
         self._asked = False
+
+    def use_key(self, key: SecretsKey) -> None:
+        """See `State`."""
+        self.engine.use_key(key)
 
     def start(self) -> None:
         """See `State`. Connects to Redis."""

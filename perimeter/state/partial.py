@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import StateUnavailable, Unavailable
+from perimeter.recent import Expiring
 from perimeter.state.changes import Change, Extent
 from perimeter.state.kinds import IndexedView
 from perimeter.state.writer import ChangeWriter, LookupKey, unaffected
@@ -31,6 +32,12 @@ MOST_KEPT: Final = 50_000
 
 LEAST_KEPT: Final = 2_000
 """Records of a kind that a partial view may keep in any case: more than those of one user, which are looked up together."""
+
+MOST_ABSENT: Final = 10_000
+"""Digests of records that the store does not have which a partial view remembers."""
+
+ABSENT: Final = 5.0
+"""Seconds for which it remembers them: a client that repeats what was revoked asks the store once in this time."""
 
 _ATTEMPTS: Final = 5
 """How often the store is asked if the records change all the time."""
@@ -124,6 +131,9 @@ class PartialView(IndexedView[I]):
         self._name = name
         #: for each look-up that is under way: the ids of records that were altered meanwhile
         self._meanwhile: list[set[str]] = []
+        #: what the store was asked for and did not have. Nobody knows the text with a digest before its record is written, so a
+        #: record that is absent does not come later.
+        self._absent: Expiring[LookupKey, bool] = Expiring(MOST_ABSENT, ABSENT, writer.seconds)
         #: whether there was an index before this one
         self.replaced = False
         #: how often a partial index has replaced another one: an end may have been missed then
@@ -144,6 +154,7 @@ class PartialView(IndexedView[I]):
         super().replace(index)
         self.doubts += self.replaced and not index.complete
         self.replaced = True
+        self._absent.clear()
         self._altered(_ANY)
 
     def _altered(self, id: str) -> None:
@@ -160,7 +171,9 @@ class PartialView(IndexedView[I]):
 
         Fails with `perimeter.errors.Unavailable` if the store does not say whether there is something.
         """
-        return self._writer.catch_up() if self._index.complete else self.gather(key)
+        if self._index.complete:
+            return self._writer.catch_up()
+        return None if self._absent.get(key) else self.gather(key)
 
     def gather(self, key: LookupKey) -> Deferred[None] | None:
         """Look up all that has ``key``, whether some of it is in memory or not. None if all is in memory. Fails as `learn`."""
@@ -187,6 +200,8 @@ class PartialView(IndexedView[I]):
             if _ANY not in meanwhile and meanwhile.isdisjoint(self._ids(changes)):
                 for change in changes:
                     self._index.apply(change)
+                if not changes and key[0] == "digest":
+                    self._absent.keep(key, True)
                 return changes
         raise StateUnavailable("what was looked up is being changed all the time")
 

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Cursor, Gap
 from perimeter.state.finder import RecordFinder
 from perimeter.state.freshness import ALWAYS, Always
@@ -96,6 +97,9 @@ class State:
     def start(self) -> None:
         """Write from now on."""
         self._thread.start()
+
+    def use_key(self, key: SecretsKey) -> None:
+        """Use the key of the site ``key`` from now on, if the state has anything that is sealed with it."""
 
     def settled(self) -> Deferred[None]:
         """Fires when the state is known, or after a few seconds: a gateway that starts is ready then. Never fails."""

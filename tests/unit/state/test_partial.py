@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from perimeter.state.direct import DirectState
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialIndex
 from perimeter.state.sqlite import SqliteStore
+from perimeter.state.writer import LookupKey
 from perimeter.tokens import stored as tokens_module
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.api_token import grant_of as token_grant
@@ -152,6 +154,29 @@ class TokenTests(PartialCase):
         self.assertIsNone(self.learnt_token(mint("", ALICE, 0.0, inf)[1]))
         self.assertEqual(self.done(self.tokens_of.revoke(text, "192.0.2.7")), ALICE)
         self.assertIsNone(self.learnt_token(kept))
+
+    def test_attack_181_a_token_that_does_not_exist_is_looked_up_once_in_five_seconds(self) -> None:
+        _, kept = self.token()
+        self.done(self.tokens.remove(kept))
+        asked: list[LookupKey] = []
+
+        def find(kind: str, key: LookupKey) -> Sequence[Change]:
+            asked.append(key)
+            return SqliteStore.find(self.sqlite, kind, key)
+
+        self.reopen(find=find)
+        key = ("digest", kept.digest.hex())
+        self.assertIsNone(self.learnt_token(kept))
+        self.clock.advance(4.75)
+        self.assertIsNone(self.tokens.learn(key))
+        self.assertEqual(asked, [key])
+        self.clock.advance(0.25)
+        self.assertIsNone(self.learnt_token(kept))
+        self.assertEqual(asked, [key, key])
+        self.assertIsNotNone(self.tokens.learn(("id", kept.id)))
+        self.assertIsNotNone(self.tokens.learn(("id", kept.id)), "only digests cannot come later")
+        self.state.replace(self.state.load())
+        self.assertIsNone(self.learnt_token(kept), "it is looked up again after everything was loaded")
 
     def test_few_tokens_are_all_in_memory(self) -> None:
         kept = [self.token()[1] for _ in range(2)]
