@@ -48,9 +48,9 @@ def primary(run_id: str = "r1", role: bytes = b"master", version: str = "7.2.4")
     )
 
 
-def sentinel(host: str = "10.0.0.1", port: int = 6379, epoch: int = 0) -> Server:
+def sentinel(host: str = "10.0.0.1", port: int = 6379, epoch: int = 0, flags: str = "master") -> Server:
     """A Sentinel that names a primary."""
-    facts = {"name": "site", "ip": host, "port": str(port), "flags": "master", "config-epoch": str(epoch)}
+    facts = {"name": "site", "ip": host, "port": str(port), "flags": flags, "config-epoch": str(epoch)}
     text = b"".join(b"$%d\r\n%b\r\n" % (len(part), part.encode()) for fact in facts.items() for part in fact)
     return Server(HELLO=b"%0\r\n", SENTINEL=b"%%%d\r\n%b" % (len(facts), text))
 

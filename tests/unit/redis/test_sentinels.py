@@ -181,6 +181,17 @@ class SentinelsTests(SynchronousTestCase):
         self.name(sentinel(epoch=0), sentinel(epoch=0), sentinel(epoch=0))
         self.successResultOf(self.look(found))
 
+    def test_primary_is_left_during_its_failover(self) -> None:
+        """Also if it was found in the middle of the failover, at the Sentinel that carries it out."""
+        self.name(*(sentinel(epoch=1, flags="master,failover_in_progress") for _ in range(3)))
+        found = self.found()
+        self.assertEqual("10.0.0.1:6379", found.place)
+        self.name(
+            sentinel(epoch=1, flags="master,failover_in_progress"), sentinel("10.0.0.2", epoch=1), sentinel("10.0.0.2", epoch=1)
+        )
+        self.fails(self.look(found), "the Sentinels name another primary, 10.0.0.2:6379")
+        self.assertEqual("r2", self.found().greeting.run_id)
+
     def test_same_primary_in_a_newer_configuration(self) -> None:
         found = self.found()
         self.name(*(sentinel(epoch=7) for _ in range(3)))
@@ -218,9 +229,20 @@ class NamedTests(SynchronousTestCase):
             reply = {b"ip": host.encode(), b"port": b"6380", b"config-epoch": b"12", b"flags": b"master"}
             self.assertEqual(Named(host, 6380, 12), read_named(reply))
 
+    def test_failover_in_progress(self) -> None:
+        """The Sentinel that carries it out has the new epoch already, and the old address still."""
+        reply = {b"ip": b"10.0.0.1", b"port": b"6380", b"config-epoch": b"12"}
+        for flags, epoch in (
+            (b"master", 12),
+            (b"s_down,o_down,master", 12),
+            (b"master,failover_in_progress", 11),
+            (b"s_down,o_down,master,failover_in_progress,force_failover", 11),
+        ):
+            self.assertEqual(epoch, read_named({**reply, b"flags": flags}).epoch)
+
     def test_attack_174_what_is_no_address(self) -> None:
         """What a Sentinel says is an address and a port, or nothing."""
-        good = {b"ip": b"10.0.0.1", b"port": b"6379", b"config-epoch": b"1"}
+        good = {b"ip": b"10.0.0.1", b"port": b"6379", b"config-epoch": b"1", b"flags": b"master"}
         for change in (
             {b"ip": b"/run/other.sock"},
             {b"ip": b""},
@@ -233,6 +255,7 @@ class NamedTests(SynchronousTestCase):
             {b"port": b"65536"},
             {b"port": b"x"},
             {b"config-epoch": b""},
+            {b"flags": None},
         ):
             with self.subTest(change=change), self.assertRaises(StateUnavailable):
                 read_named({**good, **change})
