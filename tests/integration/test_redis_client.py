@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.internet import reactor
@@ -20,14 +18,7 @@ from perimeter.redis.script import Script
 from tests.integration.ldapkit import shared
 from tests.integration.redispeer import FLAVOUR, RedisPeer
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
-
-
-def documented_user() -> dict[str, str]:
-    """The user of the manual, with the password ``secret``."""
-    found = re.search(r"^user (\w+) (.*)$", PAGE.read_text(), re.MULTILINE)
-    assert found is not None
-    return {found[1]: found[2].replace(">PASSWORD", ">secret")}
+USERS = {"gateway": "on >secret resetchannels ~perimeter:* -@all +@all -@dangerous +role +info"}
 
 
 def pause(seconds: float) -> Deferred[None]:
@@ -42,7 +33,7 @@ class ServerTest(TestCase):
     def setUp(self) -> None:
         cls = type(self)
         if "server" not in cls.__dict__:
-            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=documented_user(), flavour=cls.flavour))
+            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=USERS, flavour=cls.flavour))
         self.server: RedisPeer = cls.server
 
     def client(self, url: str | None = None, **options: Any) -> RedisClient:
