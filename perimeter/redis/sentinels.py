@@ -20,7 +20,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.redis.connection import RedisConnection
 from perimeter.redis.dialling import Dialler, at
 from perimeter.redis.errors import ErrorReply
-from perimeter.redis.greeting import hello, look
+from perimeter.redis.greeting import check_mode, hello, look
 from perimeter.redis.link import Found
 
 _UNKNOWN: Final = "ERR No such master"
@@ -121,7 +121,7 @@ class _Sentinel:
     def _greeted(self, url: RedisUrl) -> Generator[Deferred[Any], Any, RedisConnection]:
         connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
         try:
-            yield connection.call(*hello(url))
+            check_mode((yield connection.call(*hello(url))), "sentinel")
         except BaseException:  # also if the question is cancelled
             connection.drop("the Sentinel was not greeted")
             raise

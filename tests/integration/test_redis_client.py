@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.internet import reactor
@@ -15,6 +16,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.redis.client import RedisClient
 from perimeter.redis.errors import ErrorReply
 from perimeter.redis.script import Script
+from tests.integration.directories import Authority
 from tests.integration.ldapkit import shared
 from tests.integration.redispeer import FLAVOUR, RedisPeer
 
@@ -101,6 +103,18 @@ class CallsTest(ServerTest):
         failure = yield self.assertFailure(client.call("GET", "perimeter:a"), StateUnavailable)
         self.assertIn("it refuses the user or the password of redis_url", failure.detail)
         self.assertNotIn("wrong-password", failure.detail)
+
+    @inlineCallbacks
+    def test_plain_text_to_a_server_with_tls(self) -> Any:
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir(parents=True)
+        authority = Authority(directory)
+        files = (*authority.issue("localhost"), authority.certificate)
+        secured = RedisPeer(authority.certificate.parent / "redis", tls=files, flavour=self.flavour)
+        self.addCleanup(secured.close)
+        client = self.client(f"redis://localhost:{secured.port}", timeout=0.5)
+        yield self.assertFailure(client.call("GET", "perimeter:a"), StateUnavailable)
+        self.assertIn("if it speaks TLS, write rediss:// in redis_url", client.problem)
 
     @inlineCallbacks
     def test_reader(self) -> Any:
