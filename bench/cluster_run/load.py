@@ -28,6 +28,8 @@ IN_FORCE = 1.0
 """Seconds after the answer to a revocation from which no gateway may accept the token."""
 _LOOKS = (0.0, 0.05, 0.2, 0.5, 1.0, 3.0)
 """Seconds after the answer to a revocation at which every gateway is asked."""
+_ATTEMPTS = 40
+"""How often a registration is tried that gets 503, before Redis is killed for the first time."""
 _CODE = re.compile(r"\b[a-z2-7]{4}(?:-[a-z2-7]{4}){3}\b")
 
 T = TypeVar("T")
@@ -73,28 +75,38 @@ class Load:
             self._login,
             self._code,
         )
-        self._work = [self._repeat(kind) for kind in kinds for _ in range(clients)] + [self._repeat(self._old)]
+        self._kinds = (*kinds * clients, self._old)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def prepare(self, users: int) -> None:
         """Register an app for each of so many users, which gives them recovery codes."""
         for name in CODED[:users]:
-            browser, port = Browser(), self._port()
-            await browser.sign_in(port, name, PASSWORD)
-            form, page = await browser.form(port, f"{FACTOR}?to=/x", "")
-            secret = re.search(r"secret=([A-Z2-7]{32})", page.text)
-            if secret is None:
-                raise BenchError(f"no page to register an app: {page.text[:300]}")
-            answer = await browser.send(port, "POST", form.action, form.fields | {"code": TOTP(secret[1]).now()})
-            self._codes += [(name, code) for code in _CODE.findall(answer.text)]
+            for _ in range(_ATTEMPTS):
+                try:
+                    await self._register(name)
+                    break
+                except Failed as failed:
+                    if failed.answer.status not in (0, 503):
+                        raise BenchError(f"an app cannot be registered: {failed}") from failed
+                    await asyncio.sleep(0.5)
         if not self._codes:
             raise BenchError("no recovery codes")
         self._codes = [self._codes[at] for at in sorted(range(len(self._codes)), key=lambda at: at % 10)]
 
+    async def _register(self, name: str) -> None:
+        browser, port = Browser(), self._port()
+        await browser.sign_in(port, name, PASSWORD)
+        form, page = await browser.form(port, f"{FACTOR}?to=/x", "")
+        secret = re.search(r"secret=([A-Z2-7]{32})", page.text)
+        if secret is None:
+            raise BenchError(f"no page to register an app: {page.text[:300]}")
+        answer = await browser.send(port, "POST", form.action, form.fields | {"code": TOTP(secret[1]).now()})
+        self._codes += [(name, code) for code in _CODE.findall(answer.text)]
+
     def start(self) -> None:
         """Begin."""
         self.found = Found()
-        self._tasks = [asyncio.create_task(work) for work in self._work]
+        self._tasks = [asyncio.create_task(self._repeat(kind)) for kind in self._kinds]
 
     async def stop(self) -> Found:
         """Let what is under way end."""
@@ -200,15 +212,17 @@ class Load:
         if SESSION not in browser.cookies:
             raise Failed(answer)
         self.found.counts["sessions"] += 1
+        began = self.found.at
         for _ in range(12):
             await asyncio.sleep(self._pause)
             cookie = browser.cookies.get(SESSION, "")
-            answer = await self._fetch(self._port(), "GET", "/x", {"Cookie": f"{SESSION}={cookie}"})
+            port = self._port()
+            answer = await self._fetch(port, "GET", "/x", {"Cookie": f"{SESSION}={cookie}"})
             self.found.counts["requests of sessions"] += 1
             if answer.clears_session:
                 self.found.breach(f"{answer.status} cleared the cookie of a session")
             if answer.status not in (200, 503, 0):
-                self.found.breach(f"a session got {answer.status}")
+                self.found.breach(f"the gateway on {port}: a session of {began:.2f} s got {answer.status}")
 
     async def _code(self) -> None:
         """The same recovery code at two gateways at the same moment."""
