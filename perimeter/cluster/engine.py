@@ -52,6 +52,11 @@ class RedisEngine:
         self._log = CommonLog(client, kinds, self.sealing)
         self._publisher = Publisher(self._log, self._records, kinds)
 
+    def use_key(self, key: SecretsKey) -> None:
+        """Use the key of the site ``key`` from now on."""
+        self.secrets = key
+        self.sealing.use(*key.derive_all(PURPOSE))
+
     def start(self) -> None:
         """Connect."""
         self.client.start()
