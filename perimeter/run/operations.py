@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import TimeoutError
 
 import perimeter
-from perimeter.errors import Unavailable
+from perimeter.errors import NotWritten, Unavailable
 from perimeter.factors.stored import FACTORS
 from perimeter.metrics.figures import totals
 from perimeter.providers.pins import PINS
@@ -194,8 +194,8 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
     wanted = Revocation(_ids(question), _whole_owner(question), _text(question, "token"))
     try:
         return attrs.asdict(await revoke_tokens(_realms(assembly), assembly.revoker, wanted))
-    except Unavailable as error:
-        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -206,8 +206,8 @@ async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return await end_sessions(_realms(assembly), assembly.sessions, _ids(question), _whole_owner(question))
-    except Unavailable as error:
-        raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the sessions have ended, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _identities(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -218,8 +218,8 @@ async def _release_identity(assembly: Assembly, question: Mapping[str, Any]) -> 
     user = _named_user(question)
     try:
         return await release_identity(assembly.state.view(PINS), assembly.revoker, user)
-    except Unavailable as error:
-        raise ValueError(f"the release is in force, but not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the release is in force, but not written everywhere yet: {error.detail}") from None
 
 
 async def _factors(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,8 +230,10 @@ async def _reset_factors(assembly: Assembly, question: Mapping[str, Any]) -> Map
     user, stored, now = _named_user(question), assembly.state.view(FACTORS), assembly.state.seconds()
     try:
         return await remove_factors(_realms(assembly), stored, user, now)
-    except Unavailable as error:
-        raise ValueError(f"the second factors do not count any more, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(
+            f"the second factors do not count any more, but this is not written everywhere yet: {error.detail}"
+        ) from None
 
 
 async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from math import inf
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from perimeter.errors import StateUnavailable
+from perimeter.errors import NotWritten, StateUnavailable
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.freshness import SHORT, Freshness
 from perimeter.tokens.api_token import ApiToken, mint
@@ -72,6 +72,12 @@ class StaleTests(StaleCase):
         self.done(self.tokens.remove(self.kept))
         self.assertIsNone(self.tokens.find(self.kept.digest))
         self.assertEqual(self.store.written, [[self.kept], [Removed(self.kept.id)]])
+
+    def test_a_removal_that_cannot_be_written_says_that_it_is_in_force(self) -> None:
+        self.store.fails = True
+        error = self.failureResultOf(self.tokens.remove(self.kept), NotWritten).value
+        self.assertEqual((error.detail, error.status, error.reason), ("disk full", 503, "state_unavailable"))
+        self.assertIsNone(self.tokens.find(self.kept.digest))
 
     def test_what_is_under_way_is_not_cut(self) -> None:
         cut: list[bool] = []
