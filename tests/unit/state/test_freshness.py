@@ -7,7 +7,7 @@ from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.state.freshness import MOST_SKEW, Freshness, machine_seconds
+from perimeter.state.freshness import ALWAYS, MOST_SKEW, Freshness, machine_seconds
 from perimeter.state.peers import Alone
 
 
@@ -159,3 +159,12 @@ class FreshnessTests(SynchronousTestCase):
         self.assertLessEqual(machine_seconds(), machine_seconds())
         with open("/proc/uptime", encoding="ascii") as file:
             self.assertLess(abs(machine_seconds() - float(file.read().split()[0])), 5.0)
+
+
+class AlwaysTests(SynchronousTestCase):
+    def test_the_state_of_one_machine_is_never_stale(self) -> None:
+        ALWAYS.allow(1.0, 1.0)
+        ALWAYS.join(Page(1))
+        ALWAYS.read(ALWAYS.mark())
+        self.assertEqual((ALWAYS.stale, ALWAYS.turned(), ALWAYS.reason), (False, False, ""))
+        self.assertEqual((ALWAYS.silent, ALWAYS.skew, ALWAYS.spared, ALWAYS.limit, ALWAYS.mark()), (0.0, 0.0, 0.0, inf, 0))
