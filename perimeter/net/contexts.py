@@ -6,6 +6,7 @@ Only TLS 1.2 and 1.3, only with forward secrecy and authenticated encryption, wi
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import ipaddress
 import os
@@ -304,6 +305,13 @@ class ClientTLS:
             self._context.set_alpn_protos(list(alpn))
         if identity is not None:
             _use(self._context, identity)
+
+    def for_name(self, server_name: str) -> ClientTLS:
+        """The same for another ``server_name``. No file is read again."""
+        other = copy.copy(self)
+        other.server_name = server_name
+        other._address = _is_address(server_name)
+        return other
 
     def connection(self, sock: socket.socket | None) -> PortableConnection:
         """Return a TLS connection on a connected socket (None: on memory buffers). The handshake has not begun."""

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "requirements"
 
-LOCKS = {"ci": ("dev", "docs"), "run": (), "full": ("acme", "compression", "mfa", "regex"), "kerberos": ("kerberos",)}
+LOCKS = {"ci": ("dev", "docs"), "run": (), "full": ("acme", "compression", "mfa", "redis", "regex"), "kerberos": ("kerberos",)}
 """The lock files, and the extras that each has beside the dependencies of the gateway. The first constrains the others; "full" is
 what the image has: each extra that needs no compiler."""
 
