@@ -6,7 +6,7 @@ Every code is good once, in all processes together: it is claimed (`perimeter.st
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -25,9 +25,9 @@ from perimeter.factors.factor import (
     UsedRecoveryCode,
 )
 from perimeter.factors.one_time_codes import RECOVERY_CODES, digest_of, new_code
-from perimeter.factors.secrets_key import SecretsKey, Unopened
 from perimeter.factors.stored import StoredFactors
 from perimeter.factors.totp import SECRET_LENGTH, STEP, WINDOW, step_of
+from perimeter.secrets_key import SecretsKey, Unopened
 from perimeter.state.once import Claims
 from perimeter.state.writer import look
 from perimeter.tokens.format import EpochClock
@@ -73,7 +73,7 @@ class FactorBook:
         try:
             return self._key.unseal(factor.sealed, _purpose(factor.realm, factor.username, factor.kind, factor.id))
         except Unopened:
-            raise Unavailable("secrets.key in state_dir is not the key that has sealed the second factors") from None
+            raise Unavailable("the key that has sealed the second factor is not in secrets.key or cluster_secret") from None
 
     async def has_factor(self, realm: str, username: str) -> bool:
         """Whether the user has a factor, also one that another process has registered a moment ago. Raises `Unavailable`."""
@@ -87,12 +87,13 @@ class FactorBook:
 
     # -- registering
 
-    def proposed_secret(self, cookie: bytes, once: bytes = b"") -> bytes:
+    def proposed_secrets(self, cookie: bytes, once: bytes = b"") -> Sequence[bytes]:
         """The secret of a TOTP that the browser with ``cookie`` is about to register: the same one until then.
 
-        It is kept nowhere. ``once`` makes another one.
+        The page shows the first one. The others are those of the other keys of the gateway: another machine may have shown them.
+        They are kept nowhere. ``once`` makes other ones.
         """
-        return self._key.derive(b"totp", cookie, once)[:SECRET_LENGTH]
+        return [one[:SECRET_LENGTH] for one in self._key.derive_all(b"totp", cookie, once)]
 
     async def add(
         self, realm: str, username: str, kind: FactorKind, name: str, secret: bytes, *, handle: bytes = b"", count: int = 0
@@ -110,13 +111,18 @@ class FactorBook:
         await self._stored.add(factor)
         return factor
 
-    async def add_totp(self, realm: str, username: str, name: str, secret: bytes, code: str) -> Factor:
-        """Register an app that shows ``code`` for ``secret``; the code is used by that. Raises `WrongFactor` besides `add`."""
-        step = step_of(secret, code, self._clock.seconds())
-        if step is None:
-            raise WrongFactor("the app shows another code for the new secret")
-        await self._claim_step(self._key.derive(b"claim", secret).hex(), step)
-        return await self.add(realm, username, FactorKind.TOTP, name, secret, count=step)
+    async def add_totp(self, realm: str, username: str, name: str, proposed: Iterable[bytes], code: str) -> Factor:
+        """Register an app that shows ``code`` for one of the ``proposed`` secrets; the code is used by that.
+
+        Raises `WrongFactor` besides `add`.
+        """
+        for secret in proposed:
+            step = step_of(secret, code, self._clock.seconds())
+            if step is not None:
+                for key in sorted(self._key.derive_all(b"claim", secret)):
+                    await self._claim_step(key.hex(), step)
+                return await self.add(realm, username, FactorKind.TOTP, name, secret, count=step)
+        raise WrongFactor("the app shows another code for the new secret")
 
     async def make_recovery_codes(self, realm: str, username: str) -> Sequence[str]:
         """New recovery codes, which replace the earlier ones. They can be shown only now. Raises `Unavailable`."""

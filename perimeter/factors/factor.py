@@ -25,7 +25,7 @@ class Factor(Change):
     """A factor that a user has registered.
 
     ``id`` is what pages and the audit log show: 16 hexadecimal digits. ``name`` is the user's own. ``sealed`` is its secret under
-    the key of the gateway (`perimeter.factors.secrets_key`). ``handle`` finds a passkey: SHA-256 of its credential id, or b"".
+    the key of the gateway (`perimeter.secrets_key`). ``handle`` finds a passkey: SHA-256 of its credential id, or b"".
     ``used`` is when it was used last, 0 if never. ``count`` only grows: the last time step of a TOTP that was used (RFC 6238,
     section 5.2), the signature counter of a passkey (WebAuthn, section 6.1.1).
     """

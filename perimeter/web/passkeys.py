@@ -14,9 +14,8 @@ from twisted.logger import Logger
 
 from perimeter.errors import WrongFactor
 from perimeter.factors.book import FactorBook
-from perimeter.factors.challenges import Bound, Challenges
+from perimeter.factors.challenges import Bound, Challenge, Challenges
 from perimeter.factors.factor import Factor, FactorKind
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.webauthn import (
     CounterBack,
     Passkey,
@@ -30,6 +29,7 @@ from perimeter.factors.webauthn import (
 )
 from perimeter.model import Principal
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 
 _log = Logger()
 
@@ -68,7 +68,8 @@ class Passkeys:
         """What the page asks for to register a passkey of ``user``."""
         challenge = self.challenges.issue(bound)
         known = [self._opened(one) for one in self._of(user)]
-        return Asked(creation_options(self.party, user.username, self._number(user), known, challenge.value), challenge.text)
+        number = self._number(user, challenge)
+        return Asked(creation_options(self.party, user.username, number, known, challenge.value), challenge.text)
 
     async def add(self, user: Principal, fields: Mapping[str, str], bound: Bound, name: str) -> Factor:
         """Register the passkey in the form of such a page.
@@ -76,7 +77,8 @@ class Passkeys:
         Raises `WrongFactor`, `perimeter.errors.TooManyFactors`, and `Unavailable` if it cannot be written.
         """
         challenge = self.challenges.recall(fields.get(CHALLENGE, ""), bound)
-        made, count = await self.offload.run(registered, self.party, fields.get(ANSWER, ""), challenge.value, self._number(user))
+        number = self._number(user, challenge)
+        made, count = await self.offload.run(registered, self.party, fields.get(ANSWER, ""), challenge.value, number)
         await self.challenges.use(challenge)
         if await self.book.with_handle(made.handle) is not None:
             raise WrongFactor("the passkey is registered already")
@@ -138,6 +140,7 @@ class Passkeys:
     def _opened(self, factor: Factor) -> Passkey:
         return Passkey.decode(self.book.secret_of(factor))
 
-    def _number(self, user: Principal) -> bytes:
-        """The number of a user for authenticators: the same one always, which says nothing about them to others."""
-        return self.key.derive(b"passkey user", user.realm.encode("utf-8"), user.username.encode("utf-8"))
+    def _number(self, user: Principal, challenge: Challenge) -> bytes:
+        """The number of a user for authenticators: the same one for each key, which says nothing about them to others."""
+        names = user.realm.encode("utf-8"), user.username.encode("utf-8")
+        return self.key.derive_all(b"passkey user", *names)[challenge.key]

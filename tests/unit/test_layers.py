@@ -22,7 +22,7 @@ FLOORS = (
     ("model",),
     ("errors",),
     ("recent", "repeats", "fair_queue", "strict_json", "json_prefix", "descriptors", "file_systems", "interpreter"),
-    ("connection_faults", "limits"),
+    ("connection_faults", "limits", "secrets_key"),
     ("offload", "workers"),
     ("config.language",),
     ("web_client",),

@@ -9,9 +9,7 @@ from typing import Final
 
 from perimeter.config.language.datatypes import BadValue, Datatype, NotHere
 from perimeter.descriptors import system_reason
-
-SHORTEST: Final = 32
-"""Characters of a line."""
+from perimeter.secrets_key import cluster_keys
 
 _LARGEST: Final = 64 * 1024
 
@@ -33,9 +31,10 @@ def _read(text: str, base: Path) -> str:
 
 
 def _given(text: str, base: Path) -> str:
-    lines = [line.strip() for line in text.splitlines()]
-    if not all(len(line) >= SHORTEST for line in lines if line and not line.startswith("#")):
-        raise BadValue(f"expected lines of at least {SHORTEST} random characters", complete=True)
+    try:
+        cluster_keys(text)
+    except ValueError as error:
+        raise BadValue(f"not a secret of the site: {error}", complete=True) from None
     return text
 
 

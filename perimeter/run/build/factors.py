@@ -35,7 +35,7 @@ def factor_parts(prepared: Prepared, runtime: Runtime, demand: FactorDemand | No
         return None
     claims = state.view(ONCE)
     book = FactorBook(state.view(FACTORS), key, claims, clock)
-    challenges = Challenges(key.derive(b"challenge"), claims, clock)
+    challenges = Challenges(key, claims, clock)
     with_passkeys = Method.WEBAUTHN in settings.methods
     passkeys = Passkeys(relying_party(config), book, key, challenges, runtime.offload) if with_passkeys else None
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from perimeter.audit.sink import IAuditSink
 from perimeter.config.site.config import SiteConfig
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.gate.factors import FactorDemand
 from perimeter.gate.routes import Route
 from perimeter.gate.target import ITarget
@@ -14,6 +13,7 @@ from perimeter.run.build.builtin import hosts_of_pages
 from perimeter.run.build.endpoints import endpoint_routes
 from perimeter.run.build.pages import PageParts, https_port
 from perimeter.run.build.renewals import signed_out_elsewhere
+from perimeter.secrets_key import SecretsKey
 from perimeter.sessions.tickets import Tickets
 from perimeter.state.once import ONCE
 from perimeter.state.state import State

@@ -17,7 +17,6 @@ from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.listener import ClientCertificate, ListenerSettings, Serve, UnknownName
 from perimeter.config.site.renewed import Versions, renewed_files, versions
 from perimeter.errors import Page
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.net.certificates import load_identities
 from perimeter.net.contexts import ClientAuthentication, ClientTLS, ServerContexts, ServerIdentity
 from perimeter.proxy.codings import encoder_of
@@ -28,6 +27,7 @@ from perimeter.run.build.runtime import Runtime
 from perimeter.run.build.state_dir import prepare_state_dir
 from perimeter.run.build.traces import collector_client
 from perimeter.run.build.upstream_tls import client_contexts
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.stores import OpenedState
 from perimeter.tokens.keyring import Keyring
 from perimeter.web.html.look import Look
@@ -87,7 +87,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     prepare_state_dir(state_dir, runtime.user)
     with runtime.acting():
         keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
-        secrets = SecretsKey.open(state_dir) if needs_secrets(config) else None
+        secrets = SecretsKey.open(state_dir, config.perimeter.cluster_secret) if needs_secrets(config) else None
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, closed, look = error_pages(config), maintenance_pages(config), site_look(config)

@@ -144,8 +144,8 @@ class Proofs:
         if fields.get(ANSWER) and passkeys is not None:
             factor = await passkeys.add(user, fields, asked.bound, KINDS[FactorKind.WEBAUTHN])
         elif parts.apps:
-            secret, code = parts.book.proposed_secret(asked.cookie), fields.get("code", "")
-            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secret, code)
+            secrets, code = parts.book.proposed_secrets(asked.cookie), fields.get("code", "")
+            factor = await parts.book.add_totp(user.realm, user.username, KINDS[FactorKind.TOTP], secrets, code)
         else:
             raise WrongFactor("a code, and [second_factor] methods has no totp")
         if parts.by_code:

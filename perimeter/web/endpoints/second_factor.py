@@ -125,7 +125,7 @@ class SecondFactor(PageEndpoint):
         parts, passkeys = self._parts, self._parts.passkeys
         app = None
         if parts.apps:
-            secret = parts.book.proposed_secret(asked.cookie)
+            secret = parts.book.proposed_secrets(asked.cookie)[0]
             uri = app_uri(secret, asked.user.username, parts.issuer)
             app = {"uri": uri, "secret": encoded(secret), "picture": await parts.offload.run(qr_picture, uri)}
         usable = passkeys is not None and passkeys.usable_at(self.pages.origins(exchange_of(request)))

@@ -8,10 +8,10 @@ from perimeter.factors.book import FactorBook, make_enroll_code
 from perimeter.factors.factor import Factor
 from perimeter.factors.pending import PENDING
 from perimeter.factors.pending_book import PendingBook
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.stored import FACTORS
 from perimeter.factors.totp import encoded
 from perimeter.model import Principal
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.once import ONCE
 from perimeter.state.store import IStateStore
 from tests.unit.doubles.sessions import ALICE, SessionCase
@@ -40,6 +40,6 @@ class FactorCase(SessionCase):
 
     def with_totp(self, owner: Principal = ALICE) -> Factor:
         """``owner`` has registered an app a minute ago."""
-        factor: Factor = self.done(self.factor_book.add_totp(owner.realm, owner.username, "phone", SECRET, self.code()))
+        factor: Factor = self.done(self.factor_book.add_totp(owner.realm, owner.username, "phone", [SECRET], self.code()))
         self.clock.advance(60)
         return factor

@@ -9,7 +9,6 @@ from urllib.parse import urlencode, urlsplit
 import attrs
 
 from perimeter.config.site.login import LoginSettings
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.gate.gate import Gate
 from perimeter.gate.identify import Identifier
 from perimeter.gate.identity_lines import IdentityLines
@@ -17,6 +16,7 @@ from perimeter.gate.routes import RouteTable
 from perimeter.gate.sources.session import SessionSource
 from perimeter.run.build.hand_over import page_routes
 from perimeter.run.build.pages import PageParts
+from perimeter.secrets_key import SecretsKey
 from perimeter.sessions.tickets import Tickets
 from perimeter.state.once import ONCE
 from perimeter.web.bridge import SiteTarget

@@ -44,7 +44,7 @@ class PasskeyCase(PageCase, FactorCase):
 
     def use(self, store: IStateStore) -> None:
         super().use(store)
-        self.challenges = Challenges(KEY.derive(b"challenge"), self.state.view(ONCE), self.clock)
+        self.challenges = Challenges(KEY, self.state.view(ONCE), self.clock)
         offload = offload_with(self.threads, self.clock, count=1)
         offload.start()
         self.passkeys = Passkeys(PARTY, self.factor_book, KEY, self.challenges, offload)

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from perimeter.errors import FactorDemanded, NoSuchFactor, TooManyFactors, Unavailable, WrongFactor
 from perimeter.factors.book import FactorBook, reset_factors
 from perimeter.factors.factor import Factor, FactorKind, RecoveryCodes
-from perimeter.factors.secrets_key import SecretsKey
 from perimeter.factors.stored import FACTORS
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.once import ONCE
 from perimeter.state.state import State
 from tests.unit.doubles.auth import ManualThreads, offload_with
@@ -24,7 +24,7 @@ ALICE = ("local", "alice")
 
 class RegisterTests(FactorCase):
     def test_an_app_is_registered_with_a_code_that_it_shows(self) -> None:
-        factor = self.done(self.factor_book.add_totp(*ALICE, "phone", SECRET, self.code()))
+        factor = self.done(self.factor_book.add_totp(*ALICE, "phone", [SECRET], self.code()))
         self.assertEqual(self.factor_book.factors_of(*ALICE), (factor,))
         self.assertEqual((factor.kind, factor.name, factor.created, factor.used), (FactorKind.TOTP, "phone", START, 0.0))
         self.assertRegex(factor.id, r"\A[0-9a-f]{16}\Z")
@@ -33,20 +33,40 @@ class RegisterTests(FactorCase):
         self.assertEqual(self.factor_book.factors_of("corp", "alice"), ())
 
     def test_the_code_of_the_registration_is_used_by_it(self) -> None:
-        self.done(self.factor_book.add_totp(*ALICE, "phone", SECRET, self.code()))
+        self.done(self.factor_book.add_totp(*ALICE, "phone", [SECRET], self.code()))
         self.fails(WrongFactor, self.factor_book.use_code(*ALICE, self.code()))
-        self.fails(WrongFactor, self.factor_book.add_totp(*ALICE, "again", SECRET, self.code()))
+        self.fails(WrongFactor, self.factor_book.add_totp(*ALICE, "again", [SECRET], self.code()))
         self.assertEqual(len(self.factor_book.factors_of(*ALICE)), 1)
 
     def test_no_app_without_its_code(self) -> None:
-        self.fails(WrongFactor, self.factor_book.add_totp(*ALICE, "phone", SECRET, self.code(3)))
+        self.fails(WrongFactor, self.factor_book.add_totp(*ALICE, "phone", [SECRET], self.code(3)))
         self.assertEqual(self.factor_book.factors_of(*ALICE), ())
 
     def test_what_is_proposed_depends_on_the_browser(self) -> None:
         book = self.factor_book
-        found = {book.proposed_secret(b"a"), book.proposed_secret(b"b"), book.proposed_secret(b"a", b"1")}
+        found = {*book.proposed_secrets(b"a"), *book.proposed_secrets(b"b"), *book.proposed_secrets(b"a", b"1")}
         self.assertEqual((len(found), {len(one) for one in found}), (3, {20}))
-        self.assertEqual(book.proposed_secret(b"a"), book.proposed_secret(b"a"))
+        self.assertEqual(book.proposed_secrets(b"a"), book.proposed_secrets(b"a"))
+
+    def machine(self, *keys: bytes) -> FactorBook:
+        """A book that shares the state, and has these keys."""
+        return FactorBook(self.factors, SecretsKey(*keys), self.state.view(ONCE), self.clock)
+
+    def test_an_app_that_another_machine_has_shown_while_the_key_is_replaced(self) -> None:
+        before, after = self.machine(bytes(32), b"n" * 32), self.machine(b"n" * 32, bytes(32))
+        shown = before.proposed_secrets(b"a")[0]
+        self.assertNotEqual(after.proposed_secrets(b"a")[0], shown)
+        factor = self.done(after.add_totp(*ALICE, "phone", after.proposed_secrets(b"a"), self.code(secret=shown)))
+        self.assertEqual(before.secret_of(factor), shown)
+
+    def test_the_code_of_a_registration_is_used_on_all_machines_while_the_key_is_replaced(self) -> None:
+        first, second = bytes(32), b"n" * 32
+        for one, other in (((first,), (first, second)), ((first, second), (second, first)), ((second, first), (second,))):
+            with self.subTest((one, other)):
+                secret = bytes([len(self.factor_book.factors_of(*ALICE))]) * 20
+                self.done(self.machine(*one).add_totp(*ALICE, "phone", [secret], self.code(secret=secret)))
+                again = self.machine(*other).add_totp(*ALICE, "again", [secret], self.code(secret=secret))
+                self.fails(WrongFactor, again)
 
     def test_no_more_than_a_user_may_have(self) -> None:
         for number in range(20):
@@ -154,7 +174,7 @@ class UseTests(FactorCase):
     def test_the_second_of_two_apps(self) -> None:
         self.with_totp()
         other = b"x" * 20
-        self.done(self.factor_book.add_totp(*ALICE, "tablet", other, self.code(secret=other)))
+        self.done(self.factor_book.add_totp(*ALICE, "tablet", [other], self.code(secret=other)))
         self.clock.advance(60)
         self.assertEqual(self.done(self.factor_book.use_code(*ALICE, self.code(secret=other))), "totp")
 
@@ -236,5 +256,5 @@ class OperatorTests(FactorCase):
         self.fails(WrongFactor, self.factor_book.use_enroll_code(*ALICE, enroll))
         self.assertEqual(len(self.factor_book.factors_of("local", "bob")), 1)
         self.clock.advance(1)
-        self.done(self.factor_book.add_totp(*ALICE, "new phone", b"y" * 20, self.code(secret=b"y" * 20)))
+        self.done(self.factor_book.add_totp(*ALICE, "new phone", [b"y" * 20], self.code(secret=b"y" * 20)))
         self.assertEqual([one.name for one in self.factor_book.factors_of(*ALICE)], ["new phone"])

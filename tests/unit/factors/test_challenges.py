@@ -8,9 +8,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from perimeter.errors import StateUnavailable, WrongFactor
-from perimeter.factors.challenges import Bound, Challenges
+from perimeter.factors.challenges import Bound, ChallengeExpired, Challenges
+from perimeter.secrets_key import SecretsKey
 
-KEY = b"k" * 32
+KEY = SecretsKey(b"k" * 32)
 HERE = Bound(b"cookie", "session", "factor_use")
 
 
@@ -78,8 +79,20 @@ class ChallengeTests(TestCase):
             attrs.evolve(HERE, purpose="login"),
         ):
             self.assertNotEqual(self.redeem(made.text, other), made.value)
-        another_key = Challenges(b"j" * 32, self.claims, self.clock)
-        self.assertNotEqual(self.redeem(made.text, challenges=another_key), made.value)
+        another_key = Challenges(SecretsKey(b"j" * 32), self.claims, self.clock)
+        self.assertRaises(ChallengeExpired, another_key.recall, made.text, HERE)
+        named = made.text[:-8] + another_key.issue(HERE).text[-8:]
+        self.assertNotEqual(self.redeem(named, challenges=another_key), made.value)
+
+    def test_it_comes_back_on_another_machine_while_the_key_is_replaced(self) -> None:
+        new, old = b"n" * 32, b"k" * 32
+        made = self.challenges.issue(HERE)
+        both, turned = (Challenges(SecretsKey(*keys), self.claims, self.clock) for keys in ((old, new), (new, old)))
+        self.assertEqual((both.recall(made.text, HERE), both.recall(made.text, HERE).key), (made, 0))
+        self.assertEqual((turned.recall(made.text, HERE).value, turned.recall(made.text, HERE).key), (made.value, 1))
+        later = turned.issue(HERE)
+        self.assertEqual((both.recall(later.text, HERE).value, both.recall(later.text, HERE).key), (later.value, 1))
+        self.assertRaises(ChallengeExpired, self.challenges.recall, later.text, HERE)
 
     def test_attack_b4_an_old_challenge(self) -> None:
         made, other = self.challenges.issue(HERE), self.challenges.issue(HERE)
@@ -89,13 +102,24 @@ class ChallengeTests(TestCase):
         self.refused(made.text)
 
     def test_attack_b4_a_challenge_for_later(self) -> None:
-        number = "A" * 22
-        self.refused(f"{number}.1800000301")
-        self.assertEqual(len(self.redeem(f"{number}.1800000300")), 32)
+        number, name = "A" * 22, self.challenges.issue(HERE).text[-8:]
+        self.refused(f"{number}.1800000301.{name}")
+        self.assertEqual(len(self.redeem(f"{number}.1800000300.{name}")), 32)
 
     def test_what_is_no_challenge(self) -> None:
-        number = "A" * 22
-        for text in ("", ".", f"{number}", f"{number}.", f"{number}A.1800000100", f"{number}.1800000100\n", f"{number}.-1", "é"):
+        number, name = "A" * 22, self.challenges.issue(HERE).text[-8:]
+        good = f"{number}.1800000100.{name}"
+        for text in (
+            "",
+            ".",
+            number,
+            f"{number}.1800000100",
+            f"A{good}",
+            f"{good}\n",
+            f"{number}.-1.{name}",
+            "é",
+            good[:-1] + "g",
+        ):
             self.refused(text)
         self.assertEqual(self.claims.names, {})
 

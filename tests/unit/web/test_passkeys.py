@@ -71,8 +71,10 @@ class PasskeyTests(PasskeyCase):
         self.assertIn('"excludeCredentials": [{', self.passkeys.offer_new(ALICE, HERE).options)
 
     def test_a_user_has_one_number_which_does_not_name_them(self) -> None:
-        self.assertEqual(self.passkeys._number(ALICE), self.passkeys._number(ALICE))
-        numbers = {self.passkeys._number(Principal(name, realm)) for name, realm in (("ab", "c"), ("a", "bc"), ("c", "ab"))}
+        one, other = self.challenges.issue(HERE), self.challenges.issue(HERE)
+        self.assertEqual(self.passkeys._number(ALICE, one), self.passkeys._number(ALICE, other))
+        users = [Principal(name, realm) for name, realm in (("ab", "c"), ("a", "bc"), ("c", "ab"))]
+        numbers = {self.passkeys._number(user, one) for user in users}
         self.assertEqual(({len(one) for one in numbers}, len(numbers)), ({32}, 3))
 
     def test_attack_b4_the_passkey_of_another_user(self) -> None:

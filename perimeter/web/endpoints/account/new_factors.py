@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from markupsafe import Markup
@@ -119,7 +119,7 @@ class NewApp(_NewFactor):
     async def show(self, request: Any, fields: Mapping[str, str], error: str = "", status: int = 200) -> bytes:
         """See `_NewFactor.show`."""
         once = fields.get(_ONCE) or secrets.token_urlsafe(16)
-        secret = self._secret(request, once)
+        secret = self._proposed(request, once)[0]
         uri = app_uri(secret, user_of(request).username, self.factors.issuer)
         picture = await self.factors.offload.run(qr_picture, uri)
         return self._form(
@@ -128,12 +128,12 @@ class NewApp(_NewFactor):
 
     async def add(self, request: Any, fields: Mapping[str, str], name: str) -> None:
         """See `_NewFactor.add`."""
-        user, secret = user_of(request), self._secret(request, fields.get(_ONCE, ""))
-        await self.factors.book.add_totp(user.realm, user.username, name, secret, fields.get("code", ""))
+        user, proposed = user_of(request), self._proposed(request, fields.get(_ONCE, ""))
+        await self.factors.book.add_totp(user.realm, user.username, name, proposed, fields.get("code", ""))
 
-    def _secret(self, request: Any, once: str) -> bytes:
+    def _proposed(self, request: Any, once: str) -> Sequence[bytes]:
         cookie = self.bound(request, purposes.FACTOR_ADD).cookie
-        return self.factors.book.proposed_secret(cookie, once.encode("utf-8"))
+        return self.factors.book.proposed_secrets(cookie, once.encode("utf-8"))
 
 
 def qr_picture(text: str) -> Markup:

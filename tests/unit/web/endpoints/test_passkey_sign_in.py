@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from perimeter.errors import InvalidToken, Unavailable
+from perimeter.factors.challenges import Bound
 from perimeter.factors.webauthn import creation_options, registered
 from perimeter.model import AuthenticationRequest, Principal
 from tests.unit.doubles.authenticator import PRESENT, Authenticator
@@ -28,7 +29,7 @@ class PasskeySignInCase(PasskeyCase):
 
     def enroll(self, device: Authenticator, owner: Principal) -> None:
         """``device`` has a passkey of ``owner``."""
-        number = self.passkeys._number(owner)
+        number = self.passkeys._number(owner, self.challenges.issue(Bound(b"", "", "")))
         made, count = registered(PARTY, device.create(creation_options(PARTY, "x", number, (), b"c" * 32)), b"c" * 32, number)
         kept = attrs.evolve(made, vouched=owner.authenticator)
         self.done(

@@ -301,9 +301,8 @@ class FirstFactorTests(SecondFactorCase):
 
     def app(self, page: Response) -> str:
         """The code of an app that has scanned the picture."""
-        secret = self.factor_book.proposed_secret(
-            self.browser.cookies.get(PENDING, self.browser.cookies.get(SESSION, "")).encode()
-        )
+        cookie = self.browser.cookies.get(PENDING, self.browser.cookies.get(SESSION, ""))
+        secret = self.factor_book.proposed_secrets(cookie.encode())[0]
         self.assertIn(encoded(secret).encode(), page.body)
         return self.code(secret=secret)
 
@@ -362,7 +361,7 @@ class OperatorsCodeTests(SecondFactorCase):
         super().setUp()
         self.half()
         self.page = self.browser.open(PAGE)
-        self.secret = self.factor_book.proposed_secret(self.browser.cookies[PENDING].encode())
+        self.secret = self.factor_book.proposed_secrets(self.browser.cookies[PENDING].encode())[0]
 
     def test_no_first_factor_without_the_code_of_the_operator(self) -> None:
         self.assertIn(b'name="operators_code"', self.page.body)
@@ -396,7 +395,7 @@ class OtherMethodTests(SecondFactorCase):
         self.half()
         page = self.browser.open(PAGE)
         self.assertNotIn(b'name="code"', page.body)
-        secret = self.factor_book.proposed_secret(self.browser.cookies[PENDING].encode())
+        secret = self.factor_book.proposed_secrets(self.browser.cookies[PENDING].encode())[0]
         self.browser.send(PAGE, {**hidden(page), "code": self.code(secret=secret)})
         self.assertEqual((self.factor_names(ALICE), self.signed_in()), ([], False))
 
