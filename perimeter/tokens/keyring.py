@@ -150,9 +150,15 @@ class Keyring:
         settled = settle(keys.entries, self._settings, now) if keys.order == (0, 0) else keys.entries
         return KeySet(settled, 0, 1) if settled != keys.entries else keys
 
+    def due_together(self) -> bool:
+        """Whether one of the machines has to replace the keys. Blocks for no time."""
+        return due_together(self._ring.keys.entries, self._settings, self._clock.seconds())
+
     def rotated(self, keys: KeySet, *, force: bool = False, discard: bool = False) -> KeySet:
         """The keys after ``keys``; the same ones if nothing is due. Blocks as `agreed`. Nothing is in use or written yet."""
         settings, now = self._settings, self._clock.seconds()
+        if self._secret is not None and (force or discard):
+            raise StartupError("with algorithm = HS256 the secret of the configuration signs: change it there")
         if not (force or discard or due_together(keys.entries, settings, now)):
             return keys
         entries = settle(() if discard else keys.entries, settings, now, force=force)
