@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from perimeter.cli.table import columns
+from perimeter.cluster.configuration import configuration_hash
 from perimeter.config.language.net_types import PeerNetwork
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.expression import Expression
@@ -34,7 +35,9 @@ class Checked:
     """The result: ``problems``, or ``warnings`` and a row for each host of each route, in the order in which they are matched.
 
     ``orders`` are the certificates that the gateway gets by itself. ``listeners`` has a row for each listener. The text has them
-    only if there is one whose place, clients or certificates are not those that listeners have without options.
+    only if there is one whose place, clients or certificates are not those that listeners have without options. ``state`` is
+    where the state is that several machines share, "" if it is of this machine alone; ``configuration`` is the hash that
+    ``perimeter status`` shows.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -43,6 +46,8 @@ class Checked:
     orders: tuple[Order, ...] = ()
     listeners: tuple[tuple[str, ...], ...] = ()
     unusual: bool = False
+    state: str = ""
+    configuration: str = ""
 
     @property
     def text(self) -> str:
@@ -53,7 +58,8 @@ class Checked:
         table = columns([_COLUMNS, *self.routes]) if self.routes else ["There are no routes."]
         listeners = [*columns([_LISTENER_COLUMNS, *self.listeners]), ""] if self.unusual else []
         ordered = ["", *(one.text for one in self.orders)] if self.orders else []
-        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table, *ordered])
+        shared = ["", f"state: {self.state}; configuration {self.configuration}"] if self.state else []
+        return "\n".join([*warnings, *([""] if warnings else []), *listeners, *table, *ordered, *shared])
 
     @property
     def members(self) -> dict[str, Any]:
@@ -64,6 +70,8 @@ class Checked:
             "listeners": [dict(zip(map(str.lower, _LISTENER_COLUMNS), row, strict=True)) for row in self.listeners],
             "routes": [dict(zip(map(str.lower, _COLUMNS), row, strict=True)) for row in self.routes],
             "orders": [one.members for one in self.orders],
+            "state": self.state,
+            "configuration": self.configuration,
         }
 
 
@@ -98,7 +106,14 @@ def checked(path: Path, *, kinds: PluginKinds | None = None, files: bool = True)
         _orders(config),
         tuple(map(_listener_row, config.listeners)),
         any(one.socket_path or one.proxy_protocol or _choosing(one) for one in config.listeners),
+        _state(config),
+        configuration_hash(config.sections),
     )
+
+
+def _state(config: SiteConfig) -> str:
+    settings = config.perimeter
+    return f"Redis at {settings.redis_url.in_words}; this is node {settings.node_name}" if settings.redis_url else ""
 
 
 def _orders(config: SiteConfig) -> tuple[Order, ...]:

@@ -25,8 +25,10 @@ def lines(answer: Mapping[str, Any], now: float, before: Mapping[str, Any] | Non
         *_upgrade(answer),
         _requests(answer, before),
         f"sessions of browsers: {answer['sessions']}",
+        *_redis(answer),
     ]
     for rows in (
+        _nodes(answer),
         _workers(answer, now),
         _listeners(answer),
         _upstreams(answer),
@@ -84,6 +86,39 @@ def _table(
 ) -> list[Sequence[object]]:
     made = sorted(rows, key=lambda row: row[state] in good)
     return [heading, *made] if made else []
+
+
+def _redis(answer: Mapping[str, Any]) -> list[str]:
+    """Where the state is that several machines share."""
+    redis = answer.get("redis")
+    if redis is None:
+        return []
+    where = f"Redis {redis['version']} at {redis['primary']}" if redis["primary"] else f"not connected ({redis['problem']})"
+    return [f"state: {where}; this is node {redis['node']}"]
+
+
+def _nodes(answer: Mapping[str, Any]) -> list[Sequence[object]]:
+    heading = ("NODE", "STATE", "VERSION", "CONFIGURATION", "HEARD", "CLOCK", "ADDRESS", "UP")
+    return _rows(
+        answer,
+        "nodes",
+        heading,
+        lambda one: (
+            one["name"],
+            one["state"] if one["state"] != "silent" else f"silent for {duration(one['age'])}",
+            one["version"] or "-",
+            one["configuration"] or "-",
+            _seconds(one["heard"], ""),
+            _seconds(one["clock"], "+"),
+            one["address"] or "-",
+            "-" if one["up"] is None else duration(one["up"]),
+        ),
+        1,
+    )
+
+
+def _seconds(value: float | None, sign: str) -> str:
+    return "-" if value is None else f"{value:{sign}.3f} s"
 
 
 def _workers(answer: Mapping[str, Any], now: float) -> list[Sequence[object]]:

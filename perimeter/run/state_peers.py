@@ -7,7 +7,7 @@ the log within a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -121,6 +121,14 @@ class WorkerPeers:
                     _log.warn("a change of the state is not in force in the worker of slot {slot} yet", slot=number)
 
         return waiting.addTimeout(LONGEST_WAIT, self._reactor).addBoth(over)
+
+    def heard(self) -> Sequence[int]:
+        """See `Peers`."""
+        return self._page.heard
+
+    def note_heard(self, note: int) -> None:
+        """See `Peers`."""
+        self._place.slot.heard = note
 
     def _behind(self, cursor: Cursor) -> list[int]:
         return self._page.behind(cursor, self._place.number)

@@ -61,6 +61,7 @@ class Upkeep:
             LoopingCall(self._refresh_keys): _FOLLOW,
             LoopingCall(self._tend_state): _CHECK,
             LoopingCall(self.follow_state): _FOLLOW,
+            LoopingCall(self._age_state): _FOLLOW,
         }
         for check in self._checks:
             check.clock = runtime.reactor
@@ -117,6 +118,10 @@ class Upkeep:
             return succeed(None)
         self._assembly.sessions.keep_uses()
         return self._assembly.state.tend()
+
+    def _age_state(self) -> None:
+        if self._assembly is not None:
+            self._assembly.state.grow_old()
 
     def _rotate_keys(self) -> Deferred[None]:
         return succeed(None) if self._assembly is None else self._assembly.keys.rotate_if_due()

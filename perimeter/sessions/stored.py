@@ -18,7 +18,7 @@ from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Re
 from perimeter.sessions.tables import CODECS, SessionTable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import IndexedView, Kind
-from perimeter.state.writer import ChangeWriter, unaffected
+from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
 
 MOST_SESSIONS: Final = 200_000
 """Sessions that there may be, of all users together."""
@@ -86,6 +86,10 @@ class StoredSessions(IndexedView[SessionIndex]):
         self.epoch += 1
 
     # -- looking things up
+
+    def check_fresh(self) -> None:
+        """Raise `StateUnavailable` while it is not known which sessions other machines have ended."""
+        check_fresh(self._writer)
 
     def __len__(self) -> int:
         """How many sessions are kept, with those that have ended a short time ago."""

@@ -53,6 +53,11 @@ class DirectState:
         """False: the whole store was read a moment ago."""
         return False
 
+    @property
+    def spared(self) -> float:
+        """See `perimeter.state.writer.ChangeWriter`."""
+        return 0.0
+
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
         """Look records up. The Deferred has fired."""
         try:

@@ -6,7 +6,7 @@ in force in all processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -47,6 +47,12 @@ class Peers(Protocol):
         It fires in bounded time, also if a process does not answer.
         """
 
+    def heard(self) -> Sequence[int]:
+        """The latest note of each process about when the engine of the state was heard (`perimeter.state.freshness.Note`)."""
+
+    def note_heard(self, note: int) -> None:
+        """Show ``note`` to the other processes."""
+
 
 class Alone:
     """For a gateway with one process. A command may still write to the store."""
@@ -70,6 +76,13 @@ class Alone:
     def everywhere(self, cursor: Cursor) -> Deferred[None]:
         """See `Peers`."""
         return succeed(None)
+
+    def heard(self) -> Sequence[int]:
+        """See `Peers`."""
+        return ()
+
+    def note_heard(self, note: int) -> None:
+        """See `Peers`."""
 
 
 ALONE: Final = Alone()

@@ -11,18 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar, cast
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Cursor, Gap
+from perimeter.state.freshness import ALWAYS, Always
 from perimeter.state.kinds import Kind, Kinds, View
 from perimeter.state.peers import ALONE, Peers
 from perimeter.state.store import Claim, IStateStore
 from perimeter.state.write_queue import Batch, WriteQueue, fire
-from perimeter.state.writer import LookupKey, unaffected
+from perimeter.state.writer import LookupKey, stale_fault, unaffected
 
 _log = Logger()
 
@@ -48,10 +49,13 @@ class State:
     """The contents of ``store``, in one view for each of ``kinds``.
 
     `load` (in a thread), then `replace` and `start` (on the reactor thread), then the rest. The functions in ``on_removed`` are
-    called whenever something was taken away, by this process or by another one.
+    called whenever something was taken away, by this process or by another one. With ``freshness``, other machines take things
+    away, too: while it says that the state is stale, nothing is added, claimed or looked up.
     """
 
-    def __init__(self, store: IStateStore, kinds: Kinds, reactor: Any, thread: Offload | None = None) -> None:
+    def __init__(
+        self, store: IStateStore, kinds: Kinds, reactor: Any, thread: Offload | None = None, freshness: Always = ALWAYS
+    ) -> None:
         self._store = store
         self._kinds = kinds
         self._reactor = reactor
@@ -61,6 +65,7 @@ class State:
         self._thread = thread or Offload(reactor, threads=1, queue=4)
         self._cursor: Cursor = 0
         self._peers: Peers = ALONE
+        self.freshness = freshness
         self._queue: WriteQueue[Change, Cursor, None] = WriteQueue(self._thread, self._commit, self._written)
         self._claims: WriteQueue[Claim, Sequence[bool], bool] = WriteQueue(self._thread, store.claim, fire)
         self._reading = DeferredLock()
@@ -92,6 +97,7 @@ class State:
     def join(self, peers: Peers) -> None:
         """Share the store with ``peers`` from now on."""
         self._peers = peers
+        self.freshness.join(peers)
         peers.begin(self._cursor, self.follow)
 
     def leave(self) -> None:
@@ -122,6 +128,8 @@ class State:
 
     def add(self, change: Change) -> Deferred[None]:
         """Write ``change``, then apply it. Fails with `Unavailable` if it cannot be written."""
+        if self.stale:
+            return fail(stale_fault())
         return unaffected(self._queue.add(change))
 
     def remove(self, change: Change) -> Deferred[None]:
@@ -135,15 +143,24 @@ class State:
 
     def claim(self, digest: bytes, until: float) -> Deferred[bool]:
         """Whether this is the first claim of ``digest``. Fails with `Unavailable` if the store does not answer in time, too."""
+        if self.stale:
+            return fail(stale_fault())
         return unaffected(self._claims.add((digest, until))).addTimeout(_CLAIM, self._reactor, _late)
 
     @property
     def stale(self) -> bool:
-        """See `ChangeWriter`: never, with a store for one machine."""
-        return False
+        """See `ChangeWriter`."""
+        return self.freshness.stale
+
+    @property
+    def spared(self) -> float:
+        """See `ChangeWriter`."""
+        return self.freshness.spared
 
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
         """See `ChangeWriter`."""
+        if self.stale:
+            return fail(stale_fault())
         found = self._thread.run(self._store.find, kind, key)
         return unaffected(found).addTimeout(_LOOK, self._reactor, _late)
 
@@ -164,6 +181,8 @@ class State:
 
     def problem(self) -> str:
         """What is wrong with the store, for the operator; "" if nothing is."""
+        if self.stale:
+            return f"tokens and sessions get 503: {self.freshness.reason}"
         if self._owed:
             return f"{len(self._owed)} revocations are in force, but not on disk yet"
         return "changes of other processes are not seen" if self._unread or self._peers.late else ""
@@ -204,6 +223,20 @@ class State:
     async def _forget(self, now: float) -> None:
         await self._thread.run(self._store.forget, now)
 
+    def grow_old(self) -> None:
+        """Notice that the state has become stale, or is fresh again. To be called once a second.
+
+        Then remembered decisions are made again. What is under way is not cut: it goes on until it is judged again.
+        """
+        if not self.freshness.turned():
+            return
+        if self.freshness.stale:
+            _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
+        else:
+            _log.info("the state is known again: tokens and sessions are good again")
+        for view in self._views.values():
+            view.removed()
+
     def follow(self) -> Deferred[None]:
         """Put changes of other processes in force. Never fails.
 
@@ -231,6 +264,8 @@ class State:
         flood of made-up tokens costs one read a second. Fails with `StateUnavailable` if there are new changes that cannot be
         read.
         """
+        if self.stale:
+            return fail(stale_fault())
         now, target = self.seconds(), self._peers.committed
         if target <= self._cursor and 0 <= now - self._looked < LOOK_INTERVAL:
             return None
@@ -243,6 +278,7 @@ class State:
         return unaffected(self.follow()).addTimeout(_LOOK, self._reactor).addBoth(seen)
 
     async def _follow(self) -> None:
+        mark = self.freshness.mark()
         while True:
             asked = self._cursor
             found = await self._thread.run(self._store.since, asked)
@@ -259,6 +295,7 @@ class State:
                 self._peers.applied(self._cursor)
             self._unread = False
             if isinstance(found, Gap) or not changes:
+                self.freshness.read(mark)
                 return
 
     def _apply(self, changes: Sequence[Change]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -41,6 +42,10 @@ class ChangeWriter(Protocol):
     def stale(self) -> bool:
         """Whether this machine has not heard for too long what others have taken away: nothing that was given is good then."""
 
+    @property
+    def spared(self) -> float:
+        """The longest life, in seconds, of access tokens that are good while the state is stale; 0: none is."""
+
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
         """The records of the kind with this name that have ``key``, from the store, as changes that lead to them from nothing.
 
@@ -57,10 +62,15 @@ class ChangeWriter(Protocol):
         """The time, in epoch seconds."""
 
 
-def check_fresh(writer: ChangeWriter) -> None:
-    """Raise `StateUnavailable` while the state is stale."""
-    if writer.stale:
-        raise StateUnavailable("it is not known what other machines have revoked")
+def stale_fault() -> StateUnavailable:
+    """Why the state is of no use while it is stale."""
+    return StateUnavailable("it is not known what other machines have revoked")
+
+
+def check_fresh(writer: ChangeWriter, life: float = inf) -> None:
+    """Raise `StateUnavailable` while the state is stale, unless an access token that lives for ``life`` seconds is spared."""
+    if writer.stale and life > writer.spared:
+        raise stale_fault()
 
 
 class Follows(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -11,7 +12,7 @@ from twisted.python.failure import Failure
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.changes import Change
 from perimeter.state.kinds import IndexedView, Kind
-from perimeter.state.writer import ChangeWriter, unaffected
+from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import HOUR, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
@@ -81,6 +82,14 @@ class StoredTokens(IndexedView[TokenIndex]):
         if grant.kind is GrantKind.API_TOKEN:
             return grant.id in self._index.by_id
         return not self.revoked(grant, principal.realm, principal.username)
+
+    def check_fresh(self, grant: Grant | None = None) -> None:
+        """Raise `StateUnavailable` while it is not known which tokens other machines have revoked.
+
+        Not for ``grant`` if that is of an access token that is short enough to be good all the same.
+        """
+        access = grant is not None and grant.kind is GrantKind.ACCESS_TOKEN
+        check_fresh(self._writer, grant.expires - grant.issued if grant is not None and access else inf)
 
     def good_since(self, principal: Principal, since: float) -> bool:
         """Like `good`, for a user who was admitted at ``since`` (epoch seconds).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from perimeter.model import Principal
+from perimeter.model import Grant, Principal
 
 
 class Revocations(Protocol):
@@ -18,6 +18,9 @@ class Revocations(Protocol):
 
     def good(self, principal: Principal) -> bool:
         """Whether what the principal was established by is still valid."""
+
+    def check_fresh(self, grant: Grant | None = None) -> None:
+        """Raise `StateUnavailable` if it is not known what was taken away, and ``grant`` is not good all the same."""
 
 
 class Verdict:
@@ -35,7 +38,11 @@ class Verdict:
 
 
 def still_good(verdict: Verdict, revocations: Revocations) -> bool:
-    """Whether ``verdict`` is still valid: since it was last checked, its token or session has not been revoked."""
+    """Whether ``verdict`` is still valid: since it was last checked, its token or session has not been revoked.
+
+    Raises `StateUnavailable` if that is not known.
+    """
+    revocations.check_fresh(verdict.principal.grant)
     epoch = revocations.epoch
     good = revocations.good(verdict.principal)
     if good:

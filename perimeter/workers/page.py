@@ -28,6 +28,7 @@ _HELD: Final = 2
 """The word of a row with the number of connections."""
 _COMMITTED: Final = 4
 _APPLIED: Final = 5
+_HEARD: Final = 7
 LAST: Final = 2**64 - 1
 """The highest value of a word."""
 _ROWS: Final = SLOTS * _WORDS * _WORD
@@ -133,6 +134,15 @@ class Slot:
     def generation(self, value: int) -> None:
         self._words[self._at + 6] = value
 
+    @property
+    def heard(self) -> int:
+        """When the engine of the state was heard, as this worker knows it (`perimeter.state.freshness.Note`)."""
+        return self._get(_HEARD)
+
+    @heard.setter
+    def heard(self, value: int) -> None:
+        self._words[self._at + _HEARD] = value
+
 
 class SharedPage:
     """The rows of all slots, in the memory of ``descriptor``, and the eventfd of each slot, ``wakers``.
@@ -208,6 +218,11 @@ class SharedPage:
     def committed(self) -> int:
         """The number of the last change of the state that any worker has written."""
         return max(self._words[_COMMITTED::_WORDS])
+
+    @property
+    def heard(self) -> list[int]:
+        """`Slot.heard` of each slot."""
+        return self._words[_HEARD::_WORDS].tolist()
 
     def writers(self, after: int) -> list[int]:
         """The numbers of the slots whose worker has written changes of the state after number ``after``."""

@@ -12,7 +12,6 @@ import attrs
 
 from perimeter.config.language.datatypes import (
     BOOLEAN,
-    TEXT,
     BadValue,
     Datatype,
     closest,
@@ -29,6 +28,7 @@ from perimeter.config.language.section import Section
 from perimeter.config.language.settings import Settings
 from perimeter.config.site.cluster_secret import CLUSTER_SECRET
 from perimeter.config.site.identity_headers import HEADER_PATTERN, KNOWN, known
+from perimeter.config.site.node import NODE, own_name
 from perimeter.config.site.redis_url import REDIS_URL, RedisUrl
 
 
@@ -123,7 +123,7 @@ class PerimeterSettings(Settings):
         default="",
     )
     node: str = option(
-        TEXT, "with `state = redis`: the name of this machine among the others; not set: its host name", default=""
+        NODE, "with `state = redis`: the name of this machine among the others; not set: its host name", default=""
     )
     stale_limit: float = option(
         duration(),
@@ -164,6 +164,11 @@ class PerimeterSettings(Settings):
         "authenticators use",
         default=", ".join(KNOWN),
     )
+
+    @property
+    def node_name(self) -> str:
+        """The name of this machine among those that share one state."""
+        return self.node or own_name()
 
     def check(self, section: Section) -> None:
         """See `Settings.check`."""

@@ -33,6 +33,15 @@ class RedisUrl:
     password: str = attrs.field(default="", repr=False)
     database: int = 0
 
+    @property
+    def in_words(self) -> str:
+        """Where the state is, without the password."""
+        places = ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.servers)
+        where = f"the primary {self.primary} that Sentinels know ({places})" if self.primary else places
+        user = f"as user {self.username}" if self.username else "as the user default"
+        database = f", database {self.database}" if self.database else ""
+        return f"{where}{database}, {'with' if self.tls else 'without'} TLS, {user}"
+
 
 def parse_redis_url(text: str) -> RedisUrl:
     """The value of ``text``. Raises `BadValue`, whose text never contains the password."""

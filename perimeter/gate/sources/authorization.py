@@ -226,10 +226,12 @@ class Authorization:
         if credentials.token.startswith(TOKEN_PREFIX):
             return self._by_api_token(self._api_tokens.verify(credentials.token), request, plain)
         verdict = self._verifier.verify(credentials.token)
+        self._revocations.check_fresh(verdict.principal.grant)
         check_realm(verdict.principal, request.realms)
         return self._remember(plain, verdict.principal, verdict.expires)
 
     def _by_api_token(self, kept: ApiToken, request: AuthenticationRequest, plain: bytes) -> Principal | Awaitable[Principal]:
+        self._revocations.check_fresh()
         check_realm(kept.owner, request.realms)
         owner = self._chain.recall(kept.owner, request)
         if isinstance(owner, Principal):
@@ -241,6 +243,7 @@ class Authorization:
 
     def _granted(self, kept: ApiToken, owner: Principal, plain: bytes) -> Principal:
         principal = attrs.evolve(owner, authenticator="token", grant=grant_of(kept))
+        self._revocations.check_fresh()
         if not self._revocations.good(principal):
             raise InvalidToken("the API token was revoked while its owner was looked up")
         return self._remember(plain, principal, min(kept.expires, self._clock() + RECALL_INTERVAL))

@@ -98,7 +98,11 @@ class SessionSource:
         return self._look_up(cookie, headers, address, connection)
 
     def _still_good(self, verdict: Verdict) -> bool:
-        """Whether the session has not ended, and its owner has not changed, since ``verdict`` was last looked at."""
+        """Whether the session has not ended, and its owner has not changed, since ``verdict`` was last looked at.
+
+        Raises `StateUnavailable` if that is not known.
+        """
+        self._stored.check_fresh()
         grant = verdict.principal.grant
         good = grant is not None and self._stored.use(grant.id) is grant.use
         if good:
@@ -127,6 +131,7 @@ class SessionSource:
         return bool(connection.tls) if said is None else said
 
     def _look_up(self, cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
+        self._stored.check_fresh()
         session = self._stored.find(digest_of(cookie))
         if session is None:
             news = self._stored.news()
@@ -169,6 +174,7 @@ class SessionSource:
         return self._granted(session, known, cookie)
 
     def _granted(self, session: Session, owner: Principal, cookie: bytes) -> Principal:
+        self._stored.check_fresh()
         now, ends = self._clock(), self._stored.ends(session)
         if ends <= now:
             raise SessionExpired("the session ended while its owner was looked up")

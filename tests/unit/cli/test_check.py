@@ -126,6 +126,25 @@ class CheckTests(CheckCase):
         row = re.split(" {2,}", self.check(text, files=False)[1][-1])
         self.assertEqual(row[2], "app (https://b:1; client certificate; pinned keys)")
 
+    def test_a_state_that_machines_share_is_named_without_its_password(self) -> None:
+        self.assertEqual([line for line in self.check(SITE)[1] if "state" in line and "warning" not in line], [])
+        secret = self.directory / "cluster.secret"
+        secret.write_text("0123456789abcdef0123456789abcdef\n")
+        secret.chmod(0o600)
+        options = (
+            "state = redis\nredis_url = rediss+sentinel://gw:wonderland@10.0.0.1,[::1]:7000/main/2\n"
+            "cluster_secret = cluster.secret\nnode = gw-1\n"
+        )
+        status, lines = self.check(f"[perimeter]\n{options}\n{SITE}")
+        self.assertEqual((status, lines[-2]), (0, ""))
+        self.assertRegex(
+            lines[-1],
+            r"^state: Redis at the primary main that Sentinels know \(10\.0\.0\.1:26379, \[::1\]:7000\), database 2, with TLS, "
+            r"as user gw; this is node gw-1; configuration [0-9a-f]{12}$",
+        )
+        shown = run_check(self.site, kinds=KINDS_HERE)[1]
+        self.assertNotIn("wonderland", shown)
+
     def test_pages_of_other_sites_that_can_send_no_credentials(self) -> None:
         cors = "cors = https://app.example\n"
         for more, warned in (

@@ -56,6 +56,8 @@ class CheckTests(JsonCase):
         self.assertEqual([(one["host"], one["path"], one["auth"]) for one in found["routes"]], [("*", "/", "none")])
         self.assertEqual(set(found["routes"][0]), {"host", "path", "target", "auth", "rules", "identity"})
         self.assertIsInstance(found["warnings"], list)
+        self.assertEqual(found["state"], "")
+        self.assertRegex(found["configuration"], "^[0-9a-f]{12}$")
 
     def test_problems_have_lines(self) -> None:
         self.site.write_text(AUTHENTICATED.replace("path = /admin", "pth = /admin") + "[audt]\n")

@@ -114,6 +114,40 @@ class ShowingTests(TestCase):
             ],
         )
 
+    def test_nodes(self) -> None:
+        nodes = [
+            {
+                **{"name": "gw-1", "state": "serving", "version": "1.0.0", "configuration": "0123456789ab", "address": "10.0.0.1"},
+                **{"heard": 0.5, "clock": -0.002, "age": 3.0, "up": 90000},
+            },
+            {
+                **{"name": "gw-2", "state": "silent", "version": "1.0.0", "configuration": "0123456789ab", "address": ""},
+                **{"heard": 12.25, "clock": 0.0, "age": 95.0, "up": 5},
+            },
+            {
+                **{"name": "gw-3", "state": "unreadable", "version": "", "configuration": "", "address": ""},
+                **dict.fromkeys(("heard", "clock", "age", "up")),
+            },
+        ]
+        redis = {"node": "gw-1", "primary": "10.0.0.9:6379", "version": "7.0.15", "problem": ""}
+        self.assertEqual(
+            self.table("NODE", nodes=nodes, redis=redis),
+            [
+                "NODE  STATE                  VERSION  CONFIGURATION  HEARD     CLOCK     ADDRESS   UP",
+                "gw-2  silent for 1 min 35 s  1.0.0    0123456789ab   12.250 s  +0.000 s  -         5 s",
+                "gw-3  unreadable             -        -              -         -         -         -",
+                "gw-1  serving                1.0.0    0123456789ab   0.500 s   -0.002 s  10.0.0.1  1 d 1 h",
+            ],
+        )
+        shown = lines(answer(nodes=nodes, redis=redis), NOW)
+        self.assertEqual(shown[4], "state: Redis 7.0.15 at 10.0.0.9:6379; this is node gw-1")
+
+    def test_redis_is_away(self) -> None:
+        redis = {"node": "gw-1", "primary": "", "version": "", "problem": "Redis: it did not answer in time"}
+        shown = lines(answer(nodes=[], redis=redis), NOW)
+        self.assertEqual(shown[4:6], ["state: not connected (Redis: it did not answer in time); this is node gw-1", ""])
+        self.assertTrue(shown[6].startswith("LISTENER"))
+
     def test_upstreams(self) -> None:
         def server(url: str, state: str, **more: Any) -> dict[str, Any]:
             return {"url": url, "state": state, "fault": "", "backup": False, "busy": 1, "idle": 2, **more}

@@ -17,6 +17,7 @@ from perimeter.errors import (
     InvalidToken,
     Refusal,
     Rejected,
+    StateUnavailable,
     Unavailable,
     UnknownKey,
     UnknownToken,
@@ -105,6 +106,13 @@ class FakeRevocations:
     def __init__(self) -> None:
         self.epoch = 0
         self.gone: set[str] = set()
+        #: whether it is not known what was revoked; grants that are good all the same
+        self.stale = False
+        self.spared: list[Grant | None] = []
+
+    def check_fresh(self, grant: Grant | None = None) -> None:
+        if self.stale and grant not in self.spared:
+            raise StateUnavailable("stale")
 
     def good(self, principal: Principal) -> bool:
         return principal.grant is None or principal.grant.id not in self.gone
@@ -489,6 +497,32 @@ class RevocationTests(IdentifierCase):
         with self.assertRaises(InvalidToken):
             self.identify("Authorization: bearer t1")
 
+    def test_attack_186_a_token_is_neither_good_nor_wrong_while_the_state_is_stale(self) -> None:
+        self.identify("Authorization: Bearer t1")
+        self.revocations.stale = True
+        self.assertEqual(self.identify("Authorization: Bearer t1"), ALICE, "until the epoch goes up, within a second")
+        self.revocations.epoch += 1
+        for line in ("Authorization: Bearer t1", "Authorization: bearer t1", "Authorization: Bearer t2"):
+            with self.assertRaises(StateUnavailable):
+                self.identify(line)
+        self.revocations.stale = False
+        self.assertEqual(self.identify("Authorization: Bearer t1"), ALICE)
+        self.assertEqual(self.verifier.asked, ["t1", "t2"], "what was remembered is remembered again")
+
+    def test_a_spared_access_token_is_good_while_the_state_is_stale(self) -> None:
+        self.revocations.stale = True
+        self.revocations.spared = [Grant("one", 0.0, 100.0)]
+        self.assertEqual(self.identify("Authorization: Bearer t1"), ALICE)
+        self.revocations.epoch += 1
+        self.assertEqual(self.identify("Authorization: Bearer t1"), ALICE)
+        self.assertEqual(self.verifier.asked, ["t1"])
+
+    def test_a_forged_token_is_wrong_also_while_the_state_is_stale(self) -> None:
+        self.revocations.stale = True
+        self.verifier.verdict = None
+        with self.assertRaises(InvalidToken):
+            self.identify("Authorization: Bearer t1")
+
     def test_nothing_is_looked_at_twice(self) -> None:
         self.identify("Authorization: Bearer t1")
         self.revocations.revoke("another")
@@ -515,6 +549,21 @@ class ApiTokenTests(IdentifierCase):
         self.assertEqual(found.grant, Grant("7", 0.0, 1000.0, GrantKind.API_TOKEN, self.kept.restriction))
         self.assertIs(self.identify(self.LINE), found)
         self.assertEqual((len(self.chain.recalled), self.verifier.asked), (1, []))
+
+    def test_attack_186_an_api_token_is_neither_good_nor_wrong_while_the_state_is_stale(self) -> None:
+        self.revocations.stale = True
+        with self.assertRaises(StateUnavailable):
+            self.identify(self.LINE)
+        self.assertEqual(self.chain.recalled, [], "its owner is not asked for")
+
+    def test_attack_186_the_state_becomes_stale_while_the_owner_is_looked_up(self) -> None:
+        owner: Deferred[Principal] = Deferred()
+        self.chain.recollection = owner
+        finding = ensureDeferred(self.identify(self.LINE))  # type: ignore[arg-type]
+        self.revocations.stale = True
+        owner.callback(ALICE)
+        self.failureResultOf(finding, StateUnavailable)
+        self.assertEqual(len(self.verdicts), 0)
 
     def test_attack_39_its_owner_is_asked_for_again_after_a_while(self) -> None:
         self.identify(self.LINE)

@@ -16,7 +16,7 @@ from perimeter.workers.page import SharedPage, SlotState
 page = SharedPage(int(sys.argv[1]), [int(one) for one in sys.argv[2].split(",")])
 slot = page.slots[3]
 slot.state, slot.pid, slot.held, slot.heartbeat = SlotState.SERVING, 12, 2**40, 5
-slot.committed, slot.applied, slot.generation = 2**64 - 1, 8, 2
+slot.committed, slot.applied, slot.generation, slot.heard = 2**64 - 1, 8, 2, 2**64 - 2
 page.wake(7)
 """
 
@@ -36,11 +36,12 @@ class PageTests(SynchronousTestCase):
         )
         slot = self.page.slots[3]
         self.assertEqual(
-            (slot.state, slot.pid, slot.held, slot.heartbeat, slot.committed, slot.applied, slot.generation),
-            (SlotState.SERVING, 12, 2**40, 5, 2**64 - 1, 8, 2),
+            (slot.state, slot.pid, slot.held, slot.heartbeat, slot.committed, slot.applied, slot.generation, slot.heard),
+            (SlotState.SERVING, 12, 2**40, 5, 2**64 - 1, 8, 2, 2**64 - 2),
         )
         self.assertEqual([one.number for one in self.page.serving()], [3])
         self.assertEqual(self.page.committed, 2**64 - 1)
+        self.assertEqual(self.page.heard, [2**64 - 2 if at == 3 else 0 for at in range(SLOTS)])
         self.assertTrue(self.page.woken(7))
         self.assertFalse(self.page.woken(7))
         self.assertFalse(self.page.woken(3))

@@ -10,11 +10,12 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from perimeter.errors import InvalidToken, ProviderUnavailable, SessionExpired, Unavailable
+from perimeter.errors import InvalidToken, ProviderUnavailable, SessionExpired, StateUnavailable, Unavailable
 from perimeter.gate.sources.session import SessionSource
 from perimeter.http.grammar import parse_block
 from perimeter.model import AuthenticationRequest, ClientConnection, Grant, GrantKind, HeaderBlock, Principal
 from perimeter.sessions.session import Origin, Renewal, Renewed, Session, Vouched, mint
+from perimeter.state.freshness import Freshness
 from tests.unit.doubles.sessions import ALICE, BOB, START, SessionCase, Settings
 
 TLS = ClientConnection("192.0.2.7", 40000, "https", 443, "TLSv1.3")
@@ -403,3 +404,62 @@ class ProviderTests(SourceCase):
         failing.errback(ProviderUnavailable("down"))
         self.fails(ProviderUnavailable, found)
         self.assertIsNotNone(self.stored.with_id(self.session.id))
+
+
+class StaleTests(SourceCase):
+    """The state is shared with other machines, and nothing is heard of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.heard = self.state.freshness = Freshness("redis", 60.0, clock=self.clock.seconds)
+        self.hear()
+
+    def hear(self) -> None:
+        self.heard.compared(0.0, 0.0)
+        self.heard.heard()
+        self.done(self.state.follow())
+        self.state.grow_old()
+
+    def silence(self) -> None:
+        self.clock.advance(61.0)
+        self.state.grow_old()
+
+    def unavailable(self, *lines: str, cookie: bytes | None = None) -> None:
+        with self.assertRaises(StateUnavailable):
+            self.find(*lines, cookie=cookie)
+
+    def test_attack_186_a_session_is_neither_good_nor_ended_while_the_state_is_stale(self) -> None:
+        self.clock.advance(30.0)
+        found = self.find()
+        self.clock.advance(31.0)
+        self.assertIs(self.find(), found, "until it is noticed, within a second")
+        self.state.grow_old()
+        self.unavailable()
+        self.unavailable(cookie=b"A" * 43)
+        self.hear()
+        self.assertIs(self.find(), found)
+        self.assertEqual(self.store.written, [[self.session]], "nothing was ended")
+
+    def test_attack_186_a_session_that_is_not_remembered(self) -> None:
+        self.clock.advance(60.0)
+        self.assertEqual(self.find(), ALICE)
+        self.clock.advance(61.0)
+        self.unavailable()
+        self.assertEqual(len(self.chain.asked), 1, "its owner is not asked for")
+
+    def test_attack_186_the_state_becomes_stale_while_the_owner_is_looked_up(self) -> None:
+        self.chain.answer = Deferred()
+        finding = ensureDeferred(self.find())
+        self.silence()
+        self.chain.answer.callback(ALICE)
+        self.failureResultOf(finding, StateUnavailable)
+        self.assertEqual(self.store.written, [[self.session]], "nothing was ended")
+
+    def test_attack_187_a_session_is_not_good_on_a_machine_with_another_time(self) -> None:
+        self.assertEqual(self.find(), ALICE)
+        self.heard.compared(-3.0, 0.5)
+        self.state.grow_old()
+        self.unavailable()
+        self.heard.compared(-2.5, 0.5)
+        self.state.grow_old()
+        self.assertEqual(self.find(), ALICE)
