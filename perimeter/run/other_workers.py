@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from perimeter.run.build.assembly import Assembly
+from perimeter.run.build.shared_state import shared_state
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.shared_attempts import SharedAttempts
 from perimeter.run.shared_uses import SharedUses
@@ -40,7 +41,7 @@ class OtherWorkers:
 
     def parts(self) -> dict[str, Any]:
         """The fields of `Runtime` that are shared with the others."""
-        return {"states": States(self._reactor, STATE_KINDS, self.state), "attempt_peers": self.attempts}
+        return {"states": States(self._reactor, STATE_KINDS, self.state, shared_state), "attempt_peers": self.attempts}
 
     def put_in_force(self, assembly: Assembly) -> None:
         """``assembly`` is in force from now on."""

@@ -19,8 +19,8 @@ from perimeter.state.writer import LookupKey
 class Engine(Protocol):
     """All methods are for the reactor thread. Their Deferreds fail with `perimeter.errors.Unavailable`, in bounded time."""
 
-    def publish(self, changes: Sequence[Change]) -> Deferred[None]:
-        """Add ``changes`` to the common log, in this order and all or none, and carry out what they do to records."""
+    def publish(self, changes: Sequence[Change]) -> Deferred[str]:
+        """Carry out what ``changes`` do to records, and add them to the common log as one entry: its id."""
 
     def keep(self, record: Change) -> Deferred[None]:
         """Store a record, so that every machine can find it."""

@@ -25,10 +25,15 @@ Execute = Callable[..., sqlite3.Cursor]
 
 @attrs.frozen
 class Effect(Generic[C]):
-    """What a change does to the records that have one of ``keys``. ``applied`` returns the record after it; None: it goes."""
+    """What a change does to the records that have one of ``keys``. ``applied`` returns the record after it; None: it goes.
+
+    ``note`` returns the change that is kept beside a record, from the record and the one that was kept before, if there was one:
+    what `Records.find` returns after the record. Without ``note`` that stays as it is.
+    """
 
     keys: Sequence[LookupKey]
     applied: Callable[[C], C | None]
+    note: Callable[[C, Change | None], Change] | None = None
 
 
 @attrs.frozen

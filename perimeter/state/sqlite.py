@@ -52,13 +52,13 @@ SELECT coalesce(max(seq), 0) FROM (SELECT seq, sum(length(body)) OVER (ORDER BY 
 
 @implementer(IStateStore)
 class SqliteStore:
-    """Opens ``state.db`` in ``directory``, creates it if there is none, and migrates an older one.
+    """Opens the file ``name`` in ``directory``, creates it if there is none, and migrates an older one.
 
     ``clock`` gives epoch seconds. Raises `StartupError` if the file cannot be used.
     """
 
-    def __init__(self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time) -> None:
-        self.path = directory / NAME
+    def __init__(self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time, name: str = NAME) -> None:
+        self.path = directory / name
         self._kinds = kinds
         self._clock = clock
         with self._start_faults():

@@ -172,12 +172,13 @@ class State:
             function()
 
     def _write_removal(self, change: Change) -> Deferred[None]:
-        def failed(failure: Failure) -> Failure:
-            self._owed.append(change)
-            _log.error("a revocation is in force but not on disk yet: {error}", error=failure.getErrorMessage())
-            return failure
+        written = self._queue.add(change, bounded=False)
+        return unaffected(written.addErrback(lambda failure: self._not_written(change, failure)))
 
-        return unaffected(self._queue.add(change, bounded=False).addErrback(failed))
+    def _not_written(self, change: Change, failure: Failure) -> Failure:
+        self._owed.append(change)
+        _log.error("a revocation is in force but not on disk yet: {error}", error=failure.getErrorMessage())
+        return failure
 
     def problem(self) -> str:
         """What is wrong with the store, for the operator; "" if nothing is."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
 from perimeter.config.site.perimeter import PerimeterSettings, StateKind
+from perimeter.errors import StartupError
 from perimeter.state.kinds import Kinds
 from perimeter.state.memory import MemoryStore
 from perimeter.state.peers import ALONE, Peers
@@ -16,7 +17,17 @@ from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import Indexes, State
 from perimeter.state.store import IStateStore
 
-Key = tuple[str, Path]
+Key = tuple[Any, ...]
+
+
+def _key(settings: PerimeterSettings) -> Key:
+    """What makes it another state if it changes."""
+    if settings.state is not StateKind.REDIS:
+        return settings.state, settings.state_dir
+    return (
+        *(settings.state, settings.state_dir, settings.redis_url, settings.redis_ca, settings.redis_timeout),
+        *(settings.cluster_secret, settings.stale_limit),
+    )
 
 
 @attrs.frozen
@@ -34,13 +45,23 @@ class OpenedState:
             self.store.close()
 
 
-class States:
-    """The states in use. ``kinds`` are the kinds of their data; ``peers`` are the other processes with the same state."""
+Shared = Callable[[Any, PerimeterSettings, Kinds], tuple[State, IStateStore]]
+"""Makes the state that several machines share, and the store of this machine, from the reactor, the settings and the kinds.
 
-    def __init__(self, reactor: Any, kinds: Kinds, peers: Peers = ALONE) -> None:
+Blocks, touches nothing of the reactor's, and raises `StartupError`."""
+
+
+class States:
+    """The states in use. ``kinds`` are the kinds of their data; ``peers`` are the other processes with the same state.
+
+    ``shared`` makes a state that other machines have, too.
+    """
+
+    def __init__(self, reactor: Any, kinds: Kinds, peers: Peers = ALONE, shared: Shared | None = None) -> None:
         self._reactor = reactor
         self._kinds = kinds
         self._peers = peers
+        self._shared = shared
         self._in_use: dict[Key, State] = {}
 
     def open(self, settings: PerimeterSettings) -> OpenedState:
@@ -48,16 +69,23 @@ class States:
 
         Blocks, so it belongs in a thread; nothing else may be done to the states meanwhile. Raises `StartupError`.
         """
-        key = settings.state, settings.state_dir
+        key = _key(settings)
         if key in self._in_use:
             return OpenedState(key, self._in_use[key])
-        store: IStateStore = MemoryStore() if settings.state is StateKind.MEMORY else SqliteStore(settings.state_dir, self._kinds)
+        state, store = self._make(settings)
         try:
-            state = State(store, self._kinds, self._reactor)
             return OpenedState(key, state, store, state.load())
         except BaseException:
             store.close()
             raise
+
+    def _make(self, settings: PerimeterSettings) -> tuple[State, IStateStore]:
+        if settings.state is StateKind.REDIS:
+            if self._shared is None:
+                raise StartupError("state = redis cannot be used here")
+            return self._shared(self._reactor, settings, self._kinds)
+        store: IStateStore = MemoryStore() if settings.state is StateKind.MEMORY else SqliteStore(settings.state_dir, self._kinds)
+        return State(store, self._kinds, self._reactor), store
 
     def adopt(self, opened: OpenedState) -> State:
         """Use the state from now on."""

@@ -46,13 +46,18 @@ class WriteQueue(Generic[Item, Result, Value]):
 
     def add(self, item: Item, *, bounded: bool = True) -> Deferred[Value]:
         """Write ``item``. Fails with `Unavailable`; ``bounded`` also with `Overloaded`, if `MOST_WAITING` items wait."""
-        done: Deferred[Value] = Deferred()
         if bounded and len(self._waiting) >= MOST_WAITING:
-            done.errback(Overloaded("too many changes wait to be written"))
-            return done
-        self._waiting.append((item, done))
+            refused: Deferred[Value] = Deferred()
+            refused.errback(Overloaded("too many changes wait to be written"))
+            return refused
+        return self.add_all((item,))[0]
+
+    def add_all(self, items: Sequence[Item]) -> Sequence[Deferred[Value]]:
+        """Write ``items`` together, all or none, however many wait. Each of the Deferreds fails with `Unavailable`."""
+        added: list[tuple[Item, Deferred[Value]]] = [(item, Deferred()) for item in items]
+        self._waiting += added
         self._flush()
-        return done
+        return [done for _, done in added]
 
     def finish(self) -> Deferred[None]:
         """Fires when nothing is on its way."""

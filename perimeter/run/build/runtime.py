@@ -21,6 +21,7 @@ from perimeter.net.deadlines import Deadlines
 from perimeter.net.handshakes import FailedHandshakes
 from perimeter.net.turns import Turns
 from perimeter.offload import Offload
+from perimeter.run.build.shared_state import shared_state
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.run.build.user import DaemonUser
 from perimeter.state.stores import States
@@ -71,7 +72,9 @@ class Runtime:
     turns: Turns = attrs.field(default=attrs.Factory(lambda self: Turns(self.reactor), takes_self=True))
     attempts: IAttemptStore = attrs.field(factory=MemoryAttempts)
     attempt_peers: AttemptPeers = ALONE
-    states: States = attrs.field(default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS), takes_self=True))
+    states: States = attrs.field(
+        default=attrs.Factory(lambda self: States(self.reactor, STATE_KINDS, shared=shared_state), takes_self=True)
+    )
     metrics: Metrics = attrs.field(factory=Metrics)
     handshakes: FailedHandshakes = attrs.field(
         default=attrs.Factory(lambda self: FailedHandshakes(self.reactor.seconds), takes_self=True)

@@ -1,0 +1,231 @@
+"""Follows the common log for this machine: one worker reads it, and writes what it has heard into the store of the machine.
+
+What the machine has removed while Redis was away, or what a primary that failed has lost, is added to the log again, until it was
+heard there and `SAFE` seconds have passed.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Sequence
+from math import inf
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from perimeter.cluster.base import Bases
+from perimeter.cluster.followed import Followed, Heard, Owed, Settled
+from perimeter.cluster.log import BEGINNING, CommonLog, Survey, reading
+from perimeter.cluster.published import Publisher
+from perimeter.errors import StartupError, StateUnavailable, Unavailable
+from perimeter.redis.client import RedisClient
+from perimeter.redis.link import Link
+from perimeter.state.changes import Change
+
+_log = Logger()
+_chance = random.SystemRandom()
+
+_BLOCK: Final = 2000
+"""Milliseconds that a read waits for an entry."""
+_COUNT: Final = 500
+"""Entries that are read at once."""
+HEARTBEAT: Final = 5.0
+"""A machine that has heard nothing for so many seconds, and up to `_JITTER` more, adds an empty entry to the log."""
+_JITTER: Final = 1.5
+SAFE: Final = 60.0
+"""Seconds after which a removal that was heard in the log is on the replicas, too."""
+_AGAIN: Final = 3.0
+"""Seconds after which a removal that was not heard is added to the log again."""
+_AT_ONCE: Final = 100
+"""Removals that are added again, or settled, at a time."""
+_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 2.0
+"""Seconds between attempts to follow, at first and at most, and up to half of that more."""
+
+
+class Machine(Protocol):
+    """What the follower changes (`perimeter.cluster.state.ClusterState`)."""
+
+    followed: Followed
+
+    def take(self, changes: Sequence[Change]) -> Deferred[None]:
+        """Write ``changes`` of the log in one transaction, and put them in force. Fails with `Unavailable`."""
+
+    def exchange(self, changes: Sequence[Change], heard: Heard) -> Deferred[None]:
+        """Put ``changes`` in place of all that is kept (`LocalStore.replace`). Fails with `Unavailable`."""
+
+    def heard_all(self) -> None:
+        """All that the log had a moment ago is in force here."""
+
+
+class Follower:
+    """Follows from `start` until the Deferred of `stop` has fired. ``client`` gives a connection of its own for reading."""
+
+    def __init__(
+        self, client: RedisClient, log: CommonLog, bases: Bases, publisher: Publisher, machine: Machine, reactor: Any
+    ) -> None:
+        self._client = client
+        self._common = log
+        self._bases = bases
+        self._publisher = publisher
+        self._machine = machine
+        self._reactor = reactor
+        self._work: Deferred[None] | None = None
+        self._reader: Link | None = None
+        #: by name of what is owed: when it was heard in the log of the present primary (reactor's seconds)
+        self._confirmed: dict[str, float] = {}
+        #: by name: when it was added to the log last
+        self._sent: dict[str, float] = {}
+        self._run = ""
+        self._beat = 0.0
+        self._surveyed = -inf
+        self.problem = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether this process follows the log."""
+        return self._work is not None
+
+    def start(self) -> None:
+        """Follow from now on."""
+        self._confirmed.clear()
+        self._sent.clear()
+        self._work = Deferred.fromCoroutine(self._follow())
+
+    def stop(self) -> Deferred[None]:
+        """Follow no more. Fires when nothing is under way."""
+        work, self._work = self._work, None
+        if work is None:
+            done: Deferred[None] = Deferred()
+            done.callback(None)
+            return done
+        work.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        work.cancel()
+        self._close()
+        return work
+
+    async def _follow(self) -> None:
+        pause = _PAUSE
+        while True:
+            try:
+                await self._catch_up()
+                pause = _PAUSE
+                while True:
+                    await self._read()
+            except (Unavailable, StartupError) as error:
+                if self.problem != str(error):
+                    self.problem = str(error)
+                    _log.error("the changes of other machines are not seen: {error}", error=self.problem)
+            except CancelledError:
+                raise
+            except Exception:
+                self.problem = "an error, which is in the log"
+                _log.failure("the common log cannot be followed")
+            self._close()
+            await deferLater(self._reactor, pause * _chance.uniform(1.0, 1.5))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+
+    # -- the place in the log
+
+    async def _catch_up(self) -> None:
+        """Begin to read: where this machine has stopped, or with everything."""
+        await self._check()
+        self._reader = self._client.reader()
+        await self._publisher.publish(self._name(), ())  # so that it is known at once that the end of the log was read
+
+    async def _check(self) -> None:
+        """Find out whether the log goes on where this machine is. Puts everything in force again if not."""
+        heard = self._machine.followed.heard
+        survey = await self._common.survey(heard.cursor)
+        run = self._client.run_id
+        self._surveyed = self._reactor.seconds()
+        if run != self._run:
+            self._run = run
+            self._confirmed.clear()
+            self._sent.clear()
+        if not survey.origin:
+            survey = await self._first(heard)
+            heard = self._machine.followed.heard
+        if heard.origin and heard.origin != survey.origin:
+            raise StateUnavailable(
+                "Redis has the contents of other machines; to join them, remove cluster.db while the gateway is stopped"
+            )
+        if heard.origin and survey.follows(heard.cursor):
+            await self._bases.renew(survey.added)
+            return
+        if heard.origin or survey.last != BEGINNING:
+            _log.info("reading everything from Redis: the log does not go on where this machine was")
+        changes, cursor = await self._bases.load()
+        await self._machine.exchange(changes, Heard(survey.origin, cursor))
+        self._confirmed.clear()
+
+    async def _first(self, heard: Heard) -> Survey:
+        """There is nothing in Redis, or no more: put what this machine has there."""
+        if heard.origin:
+            _log.warn("Redis has lost its contents: this machine writes what it has")
+        await self._bases.begin(heard.origin or secrets.token_hex(8))
+        return await self._common.survey(heard.cursor)
+
+    # -- reading
+
+    async def _read(self) -> None:
+        """Read what is new, or wait for it, and do what is due."""
+        assert self._reader is not None
+        heard = self._machine.followed.heard
+        reply = await self._reader.call(*reading(heard.cursor, _COUNT, _BLOCK), patience=_BLOCK / 1000)
+        entries = self._common.entries(reply)
+        now = self._reactor.seconds()
+        if entries:
+            owed = self._machine.followed.owed
+            changes = [change for entry in entries for change in entry.changes]
+            await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
+            self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
+            self._beat = now + HEARTBEAT + _chance.uniform(0.0, _JITTER)
+            if len(entries) < _COUNT:
+                self._machine.heard_all()
+                if self.problem:
+                    self.problem = ""
+                    _log.info("the changes of other machines are seen again")
+        elif now >= self._beat:
+            self._beat = now + HEARTBEAT
+            await self._publisher.publish(self._name(), ())
+        if now - self._surveyed >= HEARTBEAT or self._client.run_id != self._run:
+            await self._check()
+        await self._settle(now)
+
+    @staticmethod
+    def _name() -> str:
+        return secrets.token_hex(8)
+
+    # -- what is owed
+
+    async def _settle(self, now: float) -> None:
+        """Add what was not heard to the log again, and forget what is safe."""
+        owed = self._machine.followed.owed
+        if not owed:
+            return
+        late = [one for one in owed.values() if one.name not in self._confirmed and self._due(one, now)]
+        for one in late[:_AT_ONCE]:
+            self._sent[one.name] = now
+            await self._publisher.publish_owed(one)
+        safe = [name for name, at in self._confirmed.items() if now - at >= SAFE][:_AT_ONCE]
+        if safe:
+            for name in safe:
+                if name in owed:  # once more: a record that was on its way to Redis at that moment is there by now
+                    await self._publisher.affect_owed(owed[name])
+            await self._machine.take([Settled(tuple(safe))])
+            for name in safe:
+                self._confirmed.pop(name, None)
+                self._sent.pop(name, None)
+
+    def _due(self, owed: Owed, now: float) -> bool:
+        sent = self._sent.get(owed.name)
+        return now - sent >= _AGAIN if sent is not None else not 0 <= now - owed.at < _AGAIN

@@ -1,0 +1,27 @@
+"""Makes the state of a machine with ``state = redis`` from its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perimeter.cluster.engine import RedisEngine
+from perimeter.cluster.local import LocalStore, with_followed
+from perimeter.cluster.state import ClusterState
+from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.net.contexts import ClientTLS
+from perimeter.redis.client import RedisClient
+from perimeter.secrets_key import SecretsKey
+from perimeter.state.kinds import Kinds
+
+
+def open_cluster(reactor: Any, settings: PerimeterSettings, kinds: Kinds) -> tuple[ClusterState, LocalStore]:
+    """The state and the store of this machine (`perimeter.state.stores.Shared`). Blocks. Raises `StartupError`."""
+    url = settings.redis_url
+    assert url is not None  # the datatypes have checked it
+    tls = ClientTLS(url.servers[0][0], settings.redis_ca, alpn=()) if url.tls else None
+    client = RedisClient(reactor, url, tls=tls, timeout=settings.redis_timeout)
+    every = with_followed(kinds)
+    secrets_key = SecretsKey.open(settings.state_dir, settings.cluster_secret)
+    engine = RedisEngine(client, secrets_key, every, reactor.seconds, replicas=bool(url.primary))
+    store = LocalStore(settings.state_dir, every)
+    return ClusterState(store, every, reactor, engine), store

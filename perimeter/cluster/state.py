@@ -1,0 +1,162 @@
+"""The state of a machine that shares it with others over Redis.
+
+Records are in Redis alone. Everything else is whole in the store of this machine and in memory. What is added goes into the
+common log, and is in force when it was heard there. What is removed is in force here at once, and noted in the store of this
+machine in the same transaction, until it is safe in the log. One worker of the machine follows the log; the others follow the
+store.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from perimeter.cluster.engine import RedisEngine
+from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Owed
+from perimeter.cluster.local import LocalStore
+from perimeter.errors import StateUnavailable
+from perimeter.offload import Offload
+from perimeter.state.changes import Change, Held
+from perimeter.state.kinds import Kinds
+from perimeter.state.state import State
+from perimeter.state.writer import LookupKey, unaffected
+
+_HEAR: Final = 2.0
+"""Seconds that a change or a look-up waits until the log was heard up to a place."""
+
+_TURN: Final = 1.0
+"""Seconds between two looks whether this worker has to follow the log."""
+
+
+class ClusterState(State):
+    """`perimeter.state.state.State` over ``store`` and ``engine``. ``kinds`` are those of the store, with `FOLLOWED`."""
+
+    def __init__(self, store: LocalStore, kinds: Kinds, reactor: Any, engine: RedisEngine, thread: Offload | None = None) -> None:
+        super().__init__(store, kinds, reactor, thread)
+        self.engine = engine
+        self._local = store
+        self.followed: Followed = self.view(FOLLOWED)
+        self._follower = engine.follower(self, self._contents, reactor)
+        self._turns = LoopingCall(self._turn)
+        self._turns.clock = reactor
+        #: callers that wait for a question that was not asked yet
+        self._asking_last: list[Deferred[None]] = []
+        self._asked = False
+        #: when this worker, if it follows the log, had all of it last (reactor's seconds)
+        self.heard_at = 0.0
+
+    def start(self) -> None:
+        """See `State`. Connects to Redis."""
+        super().start()
+        self.engine.start()
+        self._turns.start(_TURN)
+
+    def stop(self) -> Deferred[None]:
+        """See `State`."""
+        if self._turns.running:
+            self._turns.stop()
+        stopped = self._follower.stop().addBoth(lambda _: super(ClusterState, self).stop())
+        return stopped.addBoth(lambda _: self.engine.stop())
+
+    def _turn(self) -> None:
+        if self._peers.leads and not self._follower.running:
+            self._follower.start()
+        elif self._follower.running and not self._peers.leads:
+            self._follower.stop()
+
+    # -- for the views
+
+    def add(self, change: Change) -> Deferred[None]:
+        """See `State`. A change that is no record is in force on this machine when this fires, and soon on the others."""
+        records = self._kinds.of(change).records
+        if records is not None and isinstance(change, records.change):
+            return unaffected(self.engine.keep(change).addCallback(lambda _: self._view(change).apply(change)))
+        return unaffected(ensureDeferred(self._publish(change)))
+
+    async def _publish(self, change: Change) -> None:
+        await self._hear(await self.engine.publish([change]))
+
+    def _write_removal(self, change: Change) -> Deferred[None]:
+        owed = Owed(secrets.token_hex(8), self.seconds(), *self._kinds.encode(change))
+        written, noted = self._queue.add_all((change, owed))
+        noted.addErrback(lambda _: None)  # the other one fails, too
+
+        def failed(failure: Failure) -> Failure:
+            return self._not_written(change, failure)
+
+        written.addErrback(failed)
+
+        def sent(result: Failure | None) -> Any:
+            # Also if the disk is full: the other machines must know.
+            return self.engine.publish_owed(owed).addCallback(lambda _: result)
+
+        return unaffected(written.addBoth(sent))
+
+    def claim(self, digest: bytes, until: float) -> Deferred[bool]:
+        """See `State`: on all machines."""
+        return unaffected(self.engine.claim([(digest, until)]).addCallback(lambda results: results[0]))
+
+    def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
+        """See `State`: in Redis."""
+        return unaffected(self.engine.find(kind, key))
+
+    def catch_up(self) -> Deferred[None]:
+        """Wait until this worker has everything that is in the log now. All callers before the next question share it."""
+        asked: Deferred[None] = Deferred()
+        self._asking_last.append(asked)
+        self._ask()
+        return unaffected(asked)
+
+    def _ask(self) -> None:
+        if self._asked or not self._asking_last:
+            return
+        self._asked = True
+        asking, self._asking_last = self._asking_last, []
+
+        def over(result: Failure | None) -> None:
+            self._asked = False
+            for asked in asking:
+                asked.callback(result)
+            self._ask()
+
+        ensureDeferred(self._up_to_date()).addBoth(over)
+
+    async def _up_to_date(self) -> None:
+        await self._hear(await self.engine.last())
+
+    def _hear(self, cursor: str) -> Deferred[None]:
+        return self.followed.reached(cursor).addTimeout(_HEAR, self._reactor, _unheard)
+
+    def problem(self) -> str:
+        """See `State`."""
+        return super().problem() or self.engine.client.problem or self._follower.problem
+
+    # -- for the follower (`perimeter.cluster.follower.Machine`)
+
+    def take(self, changes: Sequence[Change]) -> Deferred[None]:
+        """Write ``changes`` of the log in one transaction, and put them in force. Fails with `Unavailable`."""
+        return self._thread.proceed(self._commit, changes).addCallback(lambda _: self.follow())
+
+    def exchange(self, changes: Sequence[Change], heard: Heard) -> Deferred[None]:
+        """Put ``changes`` in place of all that is kept (`LocalStore.replace`). Fails with `Unavailable`."""
+
+        def replace() -> None:
+            self._peers.wrote(self._local.replace(changes, heard))
+
+        return self._thread.proceed(replace).addCallback(lambda _: self.follow())
+
+    def heard_all(self) -> None:
+        """All that the log had a moment ago is in force here."""
+        self.heard_at = self._reactor.seconds()
+
+    def _contents(self) -> Deferred[Held]:
+        return self._thread.proceed(lambda: self._local.load()[0])
+
+
+def _unheard(_: object, seconds: float) -> NoReturn:
+    raise StateUnavailable(f"the changes of the other machines have not been heard for {seconds:.0f} seconds")
