@@ -18,6 +18,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import TORN
 from perimeter.run.build.runtime import Runtime
+from perimeter.tokens.key_news import KEY_NEWS
 
 _log = Logger()
 
@@ -93,6 +94,8 @@ class Upkeep:
             assembly.chain.users_changed = self._reviewer.everything
             assembly.chain.revoked_at = assembly.tokens.revoked_at
             assembly.keys.changed = self._keys_changed
+            assembly.state.view(KEY_NEWS).heard = assembly.keys.announced
+            assembly.keys.announced()
             self._users_revoked = assembly.tokens.users_revoked
             self._renewals.put_in_force(assembly.config)
             remember = assembly.config.authentication.remember_password

@@ -117,15 +117,33 @@ class ShowingTests(TestCase):
     def test_nodes(self) -> None:
         nodes = [
             {
-                **{"name": "gw-1", "state": "serving", "version": "1.0.0", "configuration": "0123456789ab", "address": "10.0.0.1"},
-                **{"heard": 0.5, "clock": -0.002, "age": 3.0, "up": 90000},
+                "name": "gw-1",
+                "state": "serving",
+                "version": "1.0.0",
+                "configuration": "0123456789ab",
+                "address": "10.0.0.1",
+                "heard": 0.5,
+                "clock": -0.002,
+                "age": 3.0,
+                "up": 90000,
             },
             {
-                **{"name": "gw-2", "state": "silent", "version": "1.0.0", "configuration": "0123456789ab", "address": ""},
-                **{"heard": 12.25, "clock": 0.0, "age": 95.0, "up": 5},
+                "name": "gw-2",
+                "state": "silent",
+                "version": "1.0.0",
+                "configuration": "0123456789ab",
+                "address": "",
+                "heard": 12.25,
+                "clock": 0.0,
+                "age": 95.0,
+                "up": 5,
             },
             {
-                **{"name": "gw-3", "state": "unreadable", "version": "", "configuration": "", "address": ""},
+                "name": "gw-3",
+                "state": "unreadable",
+                "version": "",
+                "configuration": "",
+                "address": "",
                 **dict.fromkeys(("heard", "clock", "age", "up")),
             },
         ]

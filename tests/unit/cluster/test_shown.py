@@ -21,8 +21,15 @@ class RowTests(TestCase):
         self.assertEqual(
             found[2],
             {
-                **{"name": "b", "state": "serving", "version": "1.0", "configuration": "bbbb", "address": "10.0.0.2"},
-                **{"heard": 0.512, "clock": -0.0, "age": 4.0, "up": 995},
+                "name": "b",
+                "state": "serving",
+                "version": "1.0",
+                "configuration": "bbbb",
+                "address": "10.0.0.2",
+                "heard": 0.512,
+                "clock": -0.0,
+                "age": 4.0,
+                "up": 995,
             },
         )
         self.assertEqual(set(found[1]), set(found[2]))
