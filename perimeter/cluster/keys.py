@@ -59,8 +59,8 @@ class TakesLeases(Protocol):
 
 
 class SharedKeys:
-    """The keys of all machines, for the ``keyring`` of this one, which works in ``threads``. ``changed`` is called after this
-    machine has put other keys on the engine.
+    """The keys of all machines, for the ``keyring`` of this one, which works in ``threads``. ``changed`` is called with the order
+    of the keys that this machine has put on the engine.
 
     All methods raise `Unavailable` if the engine does not answer, and `StartupError` if the file cannot be used.
     """
@@ -72,7 +72,7 @@ class SharedKeys:
         leases: TakesLeases,
         keyring: Keyring,
         threads: Offload,
-        changed: Callable[[KeySet], object] = lambda keys: None,
+        changed: Callable[[int, int], object] = lambda epoch, number: None,
     ) -> None:
         self._redis = redis
         self._secrets = secrets
@@ -159,7 +159,7 @@ class SharedKeys:
         expected = b"" if before is None else _spelled(before)
         if await self._redis.run(_PUT, [KEY], [expected, _spelled(keys), sealed, fence]) != 1:
             return False
-        self._changed(keys)
+        self._changed(*keys.order)
         return True
 
 

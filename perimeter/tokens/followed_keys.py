@@ -32,6 +32,8 @@ class Exchanges(Protocol):
 
     async def rotate_if_due(self) -> bool: ...  # noqa: D102
 
+    async def rotate(self, *, discard: bool = False) -> None: ...  # noqa: D102
+
 
 class FollowedKeys:
     """Reads ``keyring`` again in ``offload``, for the reactor thread. ``changed`` is called when there are other keys."""
@@ -64,6 +66,14 @@ class FollowedKeys:
         if self._shared is not None and self._leads():
             return self._exchange(self._shared.rotate_if_due)
         return self._done(self._offload.run(self._keyring.rotate_if_due))
+
+    async def rotate(self, *, discard: bool = False) -> None:
+        """Replace the signing key now, with ``discard`` all keys: on all machines. Raises `Unavailable` and `StartupError`."""
+        if self._shared is None:
+            await self._offload.run(self._keyring.rotate, discard=discard)
+        else:
+            await self._shared.rotate(discard=discard)
+        self.changed()
 
     def look(self) -> Deferred[None] | None:
         """Read the keys again, for an unknown one. None if the last check was less than `LOOK_INTERVAL` ago (attack 89).

@@ -15,7 +15,6 @@ import attrs
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute, Kind
 from perimeter.state.writer import ChangeWriter
-from perimeter.tokens.key_file import KeySet
 
 
 @attrs.frozen(slots=True)
@@ -43,9 +42,9 @@ class KeyNews:
         self._writer = writer
         self.heard: Callable[[], object] = _ignore
 
-    def announce(self, keys: KeySet) -> None:
-        """Let the other machines know of ``keys``. If it fails, they find the keys later by themselves."""
-        self._writer.add(KeysChanged(*keys.order)).addErrback(lambda _: None)
+    def announce(self, epoch: int, number: int) -> None:
+        """Let the other machines know of the keys of this order. If it fails, they find the keys later by themselves."""
+        self._writer.add(KeysChanged(epoch, number)).addErrback(lambda _: None)
 
     def index(self, changes: Iterable[Change]) -> None:
         """Nothing."""

@@ -41,8 +41,11 @@ class Machine:
         self.directory.mkdir(0o700, parents=True)
         self.keyring = Keyring.open(self.directory, settings, case.wall, shared=True)
         redis = case.client()
-        self.announced: list[KeySet] = []
-        self.keys = SharedKeys(redis, secret, Leases(redis, Clocks(reactor)), self.keyring, case.threads, self.announced.append)
+        self.announced: list[tuple[int, int]] = []
+        self.keys = SharedKeys(redis, secret, Leases(redis, Clocks(reactor)), self.keyring, case.threads, self.announce)
+
+    def announce(self, epoch: int, number: int) -> None:
+        self.announced.append((epoch, number))
 
     @property
     def kids(self) -> list[str]:
