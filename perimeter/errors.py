@@ -411,7 +411,15 @@ class UnknownKey(ForeignToken):
 
 
 class UnknownToken(InvalidToken):
-    """This process does not have the API token. Another process may have written it a moment ago."""
+    """This process does not have the API token with the SHA-256 ``digest``. Another process may have written it a moment ago."""
+
+    def __init__(self, detail: str = "", *, digest: bytes = b"") -> None:
+        super().__init__(detail)
+        self.digest = digest
+
+
+class UncheckedToken(UnknownToken):
+    """The same for the text of a token from before the check: clients can send any number of texts that were never issued."""
 
 
 class Rejected(Refusal):

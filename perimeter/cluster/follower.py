@@ -41,6 +41,8 @@ _AGAIN: Final = 3.0
 """Seconds after which a removal that was not heard is added to the log again."""
 _AT_ONCE: Final = 100
 """Removals that are added again, or settled, at a time."""
+NEW: Final = 1.5
+"""Seconds that a machine without history waits before it takes an empty Redis for a new one."""
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 """Seconds between attempts to follow, at first and at most, and up to half of that more."""
@@ -80,6 +82,8 @@ class Follower:
         #: by name: when it was added to the log last
         self._sent: dict[str, float] = {}
         self._run = ""
+        #: when that run was seen first: what was added to the log before may be lost (epoch seconds)
+        self._since = 0.0
         self._beat = 0.0
         self._surveyed = -inf
         self.problem = ""
@@ -91,8 +95,7 @@ class Follower:
 
     def start(self) -> None:
         """Follow from now on."""
-        self._confirmed.clear()
-        self._sent.clear()
+        self._run = ""
         self._work = Deferred.fromCoroutine(self._follow())
 
     def stop(self) -> Deferred[None]:
@@ -149,6 +152,7 @@ class Follower:
         self._surveyed = self._reactor.seconds()
         if run != self._run:
             self._run = run
+            self._since = self._reactor.seconds()
             self._confirmed.clear()
             self._sent.clear()
         if not survey.origin:
@@ -168,9 +172,14 @@ class Follower:
         self._confirmed.clear()
 
     async def _first(self, heard: Heard) -> Survey:
-        """There is nothing in Redis, or no more: put what this machine has there."""
+        """There is nothing in Redis, or no more: put what this machine has there.
+
+        A machine that has nothing waits first: if Redis has lost its contents, another machine may have them.
+        """
         if heard.origin:
             _log.warn("Redis has lost its contents: this machine writes what it has")
+        else:
+            await deferLater(self._reactor, NEW)
         await self._bases.begin(heard.origin or secrets.token_hex(8))
         return await self._common.survey(heard.cursor)
 
@@ -228,4 +237,6 @@ class Follower:
 
     def _due(self, owed: Owed, now: float) -> bool:
         sent = self._sent.get(owed.name)
-        return now - sent >= _AGAIN if sent is not None else not 0 <= now - owed.at < _AGAIN
+        if sent is not None:
+            return now - sent >= _AGAIN
+        return owed.at <= self._since or not 0 <= now - owed.at < _AGAIN

@@ -41,6 +41,7 @@ class ClusterState(State):
         self.engine = engine
         self._local = store
         self.followed: Followed = self.view(FOLLOWED)
+        engine.origin = lambda: self.followed.heard.origin
         self._follower = engine.follower(self, self._contents, reactor)
         self._turns = LoopingCall(self._turn)
         self._turns.clock = reactor

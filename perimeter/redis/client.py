@@ -106,6 +106,11 @@ class RedisClient:
         return self._link.version
 
     @property
+    def local(self) -> str:
+        """See `Link.local`."""
+        return self._link.local
+
+    @property
     def problem(self) -> str:
         """Why there is no connection, in words; "" while there is one."""
         return self._link.problem

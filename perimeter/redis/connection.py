@@ -48,6 +48,7 @@ class RedisConnection(TwistedProtocol):
         self._reader = hiredis.Reader(notEnoughData=_MORE)
         self._waiting: deque[tuple[Deferred[Any], float]] = deque()
         self._out: list[bytes] = []
+        self._flushing: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
         #: why the connection is closed; "" while it is open
         self.problem = ""
@@ -62,8 +63,8 @@ class RedisConnection(TwistedProtocol):
             return fail(StateUnavailable(self.problem))
         if len(self._waiting) >= MOST_WAITING:
             return fail(StateUnavailable("Redis: too many calls wait for their replies"))
-        if not self._out:
-            self._clock.callLater(0, self._flush)
+        if self._flushing is None:
+            self._flushing = self._clock.callLater(0, self._flush)
         self._out.append(hiredis.pack_command(arguments))  # type: ignore[arg-type]  # its stub has a tuple of one item
         result: Deferred[Any] = Deferred()
         wait = self._timeout + patience
@@ -72,14 +73,20 @@ class RedisConnection(TwistedProtocol):
             self._timer = self._clock.callLater(wait, self._check)
         return result
 
+    @property
+    def local(self) -> str:
+        """The IP address of this machine on the connection."""
+        return str(cast(Any, self.transport).getHost().host)
+
     def drop(self, reason: str) -> None:
         """Close the connection at once. All calls fail with ``reason``."""
         if self.problem:
             return
         self.problem = f"Redis: {reason}"
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._flushing):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._flushing = None
         self._out.clear()
         if self.transport is not None:
             cast(_Transport, self.transport).abortConnection()
@@ -129,9 +136,9 @@ class RedisConnection(TwistedProtocol):
         result.errback(problem)
 
     def _flush(self) -> None:
-        if self._out:
-            out, self._out = self._out, []
-            cast(_Transport, self.transport).write(b"".join(out))
+        self._flushing = None
+        out, self._out = self._out, []
+        cast(_Transport, self.transport).write(b"".join(out))
 
     def _check(self) -> None:
         self._timer = None

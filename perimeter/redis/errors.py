@@ -23,7 +23,7 @@ _WORDS: Final = {
     "MISCONF": "it takes no changes, because it cannot write to its disk",
     "OOM": "its memory is full (maxmemory)",
     "BUSY": "it is busy with a script",
-    "NOPROTO": "it does not speak RESP3: Redis 6 or newer is needed",
+    "NOPROTO": "it does not speak RESP3: Redis 7 or newer is needed",
     "DENIED": "it is in protected mode, and takes connections of its own machine only",
 }
 
@@ -41,3 +41,4 @@ class ErrorReply(StateUnavailable):
         self.text = text
         self.final = self.code in _OF_THE_COMMAND
         super().__init__(f"Redis: {_WORDS.get(self.code) or 'it answered with the error ' + self.code}")
+        self.args = (self.detail,)

@@ -13,6 +13,9 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 MOST_ELEMENTS: Final = 262_144
 """Elements of one reply, those of all arrays and maps in it together."""
 
+DEEPEST: Final = 16
+"""Arrays and maps inside each other."""
+
 LONGEST_HEAD: Final = 16 * 1024
 """Bytes of a line: a length, a number, a simple string or an error."""
 
@@ -35,8 +38,8 @@ class Framing:
         self._rest = b""
         #: bytes of a bulk string, and of the line end after it, that are still to come
         self._skip = 0
-        #: elements that are missing until the reply is complete
-        self._missing = 1
+        #: for each array that has begun, the outermost first, the elements that are missing in it
+        self._open: list[int] = []
         self._elements = 0
         self._bytes = 0
 
@@ -81,8 +84,12 @@ class Framing:
         elif kind in _FACTORS:
             count = max(0, _length(text)) * _FACTORS[kind]
             self._elements += count
-            self._missing += count
-            self._complete_one()
+            if not count:
+                self._complete_one()
+            elif len(self._open) < DEEPEST:
+                self._open.append(count)
+            else:
+                raise BadReply("it sent arrays in arrays in arrays")
         elif kind in _LINES:
             self._complete_one()
         else:
@@ -91,10 +98,12 @@ class Framing:
             raise BadReply("it sent a reply that is too large")
 
     def _complete_one(self) -> None:
-        self._missing -= 1
-        if not self._missing:
-            self._missing = 1
-            self._elements = self._bytes = 0
+        while self._open:
+            self._open[-1] -= 1
+            if self._open[-1]:
+                return
+            self._open.pop()
+        self._elements = self._bytes = 0
 
 
 def _length(text: bytes) -> int:

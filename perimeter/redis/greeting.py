@@ -31,7 +31,7 @@ class Greeting:
 
 def hello(url: RedisUrl) -> tuple[Argument, ...]:
     """The command that begins a connection in RESP3, with the user and the password of ``url`` if it has any."""
-    credentials = ("AUTH", url.username or "default", url.password) if url.password else ()
+    credentials = ("AUTH", url.username or "default", url.password) if url.username or url.password else ()
     return ("HELLO", 3, *credentials, "SETNAME", CLIENT_NAME)
 
 
@@ -56,7 +56,10 @@ def greet(connection: RedisConnection, url: RedisUrl) -> Generator[Deferred[Any]
 
 @inlineCallbacks
 def look(connection: RedisConnection) -> Generator[Deferred[Any], Any, float]:
-    """Fire with how far the server's clock is ahead (seconds). Fails with `StateUnavailable` if it is no primary."""
+    """Fire with how far the server's clock is ahead (seconds). Fails with `StateUnavailable` if it is no primary.
+
+    The time that the answer has taken may explain a part of the difference: that part is not counted.
+    """
     began = time.time()
     role, clock = connection.call("ROLE"), connection.call("TIME")
     clock.addErrback(lambda failure: failure.trap(StateUnavailable) and None)
@@ -69,7 +72,12 @@ def look(connection: RedisConnection) -> Generator[Deferred[Any], Any, float]:
         theirs = int(seconds) + int(micros) / 1e6
     except (TypeError, ValueError):
         raise StateUnavailable("Redis: it does not say its time") from None
-    return theirs - (began + time.time()) / 2
+    return _beyond(theirs, began, time.time())
+
+
+def _beyond(theirs: float, began: float, ended: float) -> float:
+    """How far ``theirs`` is before or after the time from ``began`` to ``ended``."""
+    return min(0.0, theirs - began) + max(0.0, theirs - ended)
 
 
 def _facts(text: object) -> dict[str, str]:

@@ -127,6 +127,11 @@ class Link:
         return "" if self._found is None else self._found.place
 
     @property
+    def local(self) -> str:
+        """The IP address of this machine on the connection. "" without one."""
+        return "" if self._found is None else self._found.connection.local
+
+    @property
     def version(self) -> str:
         """The version of the primary, for people. "" without a connection."""
         return "" if self._found is None else self._found.greeting.version
@@ -134,7 +139,9 @@ class Link:
     # -- calls that wait for a connection
 
     def _forget(self, connected: Deferred[None]) -> None:
-        self._queue.pop(connected).cancel()
+        timer = self._queue.pop(connected, None)
+        if timer is not None:
+            timer.cancel()
 
     def _give_up(self, connected: Deferred[None]) -> None:
         del self._queue[connected]
@@ -143,7 +150,10 @@ class Link:
     def _release(self, problem: StateUnavailable | None = None) -> None:
         queue, self._queue = self._queue, {}
         for connected, timer in queue.items():
-            timer.cancel()
+            if timer.active():
+                timer.cancel()
+            if connected.called:  # cancelled by one of those before it
+                continue
             if problem is None:
                 connected.callback(None)
             else:
@@ -153,9 +163,9 @@ class Link:
 
     def _find(self) -> None:
         self._again = None
-        self._finding = self._finder.connect(self._lost)
-        self._finding.addCallbacks(self._connected, self._not_found)
-        self._finding.addErrback(lambda failure: _log.failure("the connection to Redis", failure))
+        finding = self._finding = self._finder.connect(self._lost)
+        finding.addCallbacks(self._connected, self._not_found)
+        finding.addErrback(lambda failure: _log.failure("the connection to Redis", failure))
 
     def _connected(self, found: Found) -> None:
         self._finding = None
@@ -167,7 +177,10 @@ class Link:
         self.offset = found.greeting.offset
         self._again = self._clock.callLater(self._soon(LOOK), self._look)
         _log.info("Redis: connected to the primary {place}", place=found.place)
-        self._up(found)
+        try:
+            self._up(found)
+        except Exception:
+            _log.failure("what a new connection to Redis leads to")
         self._release()
 
     def _not_found(self, failure: Failure) -> None:
@@ -176,8 +189,7 @@ class Link:
             return
         problem = failure.value
         self._report(problem.detail if isinstance(problem, StateUnavailable) else f"Redis: {problem}")
-        self._again = self._clock.callLater(self._soon(self._pause), self._find)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._find_later()
 
     def _lost(self, reason: str) -> None:
         if self._found is None:
@@ -186,7 +198,11 @@ class Link:
         self._stop_again()
         self._away_since = self._clock.seconds()
         self._report(f"Redis: {reason}")
+        self._find_later()
+
+    def _find_later(self) -> None:
         self._again = self._clock.callLater(self._soon(self._pause), self._find)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     def _look(self) -> None:
         assert self._found is not None

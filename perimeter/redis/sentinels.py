@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, FirstError, gatherResults, inlineCallbacks
 from twisted.python.failure import Failure
 
 from perimeter.config.language.datatypes import BadValue
@@ -106,9 +106,9 @@ class _Sentinel:
         """Connect. The user and the password are shown only to a Sentinel that demands them."""
         connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
         try:
-            yield connection.call(*hello(attrs.evolve(self._url, password="")))
+            yield connection.call(*hello(attrs.evolve(self._url, username="", password="")))
         except ErrorReply as problem:
-            if problem.code != "NOAUTH" or not self._url.password:
+            if problem.code != "NOAUTH" or not (self._url.username or self._url.password):
                 raise
             connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
             yield connection.call(*hello(self._url))
@@ -170,12 +170,17 @@ class Sentinels:
     @inlineCallbacks
     def look(self, found: Found) -> Generator[Deferred[Any], Any, float]:
         """See `Finder`. Sentinels that do not answer are no reason to leave a primary that does."""
-        question = Question(self._sentinels).result.addErrback(lambda failure: failure.trap(StateUnavailable) and None)
-        offset: float = yield look(found.connection)
-        named: Named | None = yield question
-        if named is not None and named.epoch > found.epoch and at(named.host, named.port) != found.place:
-            raise StateUnavailable(f"Redis: the Sentinels name another primary, {at(named.host, named.port)}")
-        return offset
+
+        def compare(outcome: Named | Failure) -> None:
+            if isinstance(outcome, Named) and outcome.epoch > found.epoch and at(outcome.host, outcome.port) != found.place:
+                raise StateUnavailable(f"Redis: the Sentinels name another primary, {at(outcome.host, outcome.port)}")
+
+        named = Question(self._sentinels).result.addBoth(compare)
+        try:
+            results = yield gatherResults([look(found.connection), named], consumeErrors=True)
+        except FirstError as problem:
+            problem.subFailure.raiseException()
+        return results[0]  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """See `Finder`."""

@@ -1,25 +1,24 @@
 """API tokens: opaque, long-lived, and valid only while the state has them.
 
-A token is `TOKEN_PREFIX` and 256 random bits. What is kept of it is its SHA-256: there is nothing to guess, so a slow hash, as
-passwords need, would only cost time. `perimeter.tokens.stored` keeps them, `perimeter.web.endpoints.api_tokens` serves them.
+The text of a token is random (`perimeter.tokens.check`). What is kept of it is its SHA-256: there is nothing to guess, so a slow
+hash, as passwords need, would only cost time. `perimeter.tokens.stored` keeps them, `perimeter.web.endpoints.api_tokens` serves
+them.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from hashlib import sha256
 from math import inf
-from typing import Final, Protocol
+from typing import Protocol
 
 import attrs
 
-from perimeter.errors import ExpiredToken, UnknownToken
+from perimeter.errors import ExpiredToken, InvalidToken
 from perimeter.model import TOKEN_PREFIX, Grant, GrantKind, Principal, Restriction
 from perimeter.state.changes import Change
+from perimeter.tokens.check import TokenCheck, unknown
 from perimeter.tokens.format import EpochClock
-
-_FORM: Final = re.compile(TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 
 
 @attrs.frozen
@@ -62,9 +61,13 @@ def mint(
     passing: bool = False,
     id: str = "",
     second: float = 0.0,
+    check: TokenCheck | None = None,
 ) -> tuple[str, ApiToken]:
-    """A new token: the text, which only its owner gets, and what is kept. Without ``id`` it gets a random one."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    """A new token: the text, which only its owner gets, and what is kept. Without ``id`` it gets a random one.
+
+    Without ``check`` the text has none: such tokens go on, but none is made any more.
+    """
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32) if check is None else check.make()
     kept = ApiToken(id or secrets.token_hex(8), digest_of(token), name, owner, now, expires, restriction, passing, second)
     return token, kept
 
@@ -77,19 +80,23 @@ class KnownTokens(Protocol):
 
 
 class ApiTokenVerifier:
-    """Finds the API token of a text. Without ``known`` there are none."""
+    """Finds the API token of a text. Without ``known`` there are none. ``check`` recognizes those that cannot exist."""
 
-    def __init__(self, known: KnownTokens | None, clock: EpochClock) -> None:
+    def __init__(self, known: KnownTokens | None, clock: EpochClock, check: TokenCheck | None = None) -> None:
         self._known = known
         self._clock = clock
+        self._check = check
 
     def verify(self, token: str) -> ApiToken:
-        """The stored part of ``token``, which begins with `TOKEN_PREFIX`. Raises `UnknownToken` or `ExpiredToken`."""
+        """The stored part of ``token``, which begins with `TOKEN_PREFIX`. Raises as `unknown`, or `ExpiredToken`."""
         # The look-up is by the hash, so its time does not depend on how much of a token was right.
-        known = self._known
-        kept = known.find(digest_of(token)) if known is not None and _FORM.fullmatch(token) else None
+        # It comes before the check, so a token in memory stays good if the key is lost that its check was made with.
+        if self._known is None:
+            raise InvalidToken("there are no API tokens ([token] api_tokens)")
+        digest = digest_of(token)
+        kept = self._known.find(digest)
         if kept is None:
-            raise UnknownToken("no such API token, or it was revoked")
+            raise unknown(token, digest, self._check)
         if self._clock.seconds() >= kept.expires:
             raise ExpiredToken("the API token expired")
         return kept

@@ -14,6 +14,7 @@ from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import Grant, GrantKind, Principal, Restriction
 from perimeter.state.writer import look
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
+from perimeter.tokens.check import TokenCheck
 from perimeter.tokens.format import EpochClock
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import StoredTokens
@@ -29,13 +30,14 @@ MOST_NAMED: Final = 200
 
 
 class TokenBook:
-    """``longest`` is the longest lifetime of an API token in seconds, 0 for no limit."""
+    """``longest`` is the longest lifetime of an API token in seconds, 0 for no limit. ``check`` makes the texts of tokens."""
 
-    def __init__(self, stored: StoredTokens, revoker: Revoker, clock: EpochClock, longest: float) -> None:
+    def __init__(self, stored: StoredTokens, revoker: Revoker, clock: EpochClock, longest: float, check: TokenCheck) -> None:
         self._stored = stored
         self._revoker = revoker
         self._clock = clock
         self.longest = longest
+        self._check = check
 
     @property
     def usual(self) -> float:
@@ -46,7 +48,7 @@ class TokenBook:
         """A token without a name, for an hour. Raises `Unavailable` if it cannot be written."""
         lifetime = min(PASSING_LIFETIME, self.longest) if self.longest else PASSING_LIFETIME
         now = self._clock.seconds()
-        text, kept = mint("", attrs.evolve(owner, grant=None), now, now + lifetime, passing=True)
+        text, kept = mint("", attrs.evolve(owner, grant=None), now, now + lifetime, passing=True, check=self._check)
         await self._stored.add(kept)
         return text
 
@@ -68,7 +70,8 @@ class TokenBook:
         now = self._clock.seconds()
         second = 0.0 if owner.grant is None else owner.grant.second
         ends = now + lifetime if lifetime else inf
-        text, kept = mint(name, attrs.evolve(owner, grant=None), now, ends, restriction, id=id, second=second)
+        whose = attrs.evolve(owner, grant=None)
+        text, kept = mint(name, whose, now, ends, restriction, id=id, second=second, check=self._check)
         await self._stored.add(kept)
         return text, kept
 
@@ -98,12 +101,14 @@ class TokenBook:
         digest = digest_of(which)
         return next((token for token in self.owned(owner) if which == token.id or digest == token.digest), None)
 
-    async def revoke(self, text: str) -> Principal | None:
-        """End a token of either kind, on behalf of its holder (RFC 7009). Returns its owner, or None if it is not a valid token.
+    async def revoke(self, text: str, address: str) -> Principal | None:
+        """End a token of either kind, on behalf of its holder at ``address`` (RFC 7009). Returns its owner.
+
+        None if it is not a valid token.
 
         Raises `Unavailable` if the end is in force but could not be written.
         """
         try:
-            return await self._revoker.end(text)
+            return await self._revoker.end(text, address)
         except InvalidToken:
             return None

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.errors import InvalidToken, NoSuchToken, UnknownToken
+from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.model import TOKEN_PREFIX, GrantKind, Principal
 from perimeter.state.writer import finish, look
 from perimeter.tokens.api_token import ApiToken, digest_of
+from perimeter.tokens.check import TokenCheck, unknown
 from perimeter.tokens.news import News, no_news
 from perimeter.tokens.stored import StoredTokens
 
@@ -51,25 +52,35 @@ class UserSessions(Protocol):
 class Revoker:
     """Ends tokens, and with all tokens of a user their ``sessions``. Without ``verifier`` there are no access tokens.
 
-    ``news`` reads an unknown token once: it must not stay valid because another process has issued it.
+    ``news`` reads an unknown token once: it must not stay valid because another process has issued it. ``check`` recognizes API
+    tokens that cannot exist.
 
     Every method raises `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
 
     def __init__(
-        self, stored: StoredTokens, verifier: TokenVerifier | None, sessions: UserSessions, news: News = no_news
+        self,
+        stored: StoredTokens,
+        verifier: TokenVerifier | None,
+        sessions: UserSessions,
+        news: News = no_news,
+        check: TokenCheck | None = None,
     ) -> None:
         self._stored = stored
         self._news = news
+        self._check = check
         self._sessions = sessions
         self._verifier = verifier
 
-    async def end(self, text: str) -> Principal:
-        """End the token ``text``, of either kind. Returns its owner. Raises `InvalidToken` if it is not a valid token."""
+    async def end(self, text: str, address: str = "") -> Principal:
+        """End the token ``text``, of either kind, for a client at ``address`` ("" for the operator). Returns its owner.
+
+        Raises `InvalidToken` if it is not a valid token, and as ``news``.
+        """
         try:
             return await self._end(text)
         except InvalidToken as error:
-            news = self._news(error)
+            news = self._news(error, address)
             if news is None:
                 raise
             await news
@@ -77,9 +88,10 @@ class Revoker:
 
     async def _end(self, text: str) -> Principal:
         if text.startswith(TOKEN_PREFIX):
-            kept = self._stored.find(digest_of(text))
+            digest = digest_of(text)
+            kept = self._stored.find(digest)
             if kept is None:
-                raise UnknownToken("no such API token, or it was revoked")
+                raise unknown(text, digest, self._check)
             await self._stored.remove(kept)
             return kept.owner
         if self._verifier is None:

@@ -257,8 +257,11 @@ class SentinelSet:
     def primary(self) -> RedisPeer:
         """The server that most Sentinels name."""
         ports = [sentinel.primary() for sentinel in self.sentinels if sentinel._process is not None]
-        port = max(ports, key=ports.count)
-        return next(server for server in self.servers if server.port == port)
+        return self.at(f"127.0.0.1:{max(ports, key=ports.count)}")
+
+    def at(self, place: str) -> RedisPeer:
+        """The server with this host and port."""
+        return next(server for server in self.servers if f"127.0.0.1:{server.port}" == place)
 
     def url(self, username: str = "", password: str | None = None, database: int = 0, host: str = "127.0.0.1") -> str:
         """The ``redis_url`` of all of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -17,7 +19,14 @@ from perimeter.redis.script import Script
 from tests.integration.ldapkit import shared
 from tests.integration.redispeer import RedisPeer
 
-USERS = {"gateway": "on >secret ~perimeter:* +@all"}
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
+
+
+def documented_user() -> dict[str, str]:
+    """The user of the manual, with the password ``secret``."""
+    found = re.search(r"^user (\w+) (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert found is not None
+    return {found[1]: found[2].replace(">PASSWORD", ">secret")}
 
 
 def pause(seconds: float) -> Deferred[None]:
@@ -30,7 +39,7 @@ class ServerTest(TestCase):
     def setUp(self) -> None:
         cls = type(self)
         if "server" not in cls.__dict__:
-            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=USERS))
+            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=documented_user()))
         self.server: RedisPeer = cls.server
 
     def client(self, url: str | None = None, **options: Any) -> RedisClient:
@@ -76,6 +85,16 @@ class CallsTest(ServerTest):
     def test_what_the_rules_forbid(self) -> Any:
         """An error about a call fails the call alone."""
         client = self.client()
+        for forbidden in (
+            ("FLUSHALL",),
+            ("CONFIG", "GET", "*"),
+            ("KEYS", "*"),
+            ("ACL", "LIST"),
+            ("CLIENT", "KILL", "TYPE", "normal"),
+            ("SHUTDOWN",),
+        ):
+            failure = yield self.assertFailure(client.call(*forbidden), ErrorReply)
+            self.assertEqual("NOPERM", failure.code, forbidden)
         wrong, right = client.call("GET", "other:a"), client.call("SET", "perimeter:a", 1)
         failure = yield self.assertFailure(wrong, ErrorReply)
         self.assertEqual("NOPERM", failure.code)

@@ -147,7 +147,7 @@ class SecondFactorTests(SecondFactorCase):
         """An API token that is made on the account page."""
         form = visitor.form("/.perimeter/account/tokens/new", "tokens")
         answer = visitor.post("/.perimeter/account/tokens", form.fields | {"name": "t", "expires_in": "86400"})
-        found = re.search(r"perimeter_[A-Za-z0-9_-]{43}", answer.text)
+        found = re.search(r"perimeter_2_[A-Za-z0-9_-]{43}", answer.text)
         assert found is not None, answer.text
         return found[0]
 

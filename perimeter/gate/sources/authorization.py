@@ -200,7 +200,7 @@ class Authorization:
         try:
             return self._own(credentials, request, plain)
         except InvalidToken as error:
-            news = self._news(error)
+            news = self._news(error, request.address)
             if news is not None:
                 return self._own_later(news, credentials, request, raw)
             if not isinstance(error, ForeignToken) or not self._chain.takes_tokens:

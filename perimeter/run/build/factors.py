@@ -31,7 +31,7 @@ def factor_parts(prepared: Prepared, runtime: Runtime, demand: FactorDemand | No
     """What the pages of second factors work on; None without ``[second_factor]``. ``demand`` is that of roles."""
     config, key, state, clock = prepared.config, prepared.secrets, prepared.state.state, runtime.reactor
     settings = config.second_factor
-    if not settings.methods or key is None:
+    if not settings.methods:
         return None
     claims = state.view(ONCE)
     book = FactorBook(state.view(FACTORS), key, claims, clock)

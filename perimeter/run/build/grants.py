@@ -22,8 +22,10 @@ from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.check import TokenCheck
 from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.issuer import TokenIssuer
+from perimeter.tokens.look_ups import LookUps
 from perimeter.tokens.news import News, news_of
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS, StoredTokens
@@ -42,6 +44,7 @@ class Grants:
     book: TokenBook | None
     keys: FollowedKeys
     news: News
+    check: TokenCheck
 
 
 def grants_of(prepared: Prepared, runtime: Runtime, work: SharedWork | None) -> Grants:
@@ -52,10 +55,11 @@ def grants_of(prepared: Prepared, runtime: Runtime, work: SharedWork | None) -> 
     keys = FollowedKeys(keyring, runtime.offload, reactor)
     if work is not None:
         work.share_keys(keys, keyring)
-    news = news_of(state.catch_up, keys.look)
-    revoker = Revoker(tokens, verifier, sessions, news)
-    book = TokenBook(tokens, revoker, reactor, settings.api_lifetime) if settings.api_tokens else None
-    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news)
+    news = news_of(state.catch_up, keys.look, LookUps(runtime.limits, lambda: False))
+    check = TokenCheck(prepared.secrets)
+    revoker = Revoker(tokens, verifier, sessions, news, check)
+    book = TokenBook(tokens, revoker, reactor, settings.api_lifetime, check) if settings.api_tokens else None
+    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news, check)
 
 
 def identifier_of(
@@ -64,7 +68,7 @@ def identifier_of(
     """The sources by which gates identify users, without unused ones, since each source costs time for each request."""
     clock: Callable[[], float] = reactor.seconds
     limits = config.limits
-    api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor)
+    api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor, grants.check)
     sources: list[CredentialSource] = [
         Authorization(
             chain,

@@ -28,9 +28,9 @@ _SENT = ("/login", "/factor")
 """Pages of the login host that users are sent to from other hosts."""
 
 
-def hand_overs_of(config: SiteConfig, secrets: SecretsKey | None, state: State, clock: EpochClock) -> HandOvers | None:
-    """What hands sign-ins over; None without a login host. ``secrets`` is the key of the gateway."""
-    if not config.login.host or secrets is None:
+def hand_overs_of(config: SiteConfig, secrets: SecretsKey, state: State, clock: EpochClock) -> HandOvers | None:
+    """What hands sign-ins over; None without a login host. ``secrets`` is the key of the site."""
+    if not config.login.host:
         return None
     apps = AppHosts(host for route in config.routes if route.browser_login for host in route.hosts)
     return HandOvers(config.login.host, apps, Tickets(secrets, state.view(ONCE), clock))

@@ -49,7 +49,7 @@ class Prepared:
 
     ``versions`` are those of the files that may be renewed, from before they were read. ``sinks`` are by the path of a route's
     own audit log, None for that of ``[audit]``. ``maintenance_pages`` are by their file. ``upstream_tls`` is by the name of the
-    upstream, then by the host name to verify. ``secrets`` is None unless `needs_secrets`.
+    upstream, then by the host name to verify. ``secrets`` is the key of the site.
     """
 
     config: SiteConfig
@@ -65,7 +65,7 @@ class Prepared:
     maintenance_pages: Mapping[Path, Page]
     look: Look
     collector: RemoteClient | None
-    secrets: SecretsKey | None
+    secrets: SecretsKey
 
     def discard(self) -> None:
         """Close what was opened. Blocks as opening did; never raises anything but a bug."""
@@ -88,7 +88,7 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     shared = config.perimeter.shares_state
     with runtime.acting():
         keyring = Keyring.open(state_dir, config.token, runtime.reactor, shared=shared)  # judges the directory before it is used
-        secrets = SecretsKey.open(state_dir, config.perimeter.cluster_secret) if needs_secrets(config) else None
+        secrets = SecretsKey.open(state_dir, config.perimeter.cluster_secret)
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}
     pages, closed, look = error_pages(config), maintenance_pages(config), site_look(config)
@@ -123,11 +123,6 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
         collector,
         secrets,
     )
-
-
-def needs_secrets(config: SiteConfig) -> bool:
-    """Whether the key is needed that seals secrets in ``state_dir``: for the tickets of a login host, and second factors."""
-    return bool(config.login.host) or bool(config.second_factor.methods)
 
 
 def _tells_torn(place: Place | None) -> Callable[[str], None] | None:

@@ -30,8 +30,8 @@ class Revoke(Endpoint):
         tokens = form(request).get(b"token", [])
         if len(tokens) != 1:
             return invalid_request(request, "one token is needed, as a form")
-        owner = await self._book.revoke(tokens[0].decode("iso-8859-1"))
         exchange = exchange_of(request)
         assert isinstance(exchange.decision, Admitted)
+        owner = await self._book.revoke(tokens[0].decode("iso-8859-1"), exchange.decision.address)
         exchange.decision = recognise(exchange.decision, owner)
         return json_answer(request, {})

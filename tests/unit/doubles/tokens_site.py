@@ -14,10 +14,13 @@ from twisted.trial.unittest import TestCase
 from perimeter.config.site.token import TokenSettings
 from perimeter.errors import ForeignToken, InvalidToken, UnknownKey
 from perimeter.model import Principal
+from perimeter.secrets_key import SecretsKey
+from perimeter.tokens.check import TokenCheck
 from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.keyring import Keyring, SigningKey
 from perimeter.tokens.verifier import TokenVerifier
 
+CHECK = TokenCheck(SecretsKey(bytes(range(32))))
 NOW = 1_800_000_000.25
 SECRET = "a secret of more than thirty-two bytes"
 ALICE = Principal(

@@ -15,6 +15,7 @@ from perimeter.errors import (
     ForeignToken,
     InvalidCredentialsRequest,
     InvalidToken,
+    Overloaded,
     Refusal,
     Rejected,
     StateUnavailable,
@@ -26,6 +27,7 @@ from perimeter.gate.identify import Identifier
 from perimeter.gate.sources.authorization import Authorization
 from perimeter.gate.sources.connection import Connection
 from perimeter.http.grammar import parse_block
+from perimeter.limits.memory import LimitMemory
 from perimeter.model import (
     TOKEN_PREFIX,
     AuthenticationRequest,
@@ -39,8 +41,13 @@ from perimeter.model import (
     Principal,
     Restriction,
 )
-from perimeter.tokens.api_token import ApiToken
+from perimeter.secrets_key import SecretsKey
+from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier
+from perimeter.tokens.check import TokenCheck
+from perimeter.tokens.look_ups import LookUps
+from perimeter.tokens.news import news_of
 from perimeter.tokens.verdict import Verdict
+from tests.unit.doubles.tokens_site import CHECK
 
 ALICE = Principal("alice", "local", ("admin",))
 CONNECTION = ClientConnection("198.51.100.9", 40000, "https", 443, "TLSv1.3")
@@ -100,6 +107,13 @@ class FakeApiTokens:
         if token not in self.kept:
             raise InvalidToken
         return self.kept[token]
+
+
+class NoTokens:
+    """A store without API tokens."""
+
+    def find(self, digest: bytes) -> ApiToken | None:
+        return None
 
 
 class FakeRevocations:
@@ -303,7 +317,7 @@ class IdentifierTests(IdentifierCase):
         looked: list[InvalidToken] = []
         left = list(answers)
 
-        def news(error: InvalidToken) -> Any:
+        def news(error: InvalidToken, address: str) -> Any:
             looked.append(error)
             return left.pop(0)
 
@@ -368,6 +382,38 @@ class IdentifierTests(IdentifierCase):
         with self.assertRaises(InvalidToken):  # an API token is nobody else's
             self.identify(f"Authorization: Bearer {TOKEN_PREFIX}x")
         self.assertEqual(self.chain.asked, [])
+
+    def test_attack_179_forged_tokens_are_not_looked_up(self) -> None:
+        looked: list[int] = []
+
+        def look() -> Deferred[None]:
+            looked.append(1)
+            return succeed(None)
+
+        source = self.identifier._sources[0]
+        self.patch(source, "_api_tokens", ApiTokenVerifier(NoTokens(), self.clock, CHECK))
+        self.patch(source, "_news", news_of(look, look, LookUps(LimitMemory.private(), lambda: True)))
+        other_site = TokenCheck(SecretsKey(b"j" * 32))
+        for _ in range(100):
+            with self.assertRaises(InvalidToken):
+                self.identify(f"Authorization: Bearer {other_site.make()}")
+        self.assertEqual(looked, [])
+        good = f"Authorization: Bearer {CHECK.make()}"
+        self.failureResultOf(ensureDeferred(self.identify(good)), UnknownToken)  # type: ignore[arg-type]
+        self.assertEqual(looked, [1])
+
+    def test_attack_180_tokens_without_a_check_are_looked_up_at_a_limited_rate(self) -> None:
+        asked: list[str] = []
+
+        def news(error: InvalidToken, address: str) -> None:
+            asked.append(address)
+            raise Overloaded("too many")
+
+        self.patch(self.identifier._sources[0], "_news", news)
+        self.patch(self.identifier._sources[0], "_api_tokens", ApiTokenVerifier(NoTokens(), self.clock, CHECK))
+        with self.assertRaises(Overloaded):
+            self.identify(f"Authorization: Bearer {TOKEN_PREFIX}{'A' * 43}")
+        self.assertEqual(asked, ["192.0.2.7"])
 
     def test_a_store_that_cannot_be_read_is_not_a_wrong_token(self) -> None:
         self.news(fail(Unavailable("the state cannot be read")))

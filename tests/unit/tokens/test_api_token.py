@@ -7,9 +7,12 @@ from math import inf
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
-from perimeter.errors import ExpiredToken, InvalidToken
+from perimeter.errors import ExpiredToken, InvalidToken, UncheckedToken, UnknownToken
 from perimeter.model import Grant, GrantKind, Principal, Restriction
+from perimeter.secrets_key import SecretsKey
 from perimeter.tokens.api_token import ApiToken, ApiTokenVerifier, digest_of, grant_of, mint
+from perimeter.tokens.check import TokenCheck
+from tests.unit.doubles.tokens_site import CHECK
 
 ALICE = Principal("alice", "local")
 
@@ -19,10 +22,8 @@ class Known:
 
     def __init__(self, *tokens: ApiToken) -> None:
         self.tokens = {token.digest: token for token in tokens}
-        self.asked = 0
 
     def find(self, digest: bytes) -> ApiToken | None:
-        self.asked += 1
         return self.tokens.get(digest)
 
 
@@ -60,10 +61,34 @@ class ApiTokenTests(TestCase):
         verifier = ApiTokenVerifier(known, Clock())
         self.assertRaises(InvalidToken, verifier.verify, mint("ci", ALICE, 0.0, inf)[0])
         self.assertRaises(InvalidToken, ApiTokenVerifier(None, Clock()).verify, text)
-        asked = known.asked
         for other in (text[:-1], text + "A", text + "\n", "x" + text):
             self.assertRaises(InvalidToken, verifier.verify, other)
-        self.assertEqual(known.asked, asked, "nothing of another form is looked up")
+
+    def test_its_text_has_a_check(self) -> None:
+        text, kept = mint("ci", ALICE, 0.0, inf, check=CHECK)
+        self.assertRegex(text, r"\Aperimeter_2_[A-Za-z0-9_-]{43}\Z")
+        self.assertEqual(kept.digest, digest_of(text))
+
+    def test_a_token_in_memory_is_good_whatever_its_check_says(self) -> None:
+        text, kept = mint("ci", ALICE, 0.0, inf, check=TokenCheck(SecretsKey(b"l" * 32)))
+        self.assertIs(ApiTokenVerifier(Known(kept), Clock(), CHECK).verify(text), kept)
+        self.assertIs(type(self.assertRaises(InvalidToken, ApiTokenVerifier(Known(), Clock(), CHECK).verify, text)), InvalidToken)
+
+    def test_what_is_unknown_may_be_known_elsewhere(self) -> None:
+        verifier = ApiTokenVerifier(Known(), Clock(), CHECK)
+        for check, kind in ((CHECK, UnknownToken), (None, UncheckedToken)):
+            text = mint("ci", ALICE, 0.0, inf, check=check)[0]
+            error = self.assertRaises(InvalidToken, verifier.verify, text)
+            self.assertEqual((type(error), error.digest), (kind, digest_of(text)))
+
+    def test_without_a_check_everything_may_be_known_elsewhere(self) -> None:
+        for text in (CHECK.make(), CHECK.make()[:-1] + "~", mint("ci", ALICE, 0.0, inf)[0]):
+            error = self.assertRaises(InvalidToken, ApiTokenVerifier(Known(), Clock()).verify, text)
+            self.assertIs(type(error), UnknownToken)
+
+    def test_where_there_are_no_tokens_none_is_known_elsewhere(self) -> None:
+        error = self.assertRaises(InvalidToken, ApiTokenVerifier(None, Clock(), CHECK).verify, CHECK.make())
+        self.assertIs(type(error), InvalidToken)
 
     def test_its_grant(self) -> None:
         limits = Restriction(methods=frozenset(("GET",)))

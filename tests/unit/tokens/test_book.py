@@ -20,7 +20,7 @@ from perimeter.tokens.book import TokenBook
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
-from tests.unit.doubles.tokens_site import ALICE, NOW, TokenCase
+from tests.unit.doubles.tokens_site import ALICE, CHECK, NOW, TokenCase
 
 BOB = Principal("bob", "local")
 HOUR = 3600.0
@@ -39,7 +39,7 @@ class BookTests(TokenCase):
         self.book = self.made_with(0)
 
     def made_with(self, longest: float) -> TokenBook:
-        return TokenBook(self.stored, Revoker(self.stored, self.verifier, self.sessions), self.time, longest)
+        return TokenBook(self.stored, Revoker(self.stored, self.verifier, self.sessions), self.time, longest, CHECK)
 
     def done(self, work: Any) -> Any:
         return self.successResultOf(ensureDeferred(work))
@@ -139,19 +139,19 @@ class BookTests(TokenCase):
 
     def test_revoke_an_api_token(self) -> None:
         text, kept = self.make(owner=BOB)
-        self.assertEqual(self.done(self.book.revoke(text)), BOB)
+        self.assertEqual(self.done(self.book.revoke(text, "192.0.2.7")), BOB)
         self.assertIsNone(self.stored.find(kept.digest))
-        self.assertIsNone(self.done(self.book.revoke(text)))
+        self.assertIsNone(self.done(self.book.revoke(text, "192.0.2.7")))
 
     def test_revoke_an_access_token(self) -> None:
         text = self.token()
         principal = self.verifier.verify(text).principal
         self.assertTrue(self.stored.good(principal))
-        revoked = self.done(self.book.revoke(text))
+        revoked = self.done(self.book.revoke(text, "192.0.2.7"))
         self.assertEqual((revoked.username, revoked.realm), ("alice", "local"))
         self.assertFalse(self.stored.good(principal))
 
     def test_revoke_what_is_no_token_of_the_gateway(self) -> None:
         for text in ("", "x", "pat_unknown", self.token()[:-5]):
-            self.assertIsNone(self.done(self.book.revoke(text)), text)
+            self.assertIsNone(self.done(self.book.revoke(text, "192.0.2.7")), text)
         self.assertRaises(InvalidToken, self.verifier.verify, "x")

@@ -12,12 +12,16 @@ from perimeter.errors import (
     ExpiredToken,
     InvalidToken,
     NoSuchToken,
+    Overloaded,
     StateUnavailable,
     Unavailable,
+    UncheckedToken,
     UnknownKey,
     UnknownToken,
 )
+from perimeter.limits.memory import LimitMemory
 from perimeter.run.build.state_kinds import STATE_KINDS
+from perimeter.secrets_key import SecretsKey
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
 from perimeter.state.memory import MemoryStore
@@ -25,14 +29,16 @@ from perimeter.state.state import State
 from perimeter.state.writer import look
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.book import TokenBook
+from perimeter.tokens.check import TokenCheck
 from perimeter.tokens.followed_keys import LOOK_INTERVAL, FollowedKeys
 from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.look_ups import LookUps
 from perimeter.tokens.news import news_of, no_news
 from perimeter.tokens.revoking import Ended, Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.doubles.sessions import RecordingStore
-from tests.unit.doubles.tokens_site import ALICE, NOW, TokenCase
+from tests.unit.doubles.tokens_site import ALICE, CHECK, NOW, TokenCase
 
 
 class FollowedKeysTests(TokenCase):
@@ -105,14 +111,27 @@ class NewsTests(TokenCase):
         def at(place: str) -> Any:
             return lambda: looked.append(place) or succeed(None)
 
-        news = news_of(at("state"), at("keys"))
+        news = news_of(at("state"), at("keys"), LookUps(LimitMemory.private(), lambda: True))
         for error, place in ((UnknownToken(), "state"), (UnknownKey(), "keys")):
-            self.assertIsNotNone(news(error))
+            self.assertIsNotNone(news(error, "192.0.2.7"))
             self.assertEqual(looked.pop(), place)
-            self.assertIsNone(no_news(error))
+            self.assertIsNone(no_news(error, "192.0.2.7"))
         for error in (InvalidToken(), ExpiredToken()):
-            self.assertIsNone(news(error))
+            self.assertIsNone(news(error, "192.0.2.7"))
         self.assertEqual(looked, [])
+
+    def test_attack_180_tokens_without_a_check_are_looked_up_at_a_limited_rate(self) -> None:
+        looked: list[int] = []
+        news = news_of(lambda: looked.append(1) or succeed(None), lambda: None, LookUps(LimitMemory.private(), lambda: True))
+        refused = 0
+        for _ in range(500):
+            try:
+                self.assertIsNotNone(news(UncheckedToken(), "192.0.2.7"))
+            except Overloaded:
+                refused += 1
+        self.assertEqual((len(looked) + refused, len(looked) < 100), (500, True))
+        self.assertIsNotNone(news(UncheckedToken(), "192.0.2.8"))
+        self.assertIsNotNone(news(UnknownToken(), "192.0.2.7"))
 
     def test_without_other_processes_there_is_nothing_to_look_for(self) -> None:
         state = DirectState(MemoryStore(), STATE_KINDS, self.clock.seconds)
@@ -132,9 +151,9 @@ class RevokeTests(TokenCase):
         self.state.replace(self.state.load())
         self.stored = self.state.view(TOKENS)
         self.keys = FollowedKeys(self.keyring, offload_with(ImmediateThreads(), self.time), self.time)
-        news = news_of(self.state.catch_up, self.keys.look)
+        news = news_of(self.state.catch_up, self.keys.look, LookUps(LimitMemory.private(), lambda: True))
         self.revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news)
-        self.book = TokenBook(self.stored, self.revoker, self.time, 0)
+        self.book = TokenBook(self.stored, self.revoker, self.time, 0, CHECK)
 
     def elsewhere(self) -> tuple[str, ApiToken]:
         text, kept = mint("ci", ALICE, NOW, inf)
@@ -149,8 +168,19 @@ class RevokeTests(TokenCase):
         self.assertEqual(self.done(self.revoker.end(text)), ALICE)
         self.assertIsNone(self.stored.with_id(kept.id))
         self.time.advance(LOOK_INTERVAL)
-        self.assertIsNone(self.done(self.book.revoke(text)))
-        self.assertIsNone(self.done(self.book.revoke(text)), "without another look")
+        self.assertIsNone(self.done(self.book.revoke(text, "192.0.2.7")))
+        self.assertIsNone(self.done(self.book.revoke(text, "192.0.2.7")), "without another look")
+
+    def test_attack_179_forged_tokens_are_not_looked_up(self) -> None:
+        looked: list[int] = []
+        news = news_of(lambda: looked.append(1), lambda: None, LookUps(LimitMemory.private(), lambda: True))  # type: ignore[func-returns-value]
+        revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news, CHECK)
+        forged = TokenCheck(SecretsKey(b"j" * 32))
+        for _ in range(100):
+            self.failureResultOf(ensureDeferred(revoker.end(forged.make(), "192.0.2.7")), InvalidToken)
+        self.assertEqual(looked, [])
+        self.failureResultOf(ensureDeferred(revoker.end(CHECK.make(), "192.0.2.7")), UnknownToken)
+        self.assertEqual(looked, [1])
 
     def test_an_api_token_by_its_id(self) -> None:
         kept = [self.elsewhere()[1] for _ in range(2)]
@@ -176,5 +206,5 @@ class RevokeTests(TokenCase):
 
     def test_a_store_that_cannot_be_read_is_unavailable(self) -> None:
         waiting: Deferred[None] = fail(StateUnavailable("no"))
-        revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), lambda error: waiting)
+        revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), lambda error, address: waiting)
         self.failureResultOf(ensureDeferred(revoker.end(self.elsewhere()[0])), Unavailable)

@@ -33,6 +33,7 @@ from perimeter.web.endpoints.endpoint import Endpoint, json_answer, reading, use
 from tests.unit.doubles.auth import ImmediateThreads, ThreadClock, offload_with
 from tests.unit.doubles.http_rig import Client, Holding, Response, Site
 from tests.unit.doubles.site import SITE, SiteCase
+from tests.unit.doubles.tokens_site import CHECK
 
 ALICE = Principal("alice", "local", ("admin",))
 GOOD = "Authorization: Basic YWxpY2U6c2VjcmV0"
@@ -283,7 +284,7 @@ class ApiTokenTests(EndpointCase):
         state = State(MemoryStore(), STATE_KINDS, clock, offload_with(ImmediateThreads(), clock, count=1))
         state.replace(state.load())
         stored = state.view(TOKENS)
-        book = TokenBook(stored, Revoker(stored, NoVerifier(), state.view(SESSIONS)), clock, 0)  # type: ignore[arg-type]
+        book = TokenBook(stored, Revoker(stored, NoVerifier(), state.view(SESSIONS)), clock, 0, CHECK)  # type: ignore[arg-type]
         self.use(attrs.evolve(self.parts, book=book).gateway())
 
     def sent(self, line: str, *headers: str, body: bytes = b"") -> Response:

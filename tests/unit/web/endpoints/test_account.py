@@ -24,13 +24,14 @@ from perimeter.web.endpoints.endpoint import Endpoint
 from tests.unit.doubles.http_rig import Response
 from tests.unit.doubles.pages import NAVIGATION, OWN_FORM, Browser, PageCase, PageConfig, hidden, text_of
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START
+from tests.unit.doubles.tokens_site import CHECK
 
 ACCOUNT = "/.perimeter/account"
 NEW = f"{ACCOUNT}/tokens/new"
 TOKENS_PATH = f"{ACCOUNT}/tokens"
 OTHERS = f"{ACCOUNT}/sessions/others"
 MARKUP = "<script>alert(1)</script>\"'&"
-TOKEN = re.compile(rb"perimeter_[\w-]{43}")
+TOKEN = re.compile(rb"perimeter_2_[\w-]{43}")
 
 
 class NoAccessTokens:
@@ -54,7 +55,7 @@ class AccountCase(PageCase):
             route("open", Asks.NONE),
         )
         self.tokens = self.state.view(TOKENS)
-        self.token_book = TokenBook(self.tokens, NoAccessTokens(), self.clock, self.longest)  # type: ignore[arg-type]
+        self.token_book = TokenBook(self.tokens, NoAccessTokens(), self.clock, self.longest, CHECK)  # type: ignore[arg-type]
         book = self.token_book if self.with_tokens else None
         config = PageConfig(login, self.trusted_proxies)
         parts = PageParts(config, self.look, self.book, self.chain, tokens=book, routes=routes)  # type: ignore[arg-type]

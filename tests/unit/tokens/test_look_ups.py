@@ -1,0 +1,71 @@
+"""Look-ups of API tokens that have no check, limited for each client."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import TestCase
+
+from perimeter.errors import InvalidToken, Overloaded, UncheckedToken, UnknownToken
+from perimeter.limits.buckets import Buckets
+from perimeter.limits.flights import Flights
+from perimeter.limits.memory import LimitMemory
+from perimeter.limits.tables import BUCKETS_SIZE
+from perimeter.tokens.look_ups import LookUps
+
+SECOND = 1_000_000_000
+
+
+class LookUpTests(TestCase):
+    def setUp(self) -> None:
+        self.now = 1000 * SECOND
+        self.needed = True
+        self.memory = LimitMemory(
+            Buckets(memoryview(bytearray(BUCKETS_SIZE)).cast("Q"), lambda: self.now),
+            Flights(memoryview(bytearray(8)).cast("Q")),
+            b"s" * 32,
+        )
+        self.look_ups = self.made()
+
+    def made(self) -> LookUps:
+        return LookUps(self.memory, lambda: self.needed)
+
+    def admitted(self, address: str = "192.0.2.7", error: UnknownToken | None = None, most: int = 200) -> int:
+        """How many look-ups in a row are admitted."""
+        for number in range(most):
+            try:
+                self.look_ups.admit(error or UncheckedToken(), address)
+            except Overloaded:
+                return number
+        return most
+
+    def test_attack_180_forged_tokens_without_a_check_keep_the_store_busy(self) -> None:
+        self.assertEqual(self.admitted(), 50)
+        self.now += SECOND // 50 - 1
+        self.assertEqual(self.admitted(), 0)
+        self.now += 1
+        self.assertEqual(self.admitted(), 1)
+        self.now += 60 * SECOND
+        self.assertEqual(self.admitted(), 50)
+
+    def test_the_token_may_be_good(self) -> None:
+        self.admitted()
+        refused = self.assertRaises(Overloaded, self.look_ups.admit, UncheckedToken(), "192.0.2.7")
+        self.assertEqual((refused.status, refused.retry_after), (503, 1))
+        self.assertNotIsInstance(refused, InvalidToken)
+
+    def test_each_client_has_its_own(self) -> None:
+        self.assertEqual((self.admitted(), self.admitted("192.0.2.8")), (50, 50))
+        self.assertEqual(self.admitted("2001:db8::1"), 50)
+        self.assertEqual((self.admitted("2001:db8::2"), self.admitted("2001:db8:0:1::1")), (0, 50))
+
+    def test_all_workers_count_together(self) -> None:
+        self.admitted()
+        self.look_ups = self.made()
+        self.assertEqual(self.admitted(), 0)
+
+    def test_what_is_not_limited(self) -> None:
+        self.assertEqual(self.admitted(error=UnknownToken()), 200, "the check was good")
+        self.assertEqual(self.admitted(""), 200, "the operator")
+        self.needed = False
+        self.assertEqual(self.admitted(), 200, "all tokens are in memory")
+        self.needed = True
+        self.assertEqual(self.admitted(), 50, "and none of these counted")
