@@ -411,7 +411,7 @@ class UnknownKey(ForeignToken):
 
 
 class UnknownToken(InvalidToken):
-    """This process does not have the API token with the SHA-256 ``digest``. Another process may have written it a moment ago."""
+    """This process does not have the API token with the SHA-256 ``digest``. The store may have it."""
 
     def __init__(self, detail: str = "", *, digest: bytes = b"") -> None:
         super().__init__(detail)

@@ -27,8 +27,10 @@ from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens, revoke_tokens
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.direct import DirectState
+from perimeter.state.partial import WHOLE_UP_TO
 from perimeter.state.sqlite import NAME as DATABASE
 from perimeter.state.sqlite import SqliteStore
+from perimeter.tokens.news import news_of_tokens
 from perimeter.tokens.revoking import Revocation, Revoker
 from perimeter.tokens.stored import TOKENS
 
@@ -40,7 +42,7 @@ def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) ->
         raise nothing
     if config is not None and config.perimeter.state is not StateKind.SQLITE:
         raise StartupError(f"no gateway is running with state_dir {directory}, and with state = memory nothing is stored")
-    store = SqliteStore(directory, STATE_KINDS)
+    store = SqliteStore(directory, STATE_KINDS, whole_up_to=WHOLE_UP_TO if config is None else config.perimeter.whole_up_to)
     try:
         yield partial(answer, config, DirectState(store, STATE_KINDS, time.time))
     finally:
@@ -59,9 +61,13 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
     command = question["command"]
     try:
         if command == "tokens":
-            return list_tokens(realms, tokens, user, realm, passing=question["passing"], first=question["first"])
+            listed: Mapping[str, Any] = _written(
+                list_tokens(realms, tokens, user, realm, passing=question["passing"], first=question["first"])
+            )
+            return listed
         if command == "sessions":
-            return list_sessions(realms, sessions, user, realm, question["first"])
+            found: Mapping[str, Any] = _written(list_sessions(realms, sessions, user, realm, question["first"]))
+            return found
         if command == "identities":
             return list_identities(realms, pins, user, realm, question["first"])
         if command == "factors":
@@ -91,7 +97,9 @@ def answer(config: SiteConfig | None, state: DirectState, question: Mapping[str,
             Keyring.read(config.perimeter.state_dir, config.token, clock), config.token, clock, tokens.revoked
         )
     wanted = Revocation(tuple(question["ids"]), owner, token)
-    return attrs.asdict(_written(revoke_tokens(realms, Revoker(tokens, verifier, sessions), wanted)))
+    return attrs.asdict(
+        _written(revoke_tokens(realms, Revoker(tokens, verifier, sessions, news_of_tokens(tokens.learn)), wanted))
+    )
 
 
 def _written(work: Awaitable[Any]) -> Any:

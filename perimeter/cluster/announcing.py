@@ -61,13 +61,17 @@ class Announcer:
         )
 
     async def _announce(self) -> None:
-        node = self._describe()
         try:
+            await self._registry.ready()  # only then the clock of Redis is known
+            if not self._calls.running:
+                return
+            node, known = self._describe(), self._written
+            self._written = node
             before = await self._registry.write(node)
         except StateUnavailable as error:
             self._fault = error.detail
             return
         # The first record replaces that of an earlier start, and one under another name says nothing.
-        known = self._written is not None and self._written.name == node.name
-        self._twin = before if known and before is not None and before.instance != node.instance else None
-        self._written, self._fault = node, ""
+        same = known is not None and known.name == node.name
+        self._twin = before if same and before is not None and before.instance != node.instance else None
+        self._fault = ""

@@ -25,6 +25,7 @@ class Trouble(Enum):
     BEHIND = "behind"
     CLOCK = "clock"
     CONFIGURATION = "configuration"
+    UNREADABLE = "unreadable"
 
 
 @attrs.frozen

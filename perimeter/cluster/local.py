@@ -23,7 +23,7 @@ class LocalStore(SqliteStore):
     """Opens `NAME` in ``directory``, as `SqliteStore` does ``state.db``. ``kinds`` are all kinds, with `FOLLOWED`."""
 
     def __init__(self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(directory, kinds, clock, NAME)
+        super().__init__(directory, kinds, clock, NAME, whole_up_to=-1)  # no records are here
 
     def replace(self, changes: Iterable[Change], heard: Heard) -> Cursor:
         """Keep ``changes`` instead of what there is, except for what removes something: nothing that was revoked comes back.

@@ -44,6 +44,10 @@ class Registry:
         self._client = client
         self._sealing = sealing
 
+    async def ready(self) -> None:
+        """Return when there is a connection to Redis."""
+        await self._client.call("PING")
+
     async def write(self, node: Node) -> Node | None:
         """Write the record of this node, and drop those that are too old. Returns the record that was there before, if any."""
         key = key_of(node.name)

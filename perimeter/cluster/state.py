@@ -21,7 +21,7 @@ from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Owed
 from perimeter.cluster.local import LocalStore
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
-from perimeter.state.changes import Change, Held
+from perimeter.state.changes import Change, Extent, Held
 from perimeter.state.kinds import Kinds
 from perimeter.state.state import State
 from perimeter.state.writer import LookupKey, unaffected
@@ -156,7 +156,11 @@ class ClusterState(State):
         self.heard_at = self._reactor.seconds()
 
     def _contents(self) -> Deferred[Held]:
-        return self._thread.proceed(lambda: self._local.load()[0])
+        def held() -> Held:
+            loaded, _ = self._local.load()
+            return {kind: [one for one in changes if not isinstance(one, Extent)] for kind, changes in loaded.items()}
+
+        return self._thread.proceed(held)
 
 
 def _unheard(_: object, seconds: float) -> NoReturn:

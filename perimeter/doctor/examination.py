@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from perimeter.auth.registry import installed_kinds
 from perimeter.config.site.state_dir import state_dir_of
-from perimeter.doctor import around, authority, certificates, files, machine, names, running, secrets, services
+from perimeter.doctor import around, authority, certificates, files, machine, names, redis, running, secrets, services
 from perimeter.doctor.finding import Finding, Grade, Name
 from perimeter.doctor.looks import TIMEOUT, Look, Seen, SideBySide
 from perimeter.doctor.subject import Subject, environment_of, gateway_user, pid_of, servers_of
@@ -55,7 +55,8 @@ def examine(file: Path, timeout: float = TIMEOUT) -> Report:
     async def see(reactor: Any) -> list[Finding]:
         addresses, missing = await services.look_up(subject.config, reactor)
         begun.append(SideBySide(looks_of(subject, addresses), timeout))
-        return [*missing, *await services.see(subject.config, reactor, addresses)]
+        shared = Deferred.fromCoroutine(redis.see(subject.config, reactor))
+        return [*missing, *await services.see(subject.config, reactor, addresses), *await shared]
 
     asked = _on_reactor(see, reactor, timeout + services.NAMES_TIME)
     return report([*seen, *(one for looks in begun for one in looks.finish()), asked])

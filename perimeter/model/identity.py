@@ -43,7 +43,7 @@ class SessionUse:
     only shorter ones: a use of another route in between does not make up for it.
     """
 
-    __slots__ = ("at", "gap", "kept")
+    __slots__ = ("__weakref__", "at", "gap", "kept")
 
     def __init__(self, at: float) -> None:
         self.at = at

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from perimeter.config.site.redis_url import RedisUrl
 from perimeter.net.contexts import ClientTLS
 from perimeter.net.contract import Reactor
 from perimeter.redis.connection import Argument
 from perimeter.redis.dialling import Dialler
-from perimeter.redis.errors import ErrorReply
 from perimeter.redis.link import Finder, Found, Link
 from perimeter.redis.script import Script
 from perimeter.redis.sentinels import Sentinels
@@ -69,19 +67,13 @@ class RedisClient:
 
     def run(self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[Argument]) -> Deferred[Any]:
         """Fire with what ``script`` returns. A server that does not know it is sent its source. Fails as `call` does."""
-        rest = (len(keys), *keys, *arguments)
-        asked = self._clock.seconds()
-
-        def with_source(failure: Failure) -> Deferred[Any]:
-            problem = failure.value
-            if not isinstance(problem, ErrorReply) or problem.code != "NOSCRIPT":
-                return fail(failure)
-            return self._link.call("EVAL", script.source, *rest, patience=asked - self._clock.seconds())
-
-        return self._link.call("EVALSHA", script.digest, *rest).addErrback(with_source)
+        return self._link.run(script, keys, arguments)
 
     def reader(self) -> Link:
-        """A connection of its own for a call that waits (``XREAD BLOCK``), one at a time. The caller stops it."""
+        """A connection of its own for calls that wait (``XREAD BLOCK``, ``WAIT``), one at a time. The caller stops it.
+
+        Redis answers the calls of a connection in their order, so a call that waits would hold up all others.
+        """
         link = Link(self._clock, self._finder, self._timeout, lambda found: None)
         self._readers = [known for known in self._readers if known.running]
         self._readers.append(link)

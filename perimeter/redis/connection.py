@@ -18,7 +18,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from perimeter.errors import StateUnavailable
-from perimeter.redis.errors import ErrorReply
+from perimeter.redis.errors import CUT_OFF, ErrorReply
 from perimeter.redis.framing import BadReply, Framing
 
 MOST_WAITING: Final = 10_000
@@ -50,6 +50,8 @@ class RedisConnection(TwistedProtocol):
         self._out: list[bytes] = []
         self._flushing: IDelayedCall | None = None
         self._timer: IDelayedCall | None = None
+        #: called when the server has said that it may be cut off from the others
+        self.suspect: Callable[[], object] = lambda: None
         #: why the connection is closed; "" while it is open
         self.problem = ""
 
@@ -131,7 +133,9 @@ class RedisConnection(TwistedProtocol):
             result.callback(reply)
             return
         problem = ErrorReply(str(reply))
-        if not problem.final:
+        if problem.code == CUT_OFF:
+            self.suspect()
+        elif not problem.final:
             self.drop(problem.detail.removeprefix("Redis: "))
         result.errback(problem)
 

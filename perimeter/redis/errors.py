@@ -12,6 +12,9 @@ _CODE: Final = re.compile(r"[A-Z]{2,20}(?= |$)")
 _OF_THE_COMMAND: Final = frozenset(("NOSCRIPT", "NOPERM", "WRONGTYPE", "OOM", "MISCONF", "BUSY", "EXECABORT", "CROSSSLOT"))
 """Errors after which the connection is as good as before: another server would not answer better."""
 
+CUT_OFF: Final = "NOREPLICAS"
+"""The error of a primary that takes no changes because its replicas are away: they, or it, may be cut off. It goes on reading."""
+
 _WORDS: Final = {
     "WRONGPASS": "it refuses the user or the password of redis_url",
     "NOAUTH": "it demands a user and a password, and redis_url has none",
@@ -39,6 +42,6 @@ class ErrorReply(StateUnavailable):
         found = _CODE.match(text)
         self.code = found[0] if found else "ERR"
         self.text = text
-        self.final = self.code in _OF_THE_COMMAND
+        self.final = self.code in _OF_THE_COMMAND or self.code == CUT_OFF
         super().__init__(f"Redis: {_WORDS.get(self.code) or 'it answered with the error ' + self.code}")
         self.args = (self.detail,)

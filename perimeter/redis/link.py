@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -14,7 +14,9 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import StateUnavailable
 from perimeter.redis.connection import MOST_WAITING, Argument, RedisConnection
+from perimeter.redis.errors import ErrorReply
 from perimeter.redis.greeting import Greeting
+from perimeter.redis.script import Script
 
 _log = Logger()
 
@@ -25,6 +27,9 @@ LONGEST_PAUSE: Final = 1.0
 
 LOOK: Final = 1.0
 """Seconds between two looks whether the server answers and is still the primary."""
+
+SOON: Final = 0.2
+"""Seconds between two looks when there is a reason to look."""
 
 SILENCE: Final = 60.0
 """Seconds in which the same problem is logged once."""
@@ -76,6 +81,7 @@ class Link:
         self._again: IDelayedCall | None = None
         self._pause = FIRST_PAUSE
         self._away_since = 0.0
+        self._looked = 0.0
         self._queue: dict[Deferred[None], IDelayedCall] = {}
         #: whether it was started, and not stopped
         self.running = False
@@ -115,6 +121,21 @@ class Link:
         return connected.addCallback(
             lambda _: self.call(*arguments, patience=patience - (self._clock.seconds() - asked)),
         )
+
+    def run(
+        self, script: Script, keys: Sequence[bytes | str], arguments: Sequence[Argument], patience: float = 0.0
+    ) -> Deferred[Any]:
+        """Fire with what ``script`` returns, as `call` does. A server that does not know it is sent its source."""
+        rest = (len(keys), *keys, *arguments)
+        asked = self._clock.seconds()
+
+        def with_source(failure: Failure) -> Deferred[Any]:
+            problem = failure.value
+            if not isinstance(problem, ErrorReply) or problem.code != "NOSCRIPT":
+                return fail(failure)
+            return self.call("EVAL", script.source, *rest, patience=patience - (self._clock.seconds() - asked))
+
+        return self.call("EVALSHA", script.digest, *rest, patience=patience).addErrback(with_source)
 
     @property
     def run_id(self) -> str:
@@ -173,6 +194,8 @@ class Link:
             self._not_found(Failure(StateUnavailable(found.connection.problem)))
             return
         self._found = found
+        found.connection.suspect = self._suspect
+        self._looked = self._clock.seconds()
         self.problem = ""
         self.offset = found.greeting.offset
         self._again = self._clock.callLater(self._soon(LOOK), self._look)
@@ -207,10 +230,17 @@ class Link:
     def _look(self) -> None:
         assert self._found is not None
         found = self._found
+        self._looked = self._clock.seconds()
         self._again = self._clock.callLater(self._soon(LOOK), self._look)
         # a connection that has lasted is a reason to connect again at once
         self._pause = FIRST_PAUSE
         self._finder.look(found).addCallbacks(self._seen, lambda failure: self._unfit(found, failure))
+
+    def _suspect(self) -> None:
+        """The server has said that it may be cut off: look at once whether there is another primary."""
+        if self._found is not None and self._clock.seconds() - self._looked >= SOON:
+            self._stop_again()
+            self._look()
 
     def _seen(self, offset: float) -> None:
         self.offset = offset

@@ -18,6 +18,7 @@ from perimeter.run.all_figures import AllFigures
 from perimeter.run.all_workers import all_problems
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.nodes import shared_status
 from perimeter.run.operations import ListenerStatus
 from perimeter.run.problems import Examination, Problem
 from perimeter.web.endpoints.operator.audit import Searches
@@ -104,6 +105,10 @@ class OperatedGateway:
             with suppress(Unavailable):
                 return await self._all.attempts()
         return self._runtime.metrics.auth.attempts
+
+    async def shared(self) -> Mapping[str, Any]:
+        """The nodes that share the state, and Redis (`perimeter.run.nodes.shared_status`)."""
+        return await shared_status(self.assembly, self.seconds())
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
         """What is wrong, the worst first.

@@ -21,6 +21,7 @@ from perimeter.run.build.prepared import counts
 from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
 from perimeter.run.key_operations import rotate_keys
+from perimeter.run.nodes import shared_status
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
 from perimeter.run.session_operations import end_sessions, list_sessions
@@ -131,7 +132,7 @@ async def brief_status(gateway: RunningGateway, examination: Examination) -> dic
 
 
 async def examined_status(gateway: RunningGateway, examination: Examination) -> dict[str, Any]:
-    """`brief_status`, with ``problems``, the worst first, ``certificates``, and ``orders`` of certificates.
+    """`brief_status`, with ``problems``, the worst first, ``certificates``, ``orders`` of certificates, and ``nodes``.
 
     Directories and services are checked, which takes at most a few seconds.
     """
@@ -140,6 +141,7 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
         **await brief_status(gateway, examination),
         "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
         "orders": await _orders(examination),
+        **await shared_status(examination.assembly, examination.runtime.reactor.seconds()),
     }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
@@ -177,13 +179,9 @@ async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
     return {"released": [str(key) for key in await assembly.chain.release(what)]}
 
 
-async def _rotate_keys(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await rotate_keys(assembly.keys, assembly.keyring, discard=question.get("discard") is True)
-
-
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
-    return list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
+    return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -195,7 +193,7 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
+    return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
 
 
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -240,7 +238,7 @@ async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mappi
 OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _OF_STATE: Final[Mapping[str, OfState]] = {
-    "rotate_keys": _rotate_keys,
+    "rotate_keys": rotate_keys,
     "tokens": _tokens,
     "revoke": _revoke,
     "sessions": _sessions,

@@ -25,6 +25,7 @@ from perimeter.net.contexts import ServerIdentity
 from perimeter.plugin.authenticator import IProbe
 from perimeter.proxy.health import ServerState
 from perimeter.proxy.pool import PooledServer, UpstreamPool
+from perimeter.run.nodes import node_faults
 
 if TYPE_CHECKING:  # perimeter doctor has no assembly
     from perimeter.run.build.assembly import Assembly
@@ -55,6 +56,7 @@ class Subject(StrEnum):
     STATE = "state"
     RELOAD = "reload"
     WORKER = "worker"
+    NODE = "node"
 
 
 @attrs.frozen
@@ -69,12 +71,15 @@ class Problem:
 
 @attrs.frozen
 class Examination:
-    """What is examined: the ``assembly`` in force, the certificates of listeners by name, and why the last reload was refused."""
+    """What is examined: the ``assembly`` in force, the certificates of listeners by name, why the last reload was refused, and
+    what is wrong with the record of this node.
+    """
 
     assembly: Assembly
     runtime: Runtime
     identities: Mapping[str, tuple[ServerIdentity, ...]]
     refused_reload: str = ""
+    own_record: str = ""
 
 
 async def problems(subject: Examination) -> list[Problem]:
@@ -85,6 +90,7 @@ async def problems(subject: Examination) -> list[Problem]:
         *(ask_upstream(pool, subject.runtime) for pool in assembly.pools),
         _disks(assembly.audit.paths, subject.runtime),
         _refused_orders(assembly.config, subject.runtime),
+        _nodes(assembly, subject.runtime),
     ]
     answers = await DeferredList([Deferred.fromCoroutine(one) for one in asked], consumeErrors=True)
     found = [problem for success, answer in answers if success for problem in answer]
@@ -122,7 +128,17 @@ def _seen(subject: Examination) -> list[Problem]:
     if subject.refused_reload:
         message = f"the last reload was refused, the earlier configuration is in force: {subject.refused_reload}"
         found.append(Problem(Severity.WORKS_FOR_NOW, Subject.RELOAD, str(assembly.config.file), message))
+    if subject.own_record:
+        found.append(Problem(Severity.WORKS_FOR_NOW, Subject.NODE, assembly.config.perimeter.node_name, subject.own_record))
     return found
+
+
+async def _nodes(assembly: Assembly, runtime: Runtime) -> list[Problem]:
+    """What is wrong among the machines that share the state."""
+    return [
+        Problem(Severity.SOME_REQUESTS_FAIL if one.refuses else Severity.WORKS_FOR_NOW, Subject.NODE, one.name, one.message)
+        for one in await node_faults(assembly, runtime.reactor.seconds())
+    ]
 
 
 def _certificates(identities: Mapping[str, tuple[ServerIdentity, ...]]) -> Iterable[Problem]:

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from perimeter.run.known_realms import known_realm
+from perimeter.run.known_realms import known_owner
 from perimeter.sessions.session import Session
 from perimeter.sessions.stored import StoredSessions
-from perimeter.state.writer import finish, look
+from perimeter.state.page import Page
+from perimeter.state.partial import finished
+from perimeter.state.writer import finish
 from perimeter.tokens.shown import utc_time
 
 PAGE: Final = 1000
 """Sessions in one answer."""
 
 
-def list_sessions(
+async def list_sessions(
     realms: Iterable[str], stored: StoredSessions, user: str | None, realm: str | None, first: int = 0
 ) -> dict[str, Any]:
     """Up to `PAGE` sessions, the oldest first, from number ``first`` on; ``next`` is the number to go on with, or None.
 
     Sessions on other hosts, which came from these and end with them, are not listed. ``user`` and ``realm`` select, unless None.
-    ``realms`` are those of the configuration. Raises ValueError if there is no ``realm``.
+    ``realms`` are those of the configuration. Raises ValueError if there is no ``realm``, and `perimeter.errors.Unavailable`.
     """
     if realm is not None:
-        known_realm(realm, realms, stored.realms())
-    roots = (one for one in stored.all() if not one.parent)
-    found = [one for one in roots if user in (None, one.owner.username) and realm in (None, one.owner.realm)]
-    page = found[first : first + PAGE]
+        await known_owner(realm, realms, stored)
+    found = await stored.page(Page(stored.seconds(), PAGE + 1, first, user or "", realm or ""))
     return {
-        "sessions": [_described(one, stored) for one in page],
-        "next": first + PAGE if len(found) > first + PAGE else None,
+        "sessions": [_described(one, stored) for one in found[:PAGE]],
+        "next": first + PAGE if len(found) > PAGE else None,
     }
 
 
@@ -57,15 +57,15 @@ async def end_sessions(
     nothing ended, and `perimeter.errors.Unavailable` if the end is in force but could not be written.
     """
     sessions = []
-    if any(stored.with_id(id) is None for id in ids):
-        await look(stored)
     for id in dict.fromkeys(ids):
+        if stored.with_id(id) is None:
+            await finished(stored.learn(("id", id)))
         session = stored.with_id(id)
         if session is None:
             raise ValueError(f"there is no session {id}")
         sessions.append(session)
     if user is not None:
-        known_realm(user[0], realms, stored.realms())
+        await known_owner(user[0], realms, stored)
     await finish(*(stored.end_sign_in(session) for session in sessions))
     more = [] if user is None else await stored.end_user(*user)
     return {"sessions": len(sessions) + len(more)}

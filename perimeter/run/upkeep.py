@@ -18,6 +18,7 @@ from perimeter.http.exchange import Exchange
 from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import TORN
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.nodes import OwnRecord
 from perimeter.tokens.key_news import KEY_NEWS
 
 _log = Logger()
@@ -55,6 +56,7 @@ class Upkeep:
         self._cutting = False
         self._users_revoked = 0
         self._reviewer = Reviewer(runtime.reactor, exchanges)
+        self._record = OwnRecord(runtime)
         self._renewals = Renewals(runtime.reactor, runtime.challenges, runtime.place, renewed)
         self._checks = {
             LoopingCall(self._review): _REVIEW,
@@ -74,6 +76,7 @@ class Upkeep:
         for check, seconds in self._checks.items():
             check.start(seconds, now=False)
         self._renewals.start()
+        self._record.start()
 
     def stop(self) -> None:
         """End all periodic checks."""
@@ -100,7 +103,12 @@ class Upkeep:
             self._renewals.put_in_force(assembly.config)
             remember = assembly.config.authentication.remember_password
             self._reviewer.put_in_force(assembly.gates, assembly.gate_of_routes, assembly.identifier, remember)
-        return self._runtime.states.keep(None if assembly is None else assembly.state)
+        removed = self._record.put_in_force(assembly)
+        return removed.addCallback(lambda _: self._runtime.states.keep(None if assembly is None else assembly.state))
+
+    def own_record(self) -> str:
+        """What is wrong with the record of this node among those that share the state, for the operator; "" if nothing is."""
+        return self._record.problem()
 
     def follow_state(self) -> Deferred[None]:
         """Fires when what other processes have written to the state is in force."""

@@ -296,7 +296,8 @@ class Worker:
 
     def examination(self) -> Examination:
         """See `RunningGateway`."""
-        return Examination(self.assembly, self._runtime, self._listeners.identities(), self.last_reload.refused)
+        identities, refused = self._listeners.identities(), self.last_reload.refused
+        return Examination(self.assembly, self._runtime, identities, refused, self._upkeep.own_record())
 
     def report_repeats(self) -> None:
         """Log how often refusals and failed TLS handshakes have repeated."""

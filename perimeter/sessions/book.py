@@ -13,7 +13,8 @@ from perimeter.sessions.opened import secret_of
 from perimeter.sessions.sealing import Unsealable
 from perimeter.sessions.session import HERE, Origin, Proof, Session, Vouched, digest_of, mint, renewed
 from perimeter.sessions.stored import StoredSessions
-from perimeter.state.writer import finish, look
+from perimeter.state.partial import finished
+from perimeter.state.writer import finish
 from perimeter.tokens.format import EpochClock
 
 LONGEST_AGENT = 200
@@ -82,6 +83,8 @@ class SessionBook:
         idle = 0.0 if stays else settings.idle
         proved = (*earlier, *((method, now) for method in methods))
         cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
+        await self.gather(owner)
+        await self._learn(old)
         await self._stored.add(session)
         await self._end_old(old)
         others = [one for one in self.owned(owner) if one.id != session.id]
@@ -100,7 +103,7 @@ class SessionBook:
         """
         parent = self._open(parent_id)
         if parent is None:
-            await look(self._stored)
+            await finished(self._stored.learn(("id", parent_id)))
             parent = self._open(parent_id)
         if parent is None:
             raise NoSuchSession("the session on the host of the sign-in page has ended")
@@ -114,8 +117,11 @@ class SessionBook:
             agent[:LONGEST_AGENT],
             Origin(parent.id, parent.vouched, key),
         )
+        await self._learn(old)
+        await finished(self._stored.gather(("parent", parent.id)))
         await self._stored.add(session)
         if self._stored.with_id(session.id) is None:
+            self._stored.check_kept(session)
             raise NoSuchSession("the session on the host of the sign-in page has ended meanwhile")
         await self._end_old(old)
         others = [one for one in self._stored.children(parent) if one.id != session.id]
@@ -128,6 +134,10 @@ class SessionBook:
         session = self._stored.with_id(id)
         open = session is not None and not session.parent and self._stored.ends(session) > self._clock.seconds()
         return session if open else None
+
+    async def _learn(self, cookie: bytes | None) -> None:
+        if cookie is not None:
+            await self.learn(cookie)
 
     async def _end_old(self, cookie: bytes | None) -> None:
         before = None if cookie is None else self._stored.find(digest_of(cookie))
@@ -149,13 +159,33 @@ class SessionBook:
         """The time, in epoch seconds."""
         return self._clock.seconds()
 
+    async def learn(self, cookie: bytes) -> None:
+        """Look up the session of a cookie's value, before `current`, if it may exist without being in memory.
+
+        Raises `Unavailable`.
+        """
+        if not self._stored.complete and self.current(cookie) is None:
+            await finished(self._stored.gather(("digest", digest_of(cookie).hex())))
+
+    async def gather(self, principal: Principal) -> None:
+        """Look up all sessions of a user, before `owned`. Raises `Unavailable`."""
+        await finished(self._stored.gather(("owner", principal.realm, principal.username)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all sessions are in memory, so that there is nothing to `learn` or to `gather`."""
+        return self._stored.complete
+
     def current(self, cookie: bytes) -> Session | None:
         """The session of a cookie's value; None if there is none, or it is over."""
         session = self._stored.find(digest_of(cookie))
         return None if session is None or self._stored.ends(session) <= self._clock.seconds() else session
 
     def owned(self, principal: Principal) -> list[Session]:
-        """The sessions of a user, the oldest first, without those on other hosts, which end with them."""
+        """The sessions of a user, the oldest first, without those on other hosts, which end with them.
+
+        To be called after `gather`.
+        """
         return [one for one in self._stored.owned(principal.realm, principal.username) if not one.parent]
 
     def seen_at(self, session: Session) -> float:
@@ -176,7 +206,7 @@ class SessionBook:
         """End a session of the user. Raises `NoSuchSession`, for one of another user too, and `Unavailable`."""
         session = self._owned(principal, id)
         if session is None:
-            await look(self._stored)
+            await finished(self._stored.learn(("owner", principal.realm, principal.username)))
             session = self._owned(principal, id)
         if session is None:
             raise NoSuchSession("the user has no session with this id")
@@ -188,6 +218,7 @@ class SessionBook:
 
     async def end_others(self, principal: Principal, keep_id: str) -> int:
         """End all sessions of the user except ``keep_id``. Returns how many ended. Raises `Unavailable`."""
+        await self.gather(principal)
         others = [session for session in self.owned(principal) if session.id != keep_id]
         await finish(*(self._stored.end(session) for session in others))
         return len(others)
@@ -201,7 +232,7 @@ class SessionBook:
 
         Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
         """
-        await look(self._stored)
+        await finished(self._stored.learn(("sub", provider, subject) if subject else ("sid", provider, sid)))
         of_user = self._stored.vouched_by(provider, subject=subject) if sid and subject else []
         unknown = [one for one in of_user if one.vouched is not None and not one.vouched.sid]
         ended, *_ = await finish(
@@ -229,7 +260,7 @@ class SessionBook:
         digest = digest_of(cookie)
         session = self._stored.find(digest)
         if session is None:
-            await look(self._stored)
+            await finished(self._stored.learn(("digest", digest.hex())))
             session = self._stored.find(digest)
         if session is not None:
             await self._stored.end_sign_in(session)

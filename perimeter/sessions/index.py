@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from perimeter.model import SessionUse
 from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, Vouched
 from perimeter.sessions.tables import FORGET_AFTER
-from perimeter.state.changes import Change
+from perimeter.state.changes import Change, Extent
+from perimeter.state.partial import PartialIndex
 
 Owner = tuple[str, str]
 """Realm and user name."""
@@ -49,10 +52,49 @@ def _exchanged(sessions: tuple[Session, ...], before: Session, after: Session) -
     return tuple(after if one is before else one for one in sessions)
 
 
-class SessionIndex:
-    """Empty at first; `apply` changes it."""
+class Dropped:
+    """Sessions that were dropped from memory while requests, or what is remembered of them, still hold their use."""
 
     def __init__(self) -> None:
+        self._uses: WeakValueDictionary[str, SessionUse] = WeakValueDictionary()
+        self._sessions: WeakKeyDictionary[SessionUse, Session] = WeakKeyDictionary()
+
+    def keep(self, session: Session, use: SessionUse) -> None:
+        """``session`` is not in memory any more."""
+        self._uses[session.id] = use
+        self._sessions[use] = session
+
+    def use(self, id: str) -> SessionUse | None:
+        """The use of the session with this id, if anything still holds it."""
+        return self._uses.get(id)
+
+    def session(self, id: str) -> Session | None:
+        """The session with this id, as it was when it was dropped."""
+        use = self._uses.get(id)
+        return None if use is None else self._sessions[use]
+
+    def take(self, session: Session) -> SessionUse | None:
+        """The use of ``session``, which is in memory again: another object if its owner has changed meanwhile."""
+        use = self._uses.pop(session.id, None)
+        if use is None:
+            return None
+        return use if same_owner(self._sessions.pop(use), session) else use.copy()
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._uses.clear()
+        self._sessions.clear()
+
+
+class SessionIndex(PartialIndex):
+    """Empty at first; `apply` changes it.
+
+    Sessions may be partly in memory, all else is. The session of a sign-in and those that came from it, its children, are in
+    memory together or not at all: a family has the id of the first one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
         self.by_digest: dict[bytes, Session] = {}
         self.by_id: dict[str, Session] = {}
         #: by id: when each session was used last
@@ -66,6 +108,7 @@ class SessionIndex:
         self.ended_vouched: dict[tuple[str, str, str], EndedVouched] = {}
         #: by `voucher_keys`: the sessions that a provider vouched for
         self.vouched: dict[VoucherKey, tuple[Session, ...]] = {}
+        self.dropped = Dropped()
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
@@ -77,6 +120,7 @@ class SessionIndex:
         elif isinstance(change, Renewed):
             self._renew(change)
         elif isinstance(change, EndedSession):
+            self.note_end(change.id)
             session = self.by_id.get(change.id)
             if session is not None:
                 self._end(session)
@@ -93,21 +137,38 @@ class SessionIndex:
             for session in self.owned.get(key, ()):
                 if change.covers(session):
                     self.remove(session)
+        elif isinstance(change, Extent):
+            self.measure(change)
 
     def _add(self, session: Session) -> None:
-        key = (session.owner.realm, session.owner.username)
-        user = self.ended.get(key)
-        orphan = session.parent and session.parent not in self.by_id  # its parent has ended meanwhile
-        ended = (user is not None and user.covers(session)) or self._ended_there(session)
-        if session.id not in self.by_id and not orphan and not ended:
+        orphan = session.parent and session.parent not in self.by_id  # its parent has ended meanwhile, or is not in memory
+        if session.id not in self.by_id and not orphan and not self.is_over(session):
             self.by_id[session.id] = session
             self.by_digest[session.digest] = session
-            self.uses[session.id] = SessionUse(session.created)
-            _put(self.owned, key, session)
+            self.uses[session.id] = self.dropped.take(session) or SessionUse(session.created)
+            _put(self.owned, (session.owner.realm, session.owner.username), session)
             if session.parent:
                 _put(self.children, session.parent, session)
             for voucher in voucher_keys(session.vouched):
                 _put(self.vouched, voucher, session)
+            for id in self.came(session.parent or session.id, len(self.by_id), self._families):
+                self._drop_family(id)
+
+    def _families(self) -> Iterator[str]:
+        return (one.parent or one.id for one in self.by_id.values())
+
+    def is_over(self, session: Session) -> bool:
+        """Whether the end of ``session``, which may not be in memory, was seen."""
+        user = self.ended.get((session.owner.realm, session.owner.username))
+        if (user is not None and user.covers(session)) or self._ended_there(session):
+            return True
+        return not self.complete and (self.has_ended(session.id) or self.has_ended(session.parent))
+
+    def _drop_family(self, id: str) -> None:
+        for one in (*self.children.get(id, ()), self.by_id[id]):
+            use = self.uses[one.id]
+            self.remove(one)
+            self.dropped.keep(one, use)
 
     def _ended_there(self, session: Session) -> bool:
         """Whether the provider has ended the sign-in that ``session`` comes from."""
@@ -143,7 +204,7 @@ class SessionIndex:
             self.uses[after.id] = self.uses[after.id].copy()  # a remembered verdict has the other one, and counts no more
 
     def _seen(self, id: str, at: float, gap: float) -> None:
-        use = self.uses.get(id)
+        use = self.uses.get(id) or self.dropped.use(id)
         if use is not None:
             use.at = max(use.at, at)
             use.kept = max(use.kept, at)
@@ -151,6 +212,7 @@ class SessionIndex:
 
     def remove(self, session: Session) -> None:
         """Drop ``session``, which is one of these."""
+        self.went(session.id)
         del self.by_id[session.id]
         del self.by_digest[session.digest]
         del self.uses[session.id]
@@ -178,6 +240,7 @@ class SessionIndex:
         for session in [one for one in self.by_id.values() if one.expires <= now or self.ends(one) <= before]:
             if session.id not in self.children:
                 self.remove(session)
+        self.forget_ends()
         for key in [key for key, user in self.ended.items() if user.until <= now]:
             del self.ended[key]
         for ended in [ended for ended, one in self.ended_vouched.items() if one.until <= now]:

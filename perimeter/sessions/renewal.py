@@ -137,6 +137,7 @@ class Renewals:
         found, now = self._stored.root(session), self._clock.seconds()
         current = self._stored.with_id(session.id)
         if found is None or current is None:
+            self._stored.check_kept(session)
             raise SessionExpired("the provider has ended the session")
         if found.renewal is not None and now >= found.renewal.due + provider.grace:
             self._quiet.keep(root.id, True)

@@ -147,6 +147,12 @@ class Seen(Change):
         """True: after a power failure a session may end by idleness a minute early."""
         return True
 
+    def beside(self, session: Session, before: Change | None) -> Seen:
+        """What is kept beside ``session``, which is one of these, after this use; ``before`` is what was kept until now."""
+        uses = [*self.uses, *(before.uses if isinstance(before, Seen) else ())]
+        own = [(at, gap) for id, at, gap in uses if id == session.id]
+        return Seen(((session.id, max(at for at, _ in own), max(gap for _, gap in own)),))
+
 
 @attrs.frozen(slots=True)
 class EndedSession(Change):

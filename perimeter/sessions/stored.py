@@ -10,18 +10,27 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from perimeter.errors import Overloaded
+from perimeter.errors import Overloaded, StateUnavailable
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
+from perimeter.recent import Recent
 from perimeter.sessions.awaited import AwaitedChanges
 from perimeter.sessions.index import SessionIndex, same_owner
 from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewed, Seen, Session, grant_of
-from perimeter.sessions.tables import CODECS, SessionTable
+from perimeter.sessions.tables import CODECS, RECORDS, SessionTable
 from perimeter.state.changes import Change
-from perimeter.state.kinds import IndexedView, Kind
-from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
+from perimeter.state.kinds import Kind
+from perimeter.state.page import Page
+from perimeter.state.partial import PartialView
+from perimeter.state.writer import ChangeWriter, LookupKey, check_fresh, unaffected
 
-MOST_SESSIONS: Final = 200_000
-"""Sessions that there may be, of all users together."""
+NAME: Final = "sessions"
+"""The name of this kind of state."""
+
+MOST_SESSIONS: Final = 10_000_000
+"""Sessions that there may be, of all users together: some 10 GB of the disk."""
+
+_MOST_HEARD: Final = 100_000
+"""Sessions that are not in memory, and whose uses by requests to other workers are remembered."""
 
 SEEN_INTERVAL: Final = 60.0
 """Seconds between two writes of when a session was used last."""
@@ -42,15 +51,20 @@ Use = tuple[str, float, float]
 """Id of a session, when it was used last, and its longest time without a use, as in `Seen`."""
 
 
-class StoredSessions(IndexedView[SessionIndex]):
-    """The sessions that exist (`perimeter.state.kinds.View`)."""
+class StoredSessions(PartialView[SessionIndex]):
+    """The sessions that exist (`perimeter.state.kinds.View`).
+
+    They may be partly in memory (`perimeter.state.partial`): `learn` or `gather` comes before what looks them up.
+    """
 
     def __init__(self, writer: ChangeWriter) -> None:
-        super().__init__(writer, SessionIndex)
+        super().__init__(writer, SessionIndex, NAME)
         #: sessions on their way to the store
         self._coming = 0
-        #: ids of sessions that were looked up by a request, and whose last use may have to be written
-        self._used: set[str] = set()
+        #: by id: sessions that were looked up by a request, and whose last use may have to be written
+        self._used: dict[str, SessionUse] = {}
+        #: by id of a session that is not in memory: its last use by a request to another worker
+        self._heard: Recent[str, Use] = Recent(_MOST_HEARD)
         #: by id of a session that was looked up recently: the last use that other workers know; None without other workers
         self._told: dict[str, float] | None = None
         #: changes whenever something was taken away, so that a remembered verdict on a session is checked again
@@ -65,11 +79,14 @@ class StoredSessions(IndexedView[SessionIndex]):
 
         What was remembered of a session whose owner has changed does not count any more.
         """
+        index.dropped = self._index.dropped
         for id, use in self._index.uses.items():
             loaded = index.uses.get(id)
             if loaded is not None:
                 use.at, use.kept, use.gap = max(use.at, loaded.at), loaded.kept, max(use.gap, loaded.gap)
                 index.uses[id] = use if same_owner(self._index.by_id[id], index.by_id[id]) else use.copy()
+            elif not index.complete:
+                index.dropped.keep(self._index.by_id[id], use)
         super().replace(index)
         self.changes.all_happened()
 
@@ -77,6 +94,7 @@ class StoredSessions(IndexedView[SessionIndex]):
         """Put one change in force."""
         super().apply(change)
         if isinstance(change, Renewed):
+            self._altered(change.id)
             self.epoch += 1
         if isinstance(change, Renewed | EndedSession):
             self.changes.happened(change.id)
@@ -92,16 +110,45 @@ class StoredSessions(IndexedView[SessionIndex]):
         check_fresh(self._writer)
 
     def __len__(self) -> int:
-        """How many sessions are kept, with those that have ended a short time ago."""
-        return len(self._index.by_id)
+        """How many sessions there are, with those that have ended a short time ago; roughly, if not all are in memory."""
+        return len(self._index.by_id) if self.complete else self._index.counted
 
     def find(self, digest: bytes) -> Session | None:
         """The session with this SHA-256, perhaps over."""
-        return self._index.by_digest.get(digest)
+        return self._touched(self._index.by_digest.get(digest))
 
     def with_id(self, id: str) -> Session | None:
         """The session with this id, perhaps over."""
-        return self._index.by_id.get(id)
+        return self._touched(self._index.by_id.get(id))
+
+    def _touched(self, session: Session | None) -> Session | None:
+        if session is not None:
+            self._index.touch(session.parent or session.id)
+        return session
+
+    async def _ask(self, key: LookupKey) -> Sequence[Change]:
+        """The sessions with ``key``, each with its whole family: what a single one came from, and what came from it."""
+        changes = await super()._ask(key)
+        if key[0] in ("digest", "id", "parent"):
+            found = next((one for one in changes if isinstance(one, Session)), None)
+            if found is not None:
+                root = found.parent or found.id
+                first = await super()._ask(("id", root)) if found.parent else ()
+                children = () if key[0] == "parent" else await super()._ask(("parent", root))
+                changes = [*first, *changes, *children]
+        ids = (one.id for one in changes if isinstance(one, Session))
+        heard = tuple(self._heard.pop(id) for id in ids if id in self._heard)
+        return [*changes, Seen(heard)] if heard else changes
+
+    def lost(self, session: Session) -> bool:
+        """Whether ``session`` was dropped from memory after it was looked up: nothing says that it has ended."""
+        index = self._index
+        return not index.complete and session.id not in index.by_id and not index.is_over(session)
+
+    def check_kept(self, session: Session) -> None:
+        """Raise `StateUnavailable` if ``session`` is `lost`."""
+        if self.lost(session):
+            raise StateUnavailable("too many sessions are in use at the same time")
 
     def root(self, session: Session) -> Session | None:
         """The session of the sign-in: ``session``, or the one that it came from; None if that has ended."""
@@ -128,21 +175,38 @@ class StoredSessions(IndexedView[SessionIndex]):
         return self._index.used(id)
 
     def all(self) -> list[Session]:
-        """All sessions that are not over, the oldest first."""
-        now, ends = self._writer.seconds(), self._index.ends
-        return sorted((one for one in self._index.by_id.values() if ends(one) > now), key=lambda session: session.created)
+        """All sessions in memory that are not over, the oldest first."""
+        return sorted(self._open(self._index.by_id.values()), key=lambda session: session.created)
 
-    def latest(self) -> Iterator[Session]:
-        """The open sessions, the latest first. The index must not change meanwhile."""
+    def _open(self, sessions: Iterable[Session]) -> Iterator[Session]:
         now, ends = self._writer.seconds(), self._index.ends
-        return (one for one in reversed(self._index.by_id.values()) if ends(one) > now)
+        return (one for one in sessions if ends(one) > now)
+
+    async def page(self, page: Page) -> Sequence[Session]:
+        """The sessions of a page that came from no other one. Raises `Unavailable`."""
+        if not self.complete:
+            found = (one for one in await self._found(page.key) if isinstance(one, Session) and not one.parent)
+            return [one for one in found if one.id in self._index.by_id]
+        # There may be many: of the latest, only as many are looked at as it takes.
+        every = self._open(reversed(self._index.by_id.values())) if page.latest else self.all()
+        wanted = (
+            one
+            for one in every
+            if not one.parent and page.user in ("", one.owner.username) and page.realm in ("", one.owner.realm)
+        )
+        return list(islice(wanted, page.first, page.first + page.most))
+
+    def realms(self) -> frozenset[str]:
+        """The realms of the users of sessions in memory, which may be ones that are no longer configured."""
+        return frozenset(realm for realm, _ in self._index.owned)
+
+    async def has_realm(self, realm: str) -> bool:
+        """Whether anyone of ``realm``, which may be no longer configured, has a session. Raises `Unavailable`."""
+        return bool(await self.page(Page(self._writer.seconds(), 1, realm=realm)))
 
     def owned(self, realm: str, username: str) -> list[Session]:
         """The sessions of a user that are not over, the oldest first."""
-        now, index = self._writer.seconds(), self._index
-        return sorted(
-            (one for one in index.owned.get((realm, username), ()) if index.ends(one) > now), key=lambda session: session.created
-        )
+        return sorted(self._open(self._index.owned.get((realm, username), ())), key=lambda session: session.created)
 
     def vouched_by(self, provider: str, *, subject: str = "", sid: str = "") -> list[Session]:
         """The sessions that come from sign-ins at ``provider`` as ``subject``, or from its session ``sid``; with both, from that
@@ -159,21 +223,20 @@ class StoredSessions(IndexedView[SessionIndex]):
         user = self._index.ended.get((owner.realm, owner.username))
         return user is not None and user.before >= since
 
-    def realms(self) -> frozenset[str]:
-        """The realms of the users of sessions, which may be ones that are no longer configured."""
-        return frozenset(realm for realm, _ in self._index.owned)
-
     def grant(self, session: Session) -> Grant:
         """The grant of a request by ``session``, which is one of these. Its use may have to be written soon."""
-        self._used.add(session.id)
+        use = self._used[session.id] = self._index.uses[session.id]
         if self._told is not None:
             self._told.setdefault(session.id, 0.0)
-        return grant_of(session, self._index.uses[session.id])
+        return grant_of(session, use)
 
     def good(self, principal: Principal) -> bool:
         """Whether the session that ``principal`` came with still counts. Always true for a principal without one."""
         grant = principal.grant
-        return grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id
+        if grant is None or grant.kind is not GrantKind.SESSION or grant.id in self._index.by_id:
+            return True
+        dropped = None if self.complete else self._index.dropped.session(grant.id)
+        return dropped is not None and not self._index.is_over(dropped)
 
     # -- changing them
 
@@ -190,6 +253,7 @@ class StoredSessions(IndexedView[SessionIndex]):
 
         def written(result: Any) -> Any:
             self._coming -= 1
+            self._index.counted += 1
             return result
 
         return unaffected(self._writer.add(session).addBoth(written))
@@ -207,18 +271,27 @@ class StoredSessions(IndexedView[SessionIndex]):
 
     def end_sign_in(self, session: Session) -> Deferred[None]:
         """End the sign-in that ``session`` comes from, on all hosts; as `end`."""
-        return self.end(self.root(session) or session)
+        return self._writer.remove(EndedSession(session.parent or session.id))
 
     def end_user(self, realm: str, username: str) -> Deferred[list[Session]]:
         """End every session of a user, also those on their way to the store; as `end`. Fires with those that the user had."""
+        return Deferred.fromCoroutine(self._end_user(realm, username))
+
+    async def _end_user(self, realm: str, username: str) -> list[Session]:
+        await self.gather_if_possible(("owner", realm, username))
         had, now = self.owned(realm, username), self._writer.seconds()
-        return self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY)).addCallback(lambda _: had)
+        await self._writer.remove(EndedUser(realm, username, now, now + _UNDER_WAY))
+        return had
 
     def end_vouched(self, provider: str, subject: str, sid: str) -> Deferred[list[Session]]:
         """End what `EndedVouched` says, also what is on its way to the store; as `end`. Fires with those that there were."""
+        return Deferred.fromCoroutine(self._end_vouched(provider, subject, sid))
+
+    async def _end_vouched(self, provider: str, subject: str, sid: str) -> list[Session]:
+        await self.gather_if_possible(("sid", provider, sid) if sid else ("sub", provider, subject))
         had, now = self.vouched_by(provider, subject=subject, sid=sid), self._writer.seconds()
-        ended = EndedVouched(provider, subject, sid, now, now + _SIGNING_IN)
-        return self._writer.remove(ended).addCallback(lambda _: had)
+        await self._writer.remove(EndedVouched(provider, subject, sid, now, now + _SIGNING_IN))
+        return had
 
     def keep_uses(self) -> Deferred[None]:
         """Write when sessions were used last: of those that were used, and not written for `SEEN_INTERVAL`. Never fails.
@@ -227,13 +300,17 @@ class StoredSessions(IndexedView[SessionIndex]):
         """
         due, before = list[Use](), self._writer.seconds() - SEEN_INTERVAL
         for id in list(self._used):
-            use = self._index.uses.get(id)
+            use = self._use(id)
             if use is None or use.at <= use.kept:
-                self._used.discard(id)
+                del self._used[id]
             elif use.kept <= before:
-                self._used.discard(id)
+                del self._used[id]
                 due.append((id, use.at, use.gap))
         return self._keep(due)
+
+    def _use(self, id: str) -> SessionUse | None:
+        """The use of a session that is in memory, or was dropped and is still in use."""
+        return self._index.uses.get(id) or self._index.dropped.use(id)
 
     def share_uses(self) -> None:
         """Remember from now on which uses to send to other workers."""
@@ -245,7 +322,7 @@ class StoredSessions(IndexedView[SessionIndex]):
         found = list[Use]()
         told, before = self._told or {}, self._writer.seconds() - _LOOKED_UP
         for id, at in list(told.items()):
-            use = self._index.uses.get(id)
+            use = self._use(id)
             if use is None or max(use.at, at) <= before:
                 del told[id]
             elif use.at >= at + resolution:
@@ -257,7 +334,7 @@ class StoredSessions(IndexedView[SessionIndex]):
 
     def unkept_uses(self, most: int) -> list[Use]:
         """Up to ``most`` uses by requests to this worker that are not in the store yet."""
-        uses = ((id, self._index.uses.get(id)) for id in self._told or ())
+        uses = ((id, self._use(id)) for id in self._told or ())
         unkept = ((id, use.at, use.gap) for id, use in uses if use is not None and use.at > use.kept)
         return list(islice(unkept, most))
 
@@ -266,24 +343,30 @@ class StoredSessions(IndexedView[SessionIndex]):
         seen = Seen(tuple(uses))
         self.apply(seen)
         told = self._told or {}
-        for id, at, _ in seen.uses:
+        for id, at, gap in seen.uses:
             if id in told:
                 told[id] = max(told[id], at)
+            if not self.complete and self._use(id) is None:
+                self._heard.keep(id, (id, at, gap))
 
     def keep_all_uses(self) -> Deferred[None]:
         """Like `keep_uses`, of all sessions, because the process stops."""
-        return self._keep([(id, use.at, use.gap) for id, use in self._index.uses.items() if use.at > use.kept])
+        every = {**self._used, **self._index.uses}
+        return self._keep([(id, use.at, use.gap) for id, use in every.items() if use.at > use.kept])
 
     def _keep(self, uses: Sequence[Use]) -> Deferred[None]:
         def write(some: Sequence[Use]) -> Deferred[None]:
             return self._writer.add(Seen(tuple(some))).addErrback(failed, some)
 
         def failed(_: Failure, some: Sequence[Use]) -> None:
-            self._used.update(id for id, *_ in some)  # the next sign-in or sign-out gets the error of the store
+            for id, _at, _gap in some:  # the next sign-in or sign-out gets the error of the store
+                use = self._use(id)
+                if use is not None:
+                    self._used[id] = use
 
         writes = [write(uses[at : at + _SEEN_AT_ONCE]) for at in range(0, len(uses), _SEEN_AT_ONCE)]
         return DeferredList(writes).addCallback(lambda _: None)
 
 
-SESSIONS: Final[Kind[StoredSessions]] = Kind("sessions", CODECS, SessionTable(), StoredSessions)
+SESSIONS: Final[Kind[StoredSessions]] = Kind(NAME, CODECS, SessionTable(), StoredSessions, RECORDS)
 """Sessions of browsers."""

@@ -24,6 +24,22 @@ class Change:
         return False
 
 
+@attrs.frozen
+class Extent(Change):
+    """How many records of a kind a store has (``count``). Up to ``whole_up_to`` all follow, and none of more.
+
+    It is no change: it comes before all others of a kind whose records can be looked up, and is never written.
+    """
+
+    count: int
+    whole_up_to: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether all records follow."""
+        return self.count <= self.whole_up_to
+
+
 Held: TypeAlias = Mapping[str, Sequence[Change]]
 """The contents of a store by kind, as the changes that lead to it from nothing, in the order in which they are to be applied."""
 

@@ -43,7 +43,8 @@ class Records(Generic[C]):
     ``change`` is the class of change that adds one. ``keys`` are what it is found by: first ``("digest", hexadecimal)``, which no
     other has, then ``("id", id)``, then the others. ``ends`` is when it ends in any case (epoch seconds; infinite for never).
     ``effect`` is what any other change of the kind does to records; None for nothing. ``find`` reads the records with a key from
-    the tables of SQLite, as changes that lead to them from nothing, and ``count`` counts all records there.
+    the tables of SQLite, as changes that lead to them from nothing, and ``count`` counts all records there. ``others`` reads all
+    that is in the tables besides records.
     """
 
     change: type[C]
@@ -52,6 +53,7 @@ class Records(Generic[C]):
     effect: Callable[[Change], Effect[C] | None]
     find: Callable[[Execute, LookupKey], Iterable[Change]]
     count: Callable[[Execute], int]
+    others: Callable[[Execute], Iterable[Change]]
 
 
 class View(Protocol):

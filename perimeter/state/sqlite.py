@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from zope.interface import implementer
 
 from perimeter.descriptors import system_reason
 from perimeter.errors import StartupError, StateUnavailable
-from perimeter.state.changes import Change, Cursor, Gap, Held
+from perimeter.state.changes import Change, Cursor, Extent, Gap, Held
 from perimeter.state.database_file import open_database_file
-from perimeter.state.kinds import Kinds
+from perimeter.state.kinds import Kind, Kinds
 from perimeter.state.once import claimed
 from perimeter.state.schema import migrate
 from perimeter.state.store import Claim, IStateStore
@@ -54,12 +54,21 @@ SELECT coalesce(max(seq), 0) FROM (SELECT seq, sum(length(body)) OVER (ORDER BY 
 class SqliteStore:
     """Opens the file ``name`` in ``directory``, creates it if there is none, and migrates an older one.
 
-    ``clock`` gives epoch seconds. Raises `StartupError` if the file cannot be used.
+    ``clock`` gives epoch seconds. Of a kind with more than ``whole_up_to`` records, `load` returns no records; None: it always
+    does. Raises `StartupError` if the file cannot be used.
     """
 
-    def __init__(self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time, name: str = NAME) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kinds: Kinds,
+        clock: Callable[[], float] = time.time,
+        name: str = NAME,
+        whole_up_to: int | None = None,
+    ) -> None:
         self.path = directory / name
         self._kinds = kinds
+        self._whole_up_to = whole_up_to
         self._clock = clock
         with self._start_faults():
             status = open_database_file(self.path)
@@ -120,13 +129,22 @@ class SqliteStore:
     # -- IStateStore
 
     def load(self) -> tuple[Held, Cursor]:
-        """Everything, of one moment.
+        """Everything, of one moment, except records of which there are too many.
 
         Raises `StartupError` if the file is damaged: an unreadable list of revocations revokes nothing.
         """
         with self._start_faults(), self._transaction("BEGIN"):
-            held = {kind.name: list(kind.table.load(self._db.execute)) for kind in self._kinds.all}
+            held = {kind.name: list(self._load(kind)) for kind in self._kinds.all}
             return held, self._last()
+
+    def _load(self, kind: Kind[Any]) -> Iterator[Change]:
+        execute, records = self._db.execute, kind.records
+        if records is None or self._whole_up_to is None:
+            yield from kind.table.load(execute)
+            return
+        extent = Extent(records.count(execute), self._whole_up_to)
+        yield extent
+        yield from kind.table.load(execute) if extent.whole else records.others(execute)
 
     def since(self, cursor: Cursor) -> tuple[Sequence[Change], Cursor] | Gap:
         """Up to `BATCH` changes after ``cursor``. Raises `StateUnavailable`.

@@ -7,7 +7,7 @@ processes write is read from the store's log. A change is answered when it is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -18,8 +18,10 @@ from twisted.python.failure import Failure
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Cursor, Gap
+from perimeter.state.finder import RecordFinder
 from perimeter.state.freshness import ALWAYS, Always
 from perimeter.state.kinds import Kind, Kinds, View
+from perimeter.state.partial import PartialView
 from perimeter.state.peers import ALONE, Peers
 from perimeter.state.store import Claim, IStateStore
 from perimeter.state.write_queue import Batch, WriteQueue, fire
@@ -68,6 +70,7 @@ class State:
         self.freshness = freshness
         self._queue: WriteQueue[Change, Cursor, None] = WriteQueue(self._thread, self._commit, self._written)
         self._claims: WriteQueue[Claim, Sequence[bool], bool] = WriteQueue(self._thread, store.claim, fire)
+        self._finder = RecordFinder(self._thread, store.find, self._unwritten)
         self._reading = DeferredLock()
         #: callers that wait for a read of the log that has not begun
         self._asking: list[Deferred[None]] = []
@@ -161,8 +164,10 @@ class State:
         """See `ChangeWriter`."""
         if self.stale:
             return fail(stale_fault())
-        found = self._thread.run(self._store.find, kind, key)
-        return unaffected(found).addTimeout(_LOOK, self._reactor, _late)
+        return unaffected(self._finder.find(kind, key)).addTimeout(_LOOK, self._reactor, _late)
+
+    def _unwritten(self, kind: str) -> Iterator[Change]:
+        return (change for change in self._all_unwritten() if self._kinds.of(change).name == kind)
 
     def _view(self, change: Change) -> View:
         return self._views[self._kinds.of(change).name]
@@ -219,10 +224,14 @@ class State:
         self._forgotten = now
         for view in self._views.values():
             view.forget(now)
-        return self._guarded(self._forget(now) if self._peers.leads else _nothing())
+        return self._guarded(self._forget(now))
 
     async def _forget(self, now: float) -> None:
-        await self._thread.run(self._store.forget, now)
+        if self._peers.leads:
+            await self._thread.run(self._store.forget, now)
+        for name, view in self._views.items():
+            if isinstance(view, PartialView) and not view.complete:
+                view.count_again(await self._thread.run(self._store.count, name))
 
     def grow_old(self) -> None:
         """Notice that the state has become stale, or is fresh again. To be called once a second.
@@ -315,9 +324,11 @@ class State:
 
         Additions on their way are applied when they are written.
         """
-        for change in (*self._queue.pending(), *self._owed):
-            if not change.adds:
-                self._view(change).apply(change)
+        for change in self._all_unwritten():
+            self._view(change).apply(change)
+
+    def _all_unwritten(self) -> Iterator[Change]:
+        return (change for change in (*self._queue.pending(), *self._owed) if not change.adds)
 
     def _guarded(self, work: Any) -> Deferred[None]:
         return Deferred.fromCoroutine(work).addErrback(self._failed)

@@ -84,7 +84,11 @@ class States:
             if self._shared is None:
                 raise StartupError("state = redis cannot be used here")
             return self._shared(self._reactor, settings, self._kinds)
-        store: IStateStore = MemoryStore() if settings.state is StateKind.MEMORY else SqliteStore(settings.state_dir, self._kinds)
+        store: IStateStore
+        if settings.state is StateKind.MEMORY:
+            store = MemoryStore()
+        else:
+            store = SqliteStore(settings.state_dir, self._kinds, whole_up_to=settings.whole_up_to)
         return State(store, self._kinds, self._reactor), store
 
     def adopt(self, opened: OpenedState) -> State:

@@ -12,7 +12,7 @@ import attrs
 
 from perimeter.errors import InvalidToken, NoSuchToken, TooManyTokens
 from perimeter.model import Grant, GrantKind, Principal, Restriction
-from perimeter.state.writer import look
+from perimeter.state.partial import finished
 from perimeter.tokens.api_token import ApiToken, digest_of, mint
 from perimeter.tokens.check import TokenCheck
 from perimeter.tokens.format import EpochClock
@@ -65,6 +65,7 @@ class TokenBook:
             lifetime = self.usual
         elif self.longest and not 0 < lifetime <= self.longest:
             raise ValueError(f"an API token may live up to {self.longest:.0f} seconds (api_lifetime)")
+        await self.gather(owner)
         if self._stored.count(owner.realm, owner.username) >= MOST_NAMED:
             raise TooManyTokens(f"the user has {MOST_NAMED} API tokens")
         now = self._clock.seconds()
@@ -75,8 +76,17 @@ class TokenBook:
         await self._stored.add(kept)
         return text, kept
 
+    @property
+    def complete(self) -> bool:
+        """Whether all API tokens are in memory, so that there is nothing to `gather`."""
+        return self._stored.complete
+
+    async def gather(self, owner: Principal) -> None:
+        """Look up all tokens of a user, before `owned`. Raises `Unavailable`."""
+        await finished(self._stored.gather(("owner", owner.realm, owner.username)))
+
     def owned(self, owner: Principal) -> list[ApiToken]:
-        """The tokens of a user, the oldest first."""
+        """The tokens of a user, the oldest first. To be called after `gather`."""
         return self._stored.owned(owner.realm, owner.username)
 
     def names(self, which: str, grant: Grant) -> bool:
@@ -90,7 +100,7 @@ class TokenBook:
         """End one, by its id or its text. Raises `NoSuchToken`, for another user's token too, and `Unavailable`."""
         token = self._owned(owner, which)
         if token is None:
-            await look(self._stored)
+            await finished(self._stored.learn(("owner", owner.realm, owner.username)))
             token = self._owned(owner, which)
         if token is None:
             raise NoSuchToken("the user does not have this API token")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from perimeter.state.changes import Change
+from perimeter.state.changes import Change, Extent
+from perimeter.state.partial import PartialIndex
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 
@@ -14,10 +15,11 @@ Owner = tuple[str, str]
 """Realm and user name."""
 
 
-class TokenIndex:
-    """Empty at first; `apply` changes it."""
+class TokenIndex(PartialIndex):
+    """Empty at first; `apply` changes it. API tokens may be partly in memory, all else is."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.by_digest: dict[bytes, ApiToken] = {}
         self.by_id: dict[str, ApiToken] = {}
         #: by owner, then by id; tokens of ``GET /token`` are the oldest first
@@ -35,6 +37,7 @@ class TokenIndex:
         elif isinstance(change, ApiToken):
             self._add(change)
         elif isinstance(change, Removed):
+            self.note_end(change.id)
             token = self.by_id.get(change.id)
             if token is not None:
                 self.remove(token)
@@ -43,17 +46,22 @@ class TokenIndex:
             self.users[key] = change.merged(self.users.get(key))
             for token in (*self.named.get(key, {}).values(), *self.passing.get(key, {}).values()):
                 self.remove(token)
+        elif isinstance(change, Extent):
+            self.measure(change)
 
     def _add(self, token: ApiToken) -> None:
         key = (token.owner.realm, token.owner.username)
         user = self.users.get(key)
-        if user is None or not user.covers(token):
+        if (user is None or not user.covers(token)) and not self.has_ended(token.id):
             self.by_id[token.id] = token
             self.by_digest[token.digest] = token
             self._owners(token).setdefault(key, {})[token.id] = token
+            for id in self.came(token.id, len(self.by_id), lambda: self.by_id):
+                self.remove(self.by_id[id])
 
     def remove(self, token: ApiToken) -> None:
         """Drop ``token``."""
+        self.went(token.id)
         self.by_id.pop(token.id, None)
         self.by_digest.pop(token.digest, None)
         owners, key = self._owners(token), (token.owner.realm, token.owner.username)
@@ -69,6 +77,7 @@ class TokenIndex:
         """Drop what had ended by ``now`` (epoch seconds)."""
         for token in [token for token in self.by_digest.values() if token.expires <= now]:
             self.remove(token)
+        self.forget_ends()
         for hour in [hour for hour in self.grants if (hour + 1) * HOUR <= now]:
             del self.grants[hour]
         for key in [key for key, user in self.users.items() if user.until <= now]:

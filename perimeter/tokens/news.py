@@ -1,4 +1,4 @@
-"""Reads an API token or a key that another process may have just written, once before a client is refused."""
+"""Looks up an API token or a key that is not in memory, once before a client is refused: another process may have written it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import InvalidToken, UnknownKey, UnknownToken
+from perimeter.state.writer import LookupKey
 from perimeter.tokens.look_ups import LookUps
 
 News = Callable[[InvalidToken, str], "Deferred[None] | None"]
@@ -21,13 +22,27 @@ def no_news(error: InvalidToken, address: str) -> None:
     """For a gateway without other processes."""
 
 
-def news_of(state: Callable[[], Deferred[None] | None], keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
-    """Reads API tokens with ``state``, as ``look_ups`` admits it, and keys with ``keys``."""
+Learn = Callable[[LookupKey], "Deferred[None] | None"]
+"""`perimeter.state.partial.PartialView.learn` of the API tokens."""
+
+
+def news_of_tokens(learn: Learn) -> News:
+    """Looks API tokens up, and no keys: for the operator, who has no limit."""
+
+    def news(error: InvalidToken, address: str) -> Deferred[None] | None:
+        return learn(("digest", error.digest.hex())) if isinstance(error, UnknownToken) else None
+
+    return news
+
+
+def news_of(learn: Learn, keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
+    """Looks API tokens up with ``learn``, as ``look_ups`` admits it, and reads keys with ``keys``."""
+    tokens = news_of_tokens(learn)
 
     def news(error: InvalidToken, address: str) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):
             look_ups.admit(error, address)
-            return state()
+            return tokens(error, address)
         return keys() if isinstance(error, UnknownKey) else None
 
     return news

@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 
 from perimeter.errors import InvalidToken, NoSuchToken
 from perimeter.model import TOKEN_PREFIX, GrantKind, Principal
-from perimeter.state.writer import finish, look
+from perimeter.state.partial import finished
+from perimeter.state.writer import finish
 from perimeter.tokens.api_token import ApiToken, digest_of
 from perimeter.tokens.check import TokenCheck, unknown
 from perimeter.tokens.news import News, no_news
@@ -46,7 +47,10 @@ class UserSessions(Protocol):
         """End every session of a user. Fires with those that the user had; fails with `Unavailable`."""
 
     def realms(self) -> frozenset[str]:
-        """The realms of the users of sessions."""
+        """The realms of the users of sessions in memory."""
+
+    async def has_realm(self, realm: str) -> bool:
+        """Whether any user of ``realm`` has a session. Raises `Unavailable`."""
 
 
 class Revoker:
@@ -109,8 +113,9 @@ class Revoker:
     async def revoke(self, wanted: Revocation) -> Ended:
         """End all that ``wanted`` names. Raises `NoSuchToken` and `InvalidToken`, and has ended nothing then."""
         ids = dict.fromkeys(wanted.ids)
-        if any(self._stored.with_id(id) is None for id in ids):
-            await look(self._stored)
+        for id in ids:
+            if self._stored.with_id(id) is None:
+                await finished(self._stored.learn(("id", id)))
         tokens = [self._with_id(id) for id in ids]
         api_tokens, access_tokens = len(tokens), 0
         if wanted.token is not None:
@@ -128,5 +133,9 @@ class Revoker:
         return token
 
     def realms(self) -> frozenset[str]:
-        """The realms of the owners of API tokens and sessions, which may be ones that are no longer configured."""
+        """The realms of the owners of API tokens and sessions in memory, which may be ones that are no longer configured."""
         return self._stored.realms() | self._sessions.realms()
+
+    async def has_realm(self, realm: str) -> bool:
+        """Whether any user of ``realm``, which may be no longer configured, has API tokens or sessions. Raises `Unavailable`."""
+        return await self._stored.has_realm(realm) or await self._sessions.has_realm(realm)

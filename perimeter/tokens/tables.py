@@ -9,7 +9,9 @@ from typing import Any, Final
 
 from perimeter.model import Restriction
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Execute
+from perimeter.state.kinds import Codec, Effect, Execute, Records
+from perimeter.state.page import PAGE, Page
+from perimeter.state.writer import LookupKey
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.owners import decode_owner, encode_owner
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
@@ -28,9 +30,21 @@ CREATE TABLE IF NOT EXISTS revoked_user (
 
 _SECOND: Final = "ALTER TABLE api_token ADD COLUMN second REAL NOT NULL DEFAULT 0;"
 
-_ALL: Final = """
-SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing, second FROM api_token ORDER BY created
+# To look tokens up. Earlier versions had few enough to read all.
+_LOOK_UP: Final = """
+CREATE INDEX api_token_of ON api_token (realm, username, created);
+CREATE INDEX api_token_age ON api_token (created);
+CREATE INDEX api_token_end ON api_token (expires);
 """
+
+_SELECT: Final = """
+SELECT id, digest, name, realm, username, owner, created, expires, restriction, passing, second FROM api_token
+"""
+_FIND: Final = {
+    "digest": f"{_SELECT} WHERE digest = ?",
+    "id": f"{_SELECT} WHERE id = ?",
+    "owner": f"{_SELECT} WHERE realm = ? AND username = ? ORDER BY created",
+}
 # Not a token that was made before all of its owner's were revoked, and is written only now (attack 39).
 _ADD: Final = """
 INSERT INTO api_token (id, digest, name, realm, username, owner, created, expires, restriction, passing, second)
@@ -46,15 +60,12 @@ ON CONFLICT (realm, username) DO UPDATE SET before = max(before, excluded.before
 class TokenTable:
     """`perimeter.state.kinds.Table` of API tokens and revocations."""
 
-    migrations: Sequence[str] = (_TABLES, _SECOND)
+    migrations: Sequence[str] = (_TABLES, _SECOND, _LOOK_UP)
 
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; revoked users first, since they decide which tokens count."""
-        for row in execute("SELECT realm, username, before, until FROM revoked_user"):
-            yield RevokedUser(*row)
-        for row in execute("SELECT id, expires FROM revoked_grant"):
-            yield RevokedGrant(*row)
-        for row in execute(_ALL):
+        yield from revocations(execute)
+        for row in execute(f"{_SELECT} ORDER BY created"):
             yield _token(row)
 
     def write(self, execute: Execute, change: Change) -> None:
@@ -74,6 +85,51 @@ class TokenTable:
         execute("DELETE FROM api_token WHERE expires <= ?", (now,))
         execute("DELETE FROM revoked_grant WHERE expires <= ?", (now,))
         execute("DELETE FROM revoked_user WHERE until <= ?", (now,))
+
+
+def revocations(execute: Execute) -> Iterator[Change]:
+    """All that is kept besides API tokens."""
+    for row in execute("SELECT realm, username, before, until FROM revoked_user"):
+        yield RevokedUser(*row)
+    for row in execute("SELECT id, expires FROM revoked_grant"):
+        yield RevokedGrant(*row)
+
+
+def find(execute: Execute, key: LookupKey) -> Iterator[ApiToken]:
+    """The API tokens with ``key``: ``digest`` (hexadecimal), ``id``, or ``owner`` (realm and user name), the oldest first; or
+    those of a `perimeter.state.page.Page`. Raises KeyError for another key."""
+    word, *values = key
+    if word == PAGE:
+        page = Page.of(key)
+        where = "" if page.passing else "AND passing = 0"
+        rows = execute(*page.sql(_SELECT, f"expires > ? {where}", (page.now,)))
+    elif word == "digest":
+        rows = execute(_FIND[word], (bytes.fromhex(*values),))
+    else:
+        rows = execute(_FIND[word], values)
+    return map(_token, rows)
+
+
+def count(execute: Execute) -> int:
+    """How many API tokens there are, with those that have expired a short time ago."""
+    return int(execute("SELECT count(*) FROM api_token").fetchone()[0])
+
+
+def _keys(token: ApiToken) -> Sequence[LookupKey]:
+    return ("digest", token.digest.hex()), ("id", token.id), ("owner", token.owner.realm, token.owner.username)
+
+
+def _effect(change: Change) -> Effect[ApiToken] | None:
+    """What ends API tokens."""
+    if isinstance(change, Removed):
+        return Effect((("id", change.id),), lambda _: None)
+    if isinstance(change, RevokedUser):
+        return Effect((("owner", change.realm, change.username),), lambda _: None)
+    return None
+
+
+RECORDS: Final = Records(ApiToken, _keys, lambda token: token.expires, _effect, find, count, revocations)
+"""API tokens, which can be looked up one by one."""
 
 
 def _row(token: ApiToken) -> tuple[Any, ...]:

@@ -19,6 +19,9 @@ class Revocations(Protocol):
     def good(self, principal: Principal) -> bool:
         """Whether what the principal was established by is still valid."""
 
+    def still_good(self, principal: Principal, epoch: int) -> bool:
+        """Whether it is still valid, after it was in an earlier ``epoch``."""
+
     def check_fresh(self, grant: Grant | None = None) -> None:
         """Raise `StateUnavailable` if it is not known what was taken away, and ``grant`` is not good all the same."""
 
@@ -44,7 +47,7 @@ def still_good(verdict: Verdict, revocations: Revocations) -> bool:
     """
     revocations.check_fresh(verdict.principal.grant)
     epoch = revocations.epoch
-    good = revocations.good(verdict.principal)
+    good = revocations.still_good(verdict.principal, verdict.epoch)
     if good:
         verdict.epoch = epoch
     return good

@@ -7,8 +7,8 @@ errors, and `respond` to answer from a coroutine. A `perimeter.errors.Refusal` t
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -18,6 +18,8 @@ from perimeter.errors import Refusal
 
 if TYPE_CHECKING:
     from perimeter.http.exchange import Exchange
+
+T = TypeVar("T")
 
 
 class RequestOwner(Protocol):
@@ -55,10 +57,28 @@ def respond(request: Any, work: Coroutine[Deferred[Any], Any, bytes]) -> int:
 
     A raised `Refusal` is answered as such, anything else is a logged 500. ``work`` is cancelled when the client leaves.
     """
+    return _finish_with(request, Deferred.fromCoroutine(work), lambda body: complete(request, body))
+
+
+def render_after(request: Any, work: Coroutine[Deferred[Any], Any, None], render: Callable[[Any], Any]) -> int:
+    """Call ``render``, a resource's method, once ``work`` is done; to be returned from a resource's ``render`` method.
+
+    What ``work`` or ``render`` raises is answered as by `respond`.
+    """
+    from twisted.web.server import NOT_DONE_YET
+
+    def rendered(_: None) -> None:
+        body = render(request)
+        if body is not NOT_DONE_YET:
+            complete(request, body)
+
+    return _finish_with(request, Deferred.fromCoroutine(work), rendered)
+
+
+def _finish_with(request: Any, task: Deferred[T], answered: Callable[[T], None]) -> int:
     # Late, so that commands that ask for the access to an endpoint need no server.
     from twisted.web.server import NOT_DONE_YET
 
-    task: Deferred[bytes] = Deferred.fromCoroutine(work)
     over: list[bool] = []
 
     def left(_reason: Failure) -> None:
@@ -67,9 +87,9 @@ def respond(request: Any, work: Coroutine[Deferred[Any], Any, bytes]) -> int:
 
     request.notifyFinish().addErrback(left)
 
-    def answer(body: bytes) -> None:
+    def answer(result: T) -> None:
         if not over:
-            complete(request, body)
+            answered(result)
 
     def failed(reason: Failure) -> None:
         if not over:
@@ -77,9 +97,8 @@ def respond(request: Any, work: Coroutine[Deferred[Any], Any, bytes]) -> int:
         else:
             reason.trap(CancelledError, Refusal)
 
-    task.addCallback(answer)
-    task.addErrback(failed)
-    task.addErrback(lambda reason: Logger(namespace=__name__).failure("an abandoned answer failed", failure=reason))
+    answering = task.addCallback(answer).addErrback(failed)
+    answering.addErrback(lambda reason: Logger(namespace=__name__).failure("an abandoned answer failed", failure=reason))
     return NOT_DONE_YET
 
 

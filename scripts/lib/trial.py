@@ -3,7 +3,8 @@
 Called by ``scripts/test``. Exits with 1 unless trial succeeded and ran something; with ``CI=true`` a skipped test is a failure
 too. ``--measured TEST`` runs that test first, under coverage, and requires the floor of `coverage_floor`. ``--apart PACKAGE``
 runs each test module of a package in a process of its own, several at a time: what the tests of a module share, such as a
-gateway, begins once and ends with the module. What such a process prints is printed when it ends.
+gateway, begins once and ends with the module. What such a process prints is printed when it ends. Modules in a package
+`MEASURED` run one at a time, after the others: they measure times, which other tests would make longer.
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ LONG = ("test_workers", "test_operator_page", "test_sessions", "test_pages_acces
 """How the modules that take longest begin: they run first, so that none is left alone at the end."""
 
 
+MEASURED = "measured"
+"""The name of the packages whose modules run alone."""
+
+
 def modules(package: str) -> Iterator[str]:
     """The test modules below a package of the checkout: those of `LONG`, then the largest first."""
     files = Path(*package.split(".")).rglob("test_*.py")
@@ -104,13 +109,17 @@ def alone(module: str, directory: Path) -> tuple[str, list[str], int, float]:
 
 
 def run_apart(package: str, jobs: int) -> Counter[str]:
-    """Run the modules of ``package``, ``jobs`` at a time. Returns their counts."""
+    """Run the modules of ``package``, ``jobs`` at a time, and those that measure one at a time. Returns their counts."""
     counts: Counter[str] = Counter()
-    with TemporaryDirectory() as directory, ThreadPoolExecutor(jobs) as threads:
-        for ended in as_completed([threads.submit(alone, module, Path(directory)) for module in modules(package)]):
-            module, lines, status, seconds = ended.result()
-            print("\n".join(lines), f"-- {module}: {seconds:.1f} s", sep="\n", flush=True)
-            counts += counted(lines[-20:], status)
+    found = list(modules(package))
+    measured = [module for module in found if MEASURED in module.split(".")]
+    others = [module for module in found if module not in measured]
+    for some, at_a_time in ((others, jobs), (measured, 1)):
+        with TemporaryDirectory() as directory, ThreadPoolExecutor(at_a_time) as threads:
+            for ended in as_completed([threads.submit(alone, module, Path(directory)) for module in some]):
+                module, lines, status, seconds = ended.result()
+                print("\n".join(lines), f"-- {module}: {seconds:.1f} s", sep="\n", flush=True)
+                counts += counted(lines[-20:], status)
     return counts
 
 

@@ -25,6 +25,7 @@ import psutil
 from twisted.trial.unittest import TestCase
 
 import perimeter
+from tests.integration.forking import Forked, start_twistd
 from tests.integration.ports import eventually, free_port
 from tests.integration.upstreams import OK, Echo, Nginx, Script, Upstream
 from tests.integration.wire import TIMEOUT, Wire
@@ -52,8 +53,10 @@ class Gateway:
 
     ``config`` is the text of a site.ini in which ``@name@`` stands for a free port, the same one each time (see `ports`).
     ``files`` are more files of its directory (relative path: content), with the same marks. ``before`` is a command that executes
-    the gateway's.
+    the gateway's. A gateway is forked (`tests.integration.forking`) unless it has ``environ``, ``before``, or is ``executed``.
     """
+
+    executed = False
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Gateway:
         self._environ = dict(environ or {})
         self._arguments = arguments
         self._before = before
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._notify: socket.socket | None = None
         self.notifications: list[str] = []
         """The notifications to the service manager so far, one item per datagram."""
@@ -102,18 +105,14 @@ class Gateway:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("NOTIFY", "WATCHDOG", "LISTEN_"))}
         environ |= {"PYTHONPATH": str(SOURCE), "PYTHONWARNINGS": "default::ResourceWarning", "NOTIFY_SOCKET": "@" + address}
         environ |= self._environ
-        # the twistd of this environment, not the one in $PATH
-        twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
-        command = [
-            *map(self.with_ports, self._before),
-            *twistd,
-            "--nodaemon",
-            "perimeter",
-            "--config",
-            str(self.config),
-            *self._arguments,
-        ]
+        arguments = ["--nodaemon", "perimeter", "--config", str(self.config), *self._arguments]
         with (self.directory / "gateway.log").open("ab") as log:
+            if not (self.executed or self._before or self._environ):
+                self._process = start_twistd(arguments, self.directory, environ, log.fileno())
+                return
+            # the twistd of this environment, not the one in $PATH
+            twistd = [sys.executable, "-c", "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"]
+            command = [*map(self.with_ports, self._before), *twistd, *arguments]
             self._process = subprocess.Popen(
                 command, cwd=self.directory, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
@@ -191,7 +190,7 @@ class Gateway:
             self._notify.close()
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> subprocess.Popen[bytes] | Forked:
         """The started process."""
         assert self._process is not None, "not started"
         return self._process
@@ -247,6 +246,12 @@ class GatewayOfTwo(Gateway):
         if "workers =" not in config:
             config = config.replace("[perimeter]\n", "[perimeter]\nworkers = 2\n", 1)
         super().configure(config)
+
+
+class ExecutedGateway(Gateway):
+    """A gateway that is started by the command that users run, which imports all that it needs by itself."""
+
+    executed = True
 
 
 class GatewayCase(TestCase):

@@ -24,12 +24,15 @@ PASSWORD = "redis-password"
 """The password of ``default`` unless a server is made with other users; Sentinels and replicas use it."""
 
 
-def program(name: str) -> str:
-    """The path of ``redis-server`` or ``redis-sentinel`` (Valkey's, with PERIMETER_TEST_VALKEY). Skips the test without it."""
-    wanted = name.replace("redis", "valkey") if os.environ.get("PERIMETER_TEST_VALKEY") else name
-    found = shutil.which(wanted)
+FLAVOUR = "valkey" if os.environ.get("PERIMETER_TEST_VALKEY") else "redis"
+"""Whose programs are used: with the environment variable, all tests run on Valkey."""
+
+
+def program(name: str, flavour: str = FLAVOUR) -> str:
+    """The path of ``server`` or ``sentinel`` of a flavour. Skips the test if it is not installed."""
+    found = shutil.which(f"{flavour}-{name}")
     if found is None:
-        raise SkipTest(f"{wanted} not installed: scripts/install-test-peers installs all that is needed")
+        raise SkipTest(f"{flavour}-{name} not installed: scripts/install-test-peers installs all that is needed")
     return found
 
 
@@ -38,7 +41,9 @@ class _Peer:
 
     PROGRAM = ""
 
-    def __init__(self, directory: Path, lines: list[str], tls: tuple[Path, Path, Path] | None, password: str) -> None:
+    def __init__(
+        self, directory: Path, lines: list[str], tls: tuple[Path, Path, Path] | None, password: str, flavour: str = FLAVOUR
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = free_port()
@@ -52,8 +57,7 @@ class _Peer:
         self.configuration = directory / "redis.conf"
         self.configuration.write_text("\n".join([*head, *lines, ""]))
         self._process: subprocess.Popen[bytes] | None = None
-        executable = program(self.PROGRAM)
-        self._command = [executable, str(self.configuration)]
+        self._command = [program(self.PROGRAM, flavour), str(self.configuration)]
         try:
             self.start()
         except BaseException:
@@ -146,9 +150,10 @@ class RedisPeer(_Peer):
     ``password`` is that of ``default``, "" for none. ``users`` are further users, as ``ACL SETUSER`` has them:
     ``{"gateway": "on >secret ~perimeter:* +@all"}``. ``replica_of`` is the primary at the start. ``min_replicas``: it takes no
     changes with fewer replicas. ``tls`` are the files of a certificate, of its key, and of the CA. ``options`` are further lines.
+    ``flavour`` is ``redis`` or ``valkey``.
     """
 
-    PROGRAM = "redis-server"
+    PROGRAM = "server"
 
     def __init__(
         self,
@@ -159,6 +164,7 @@ class RedisPeer(_Peer):
         replica_of: RedisPeer | None = None,
         min_replicas: int = 0,
         tls: tuple[Path, Path, Path] | None = None,
+        flavour: str = FLAVOUR,
     ) -> None:
         lines = ["appendonly yes", "appendfsync no", 'save ""', "repl-diskless-sync-delay 0", "repl-ping-replica-period 1"]
         if password:
@@ -170,7 +176,7 @@ class RedisPeer(_Peer):
             lines += [f"replicaof 127.0.0.1 {replica_of.port}"]
         if tls:
             lines += ["tls-replication yes"]
-        super().__init__(directory, [*lines, *options], tls, password)
+        super().__init__(directory, [*lines, *options], tls, password, flavour)
         if replica_of is not None:
             eventually(lambda: self.ask("ROLE")[3] == b"connected", "the replica has its primary's data")
 
@@ -191,7 +197,7 @@ class SentinelPeer(_Peer):
     It takes a primary for lost after ``down_after`` milliseconds.
     """
 
-    PROGRAM = "redis-sentinel"
+    PROGRAM = "sentinel"
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ import jwt
 import psutil
 from cryptography import x509
 
-from tests.integration.harness import SOURCE, USERS, Gateway, GatewayCase, site, targets
+from tests.integration.harness import SOURCE, USERS, ExecutedGateway, Gateway, GatewayCase, site, targets
 from tests.integration.ports import eventually
 from tests.integration.traffic import Held, InFlight, Load
 from tests.integration.wire import basic, bearer, insecure_context
@@ -58,6 +58,8 @@ def assert_closed(gateway: Gateway, listener: str) -> None:
 
 
 class ReloadTests(GatewayCase):
+    gateway_class: type[Gateway] = ExecutedGateway
+
     def test_faulty_file_changes_nothing_and_says_why(self) -> None:
         config = site(ROUTES.format(url=self.upstream().url))
         gateway = self.gateway(config, USERS)
@@ -309,6 +311,8 @@ class ReloadTests(GatewayCase):
 
 
 class RunTimeTests(GatewayCase):
+    gateway_class: type[Gateway] = ExecutedGateway
+
     def test_users_who_change(self) -> None:
         """A new password works, and cached logins of a removed user end, within about two seconds."""
         gateway = self.gateway(
@@ -369,6 +373,8 @@ class RunTimeTests(GatewayCase):
 
 
 class EndTests(GatewayCase):
+    gateway_class: type[Gateway] = ExecutedGateway
+
     #: A worker may answer before it gets the message that the gateway stops.
     stops_at_once = True
 

@@ -70,13 +70,15 @@ serve = metrics
 """
 
 
-class LimitTests(StageCase):
+class LimitCase(StageCase):
     CONFIG: ClassVar[str] = site(ROUTES).replace("[audit]", "[audit]\nformat = json")
     FILES = USERS
 
     def connect_once(self) -> Wire:
         return self.connect(self.served, "http")
 
+
+class LimitTests(LimitCase):
     def test_a_user_who_sends_too_many_requests(self) -> None:
         wire = self.connect_once()
         first = wire.get("/user", ALICE)
@@ -112,15 +114,6 @@ class LimitTests(StageCase):
         go.set()
         self.assertEqual(first.response().status, 200)
         self.assertEqual(other.get("/flight", ALICE).status, 200)
-
-    def test_a_body_is_read_at_the_rate(self) -> None:
-        """Of 350 KiB, 100 come at once, and one read more than the rate allows."""
-        began = time.monotonic()
-        self.assertEqual(self.connect_once().get("/body", ALICE, method="POST", body=b"x" * 350 * 1024).status, 200)
-        self.assertGreater(time.monotonic() - began, 1.0)
-        began = time.monotonic()
-        self.assertEqual(self.connect_once().get("/body", BOB, method="POST", body=b"x" * 50 * 1024).status, 200)
-        self.assertLess(time.monotonic() - began, 1.0)
 
     def test_the_time_of_a_request(self) -> None:
         def script(connection: Connection) -> None:

@@ -7,8 +7,6 @@ import threading
 import time
 from pathlib import Path
 
-import bcrypt
-
 from perimeter.auth.passwords.users import read_users
 from tests.integration.harness import Gateway, GatewayCase, site
 from tests.integration.ports import eventually
@@ -121,21 +119,3 @@ class RehashTests(RealmFileCase):
         gateway.await_log("a password stays as it was, though rehash = yes")
         self.assertEqual(self.status(gateway, "ssha", "secret"), 200)
         self.assertEqual(self.file.read_text(), USERS)
-
-
-class CrowdTests(RealmFileCase):
-    def test_all_users_who_log_in_at_once_get_in(self) -> None:
-        """Their hashes together take longer than the timeout of the authenticator."""
-        hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(10)).decode()
-        names = [f"user{number}" for number in range(120)]
-        gateway = self.serve("".join(f"{name}: {hashed}\n" for name in names), authentication="timeout = 1s\n")
-        statuses: list[int] = []
-        threads = [
-            threading.Thread(target=lambda name=name: statuses.append(self.status(gateway, name, "secret", 120)))
-            for name in names
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-        self.assertEqual(statuses, [200] * len(names))

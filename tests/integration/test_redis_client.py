@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
@@ -17,7 +18,7 @@ from perimeter.redis.client import RedisClient
 from perimeter.redis.errors import ErrorReply
 from perimeter.redis.script import Script
 from tests.integration.ldapkit import shared
-from tests.integration.redispeer import RedisPeer
+from tests.integration.redispeer import FLAVOUR, RedisPeer
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis.md"
 
@@ -36,10 +37,12 @@ def pause(seconds: float) -> Deferred[None]:
 class ServerTest(TestCase):
     """One server for all tests of the class. Each has to leave it running."""
 
+    flavour: ClassVar[str] = FLAVOUR
+
     def setUp(self) -> None:
         cls = type(self)
         if "server" not in cls.__dict__:
-            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=documented_user()))
+            cls.server = shared(lambda directory: RedisPeer(directory / "redis", users=documented_user(), flavour=cls.flavour))
         self.server: RedisPeer = cls.server
 
     def client(self, url: str | None = None, **options: Any) -> RedisClient:
@@ -120,6 +123,29 @@ class CallsTest(ServerTest):
         self.assertEqual({b"perimeter:log": [[b"1-2", [b"m", b"b"]]]}, (yield waiting))
         self.assertEqual(None, (yield reader.call("XREAD", "BLOCK", 50, "STREAMS", "perimeter:log", "1-2", patience=0.05)))
         reader.stop()
+
+
+if shutil.which("valkey-server"):
+
+    class ValkeyCallsTest(CallsTest):
+        """The same on Valkey, where a package has it."""
+
+        flavour = "valkey"
+
+
+class ReplicasTest(ServerTest):
+    @inlineCallbacks
+    def test_primary_without_its_replicas(self) -> Any:
+        """It takes no changes, and answers what only reads, on the same connection."""
+        self.server.ask("SET", "perimeter:a", 1)
+        self.server.ask("CONFIG", "SET", "min-replicas-to-write", 1)
+        self.addCleanup(self.server.ask, "CONFIG", "SET", "min-replicas-to-write", 0)
+        client = self.client()
+        wrong, right = client.call("SET", "perimeter:a", 2), client.call("GET", "perimeter:a")
+        failure = yield self.assertFailure(wrong, ErrorReply)
+        self.assertIn("too few replicas", failure.detail)
+        self.assertEqual(b"1", (yield right))
+        self.assertEqual("", client.problem)
 
 
 class LossTest(ServerTest):

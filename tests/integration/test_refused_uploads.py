@@ -48,9 +48,9 @@ SEND = Path(__file__).with_name("java") / "Send.java"
 def refusing(connection: Connection) -> None:
     """Refuses at the head of a request, reads and discards the rest, and closes, as nginx does."""
     connection.head()
-    connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
-    connection.half_close()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):  # the gateway has refused, too, and closed the connection: also ENOTCONN
+        connection.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+        connection.half_close()
         while connection.read_some():
             pass
 

@@ -136,27 +136,6 @@ class MetricsTests(FiguresCase):
         self.assertEqual(figures.total("perimeter_requests_total", listener="http", route="open"), 36)
         self.assertEqual(figures.total("perimeter_worker_restarts_total"), 3)
 
-    def test_a_worker_that_does_not_run_is_slow_and_delays_a_scrape_by_a_second(self) -> None:
-        gateway = self.fleet(2)
-        await_serving(gateway, 2)
-        self.lasting(gateway, 12)
-        before = self.scrape(gateway)
-        for slot, process in enumerate(workers(gateway)):
-            self.one_is_slow(gateway, slot, process, before)
-
-    def one_is_slow(self, gateway: Gateway, slot: int, process: psutil.Process, before: Figures) -> None:
-        with self.stopped(process):
-            began = time.monotonic()
-            figures = self.scrape(gateway)
-            took = time.monotonic() - began
-            status = self.status(gateway)
-        self.assertLess(took, SLOW + 0.5)
-        self.assert_no_less(before, figures)
-        self.assertEqual([figures("perimeter_worker_slow", slot=str(one)) for one in range(2)], [slot == 0, slot == 1])
-        self.assertEqual([one["slow"] for one in status["workers"]], [slot == 0, slot == 1])
-        self.assertIn(("worker", "does not answer"), [(one["subject"], one["message"][-15:]) for one in status["problems"]])
-        eventually(lambda: self.scrape(gateway).total("perimeter_worker_slow") == 0, "no slow worker")
-
     def test_connections_of_workers_that_finish_their_requests_are_shown(self) -> None:
         gateway = self.fleet(3)
         await_serving(gateway, 3)

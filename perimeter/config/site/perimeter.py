@@ -140,7 +140,7 @@ class PerimeterSettings(Settings):
     whole_up_to: int = option(
         integer(0, 10_000_000),
         "up to this many API tokens, and as many sessions, are all kept in memory; of more, those in use, and the others are "
-        "looked up in the database",
+        "looked up in the database. A change counts from the next start on",
         default="200000",
     )
     trusted_proxies: tuple[PeerNetwork, ...] = option(

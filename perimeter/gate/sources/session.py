@@ -132,12 +132,16 @@ class SessionSource:
 
     def _look_up(self, cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         self._stored.check_fresh()
-        session = self._stored.find(digest_of(cookie))
-        if session is None:
-            news = self._stored.news()
+        digest = digest_of(cookie)
+        session = self._stored.find(digest)
+        over = session is not None and self._stored.ends(session) <= self._clock()
+        if session is None or (over and not self._stored.complete):
+            # If not all sessions are in memory, one that seems to be over may have been used elsewhere.
+            news = self._stored.learn(("digest", digest.hex()))
             return None if news is None else self._look_up_later(news, cookie, headers, address, connection)
-        if self._stored.ends(session) <= self._clock():
-            return None
+        return None if over else self._found(session, cookie, headers, address, connection)
+
+    def _found(self, session: Session, cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection) -> Found:
         realms = parse_realms(headers.get_all(b"x-auth-realm")) if headers.narrowed else frozenset()
         check_realm(session.owner, realms)
         try:
@@ -159,11 +163,12 @@ class SessionSource:
     async def _look_up_later(
         self, news: Awaitable[None], cookie: bytes, headers: HeaderBlock, address: str, connection: ClientConnection
     ) -> Principal | None:
-        """A session that another process may have begun a moment ago."""
+        """A session that is not in memory, or that another process may have begun a moment ago."""
         await news
-        if self._stored.find(digest_of(cookie)) is None:
+        session = self._stored.find(digest_of(cookie))
+        if session is None or self._stored.ends(session) <= self._clock():
             return None
-        found = self._look_up(cookie, headers, address, connection)
+        found = self._found(session, cookie, headers, address, connection)
         return found if found is None or isinstance(found, Principal) else await found
 
     async def _granted_later(self, session: Session, owner: Awaitable[Principal], cookie: bytes) -> Principal:
@@ -175,6 +180,7 @@ class SessionSource:
 
     def _granted(self, session: Session, owner: Principal, cookie: bytes) -> Principal:
         self._stored.check_fresh()
+        self._stored.check_kept(session)
         now, ends = self._clock(), self._stored.ends(session)
         if ends <= now:
             raise SessionExpired("the session ended while its owner was looked up")

@@ -134,7 +134,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
         f"{config.login.path}/factor".encode("ascii") if config.second_factor.methods else b"",
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
-    endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book)
+    endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book, lambda: prepared.state.state.stale)
     book = SessionBook(grants.sessions, reactor, config.login)
     pages = PageParts(
         config,

@@ -38,12 +38,13 @@ _NO_API_TOKENS = "there are no API tokens: [token] api_tokens = no"
 
 @attrs.frozen
 class EndpointParts:
-    """What the endpoints are made of. Without ``book`` there are no API tokens."""
+    """What the endpoints are made of. Without ``book`` there are no API tokens. ``stale``: see `State.stale`."""
 
     config: SiteConfig
     issuer: TokenIssuer
     keyring: Keyring
     book: TokenBook | None
+    stale: Callable[[], bool] = lambda: False
 
     def gateway(self) -> list[Endpoint]:
         """The endpoints of a ``gateway`` listener. A route with the very same path takes a request away from them."""
@@ -71,8 +72,8 @@ class EndpointParts:
             if book is not None
             else Nothing("/token", beneath=True, otherwise=unknown, why=_NO_API_TOKENS),
             KeySet(self.keyring.jwks),
-            Health("/status"),
-            Health("/health"),
+            Health("/status", self.stale),
+            Health("/health", self.stale),
             WhoAmI(),
             Sources("/providers", _sources(config.user_sources), sources_access),
             Sources("/augmenters", _sources(config.augmenters), sources_access),

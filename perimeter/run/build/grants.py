@@ -55,7 +55,7 @@ def grants_of(prepared: Prepared, runtime: Runtime, work: SharedWork | None) -> 
     keys = FollowedKeys(keyring, runtime.offload, reactor)
     if work is not None:
         work.share_keys(keys, keyring)
-    news = news_of(state.catch_up, keys.look, LookUps(runtime.limits, lambda: False))
+    news = news_of(tokens.learn, keys.look, LookUps(runtime.limits, lambda: not tokens.complete))
     check = TokenCheck(prepared.secrets)
     revoker = Revoker(tokens, verifier, sessions, news, check)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime, check) if settings.api_tokens else None

@@ -28,9 +28,14 @@ class ApiTokens(Endpoint):
         self._book = book
         self._routes = routes
 
-    def render_GET(self, request: Any) -> bytes:
+    def render_GET(self, request: Any) -> int:
         """The user's tokens, without the tokens themselves."""
-        return json_answer(request, {"tokens": [described(token) for token in self._book.owned(user_of(request))]})
+        return respond(request, self._list(request))
+
+    async def _list(self, request: Any) -> bytes:
+        user = user_of(request)
+        await self._book.gather(user)
+        return json_answer(request, {"tokens": [described(token) for token in self._book.owned(user)]})
 
     def render_POST(self, request: Any) -> int:
         """A new one."""

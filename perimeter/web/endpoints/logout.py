@@ -69,6 +69,11 @@ class Logout(PageEndpoint):
         self._elsewhere = elsewhere or {}
         self._manual = manual
 
+    async def gather(self, request: Any) -> None:
+        """See `PageEndpoint.gather`."""
+        await super().gather(request)
+        await self.gather_owned(request)
+
     def render_GET(self, request: Any) -> bytes:
         """The question; a browser that is not signed in has signed out already."""
         session = self.session_of(request)

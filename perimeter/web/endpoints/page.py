@@ -32,7 +32,7 @@ from perimeter.web.form import form, parse_form
 from perimeter.web.html.forms import TOKEN, check_origin, form_token, is_token
 from perimeter.web.html.headers import page_fields
 from perimeter.web.html.look import Look
-from perimeter.web.request import exchange_of
+from perimeter.web.request import exchange_of, render_after
 
 _NAVIGATE: Final = b"navigate"
 _DOCUMENT, _EMPTY = b"document", b"empty"
@@ -109,7 +109,26 @@ class PageEndpoint(Endpoint):
     def render(self, request: Any) -> Any:
         """Answer a navigation by ``render_GET`` or the like. Raises `CrossSite` for what a script asks for."""
         self.check_navigation(request)
-        return super().render(request)
+        if self.all_in_memory:
+            return super().render(request)
+        return render_after(request, self.gather(request), super().render)
+
+    @property
+    def all_in_memory(self) -> bool:
+        """Whether there is nothing to `gather`."""
+        return self.pages.sessions.complete
+
+    async def gather(self, request: Any) -> None:
+        """Look up what `render` needs of the state, if not all of it is in memory. Raises `Unavailable`."""
+        cookie = self._cookie(request)
+        if cookie is not None:
+            await self.pages.sessions.learn(cookie)
+
+    async def gather_owned(self, request: Any) -> None:
+        """Look up all sessions of the user, too."""
+        session = self.session_of(request)
+        if session is not None:
+            await self.pages.sessions.gather(session.owner)
 
     def check_navigation(self, request: Any) -> None:
         """Raise `CrossSite` if a browser says that a script, a frame or the like asks, and no user who opens a page."""

@@ -12,7 +12,6 @@ from perimeter.config.site.login import LoginSettings
 from perimeter.web.html.assets import Asset, assets_of, read_logo
 from perimeter.web.html.files import ASSETS, TEMPLATES
 from perimeter.web.html.message import read_message
-from perimeter.web.html.samples import SAMPLES
 from perimeter.web.html.templates import environment, site_sources, try_templates
 
 _BUILT_IN: Final = {name: (source, name) for name, source in TEMPLATES.items()}
@@ -33,7 +32,11 @@ class Look:
 
 
 def read_look(settings: LoginSettings, realm: str) -> Look:
-    """The look of a site; ``realm`` is its name if it has no title. Blocks. Raises `StartupError`."""
+    """The look of a site; ``realm`` is its name if it has no title. Blocks. Raises `StartupError`.
+
+    If the site has templates, all are compiled and tried here. Otherwise each is compiled when its page is first asked for, which
+    takes 1 to 20 ms then, instead of 170 ms at each start.
+    """
     logo = None if settings.logo is None else read_logo(settings.logo)
     site = {} if settings.templates is None else site_sources(settings.templates, _BUILT_IN)
     sources = {**_BUILT_IN, **site}
@@ -52,6 +55,9 @@ def read_look(settings: LoginSettings, realm: str) -> Look:
         logo="" if logo is None else static + logo.name,
         message=read_message(settings),
     )
-    try_templates(pages, sources, SAMPLES)
+    if site:
+        from perimeter.web.html.samples import SAMPLES
+
+        try_templates(pages, sources, SAMPLES)
     files = [*_ASSETS.values(), *(() if logo is None else (logo,))]
     return Look(title, {one.name: one for one in files}, pages)

@@ -67,6 +67,18 @@ _CHART: Final = {
     "top": "1/s",
     "rows": ((1.0, ("1/s",)),),
 }
+_NODE: Final = {
+    "name": "gw-1",
+    "good": True,
+    "state": "serving",
+    "version": "1.0",
+    "configuration": "0123456789ab",
+    "address": "10.0.0.1",
+    "heard": "0.1 s",
+    "clock": "+0.0 s",
+    "up": "1 h",
+    "age": "3 s",
+}
 _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "operator_overview.html": {
         "troubles": ({"severity": 2, "subject": "upstream", "name": "app", "message": "m"},),
@@ -85,6 +97,8 @@ _OPERATOR_SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
         "refused_reload": "r",
         "sessions": 1,
         "workers": ({**_WORKER, "good": True, "state": "serving"}, {**_WORKER, "good": False, "state": "draining"}),
+        "redis": {"node": "gw-1", "primary": "h:6379", "version": "7.0", "problem": ""},
+        "nodes": (_NODE, {**_NODE, "good": False, "state": "silent", "address": ""}),
         "listeners": ({"name": "https", "port": 443, "place": "port 443", "connections": 2},),
         "servers": (_SERVER, {**_SERVER, "up": False, "word": "down"}),
         "authenticators": (_AUTHENTICATOR, {**_AUTHENTICATOR, "down": True, "next_try": 3}),

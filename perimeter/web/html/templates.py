@@ -1,4 +1,4 @@
-"""The templates of pages: Jinja2, read and compiled at the start. Text is escaped, and a name that does not exist is an error.
+"""The templates of pages: Jinja2, read at the start. Text is escaped, and a name that does not exist is an error.
 
 A site may replace templates by its own ones of the same names. They are compiled and tried when the configuration is read, so
 ``perimeter check``, a start or a reload reports a broken template, before a user sees it.

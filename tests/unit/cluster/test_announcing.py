@@ -54,6 +54,28 @@ class AnnouncerTests(SynchronousTestCase):
         self.clock.advance(60.0)
         self.assertEqual(self.written(), 1)
 
+    def test_nothing_is_written_after_a_stop(self) -> None:
+        waiting: list[Deferred[None]] = []
+
+        async def ready() -> None:
+            waiting.append(Deferred())
+            await waiting[-1]
+
+        self.patch(self.registry, "ready", ready)
+        self.announcer.start()
+        self.successResultOf(self.announcer.stop())
+        waiting[0].callback(None)
+        self.assertEqual(self.keys.calls, [])
+
+    def test_a_record_that_is_being_written_is_removed_after_that(self) -> None:
+        written: Deferred[bytes] = Deferred()
+        call = self.keys.call
+        self.patch(self.keys, "call", lambda *what: call(*what) if what[0] != "SET" else written)
+        self.announcer.start()
+        self.successResultOf(self.announcer.stop())
+        self.assertEqual(self.keys.calls[-2:], [("DEL", "perimeter:node:a"), ("ZREM", "perimeter:nodes", "a")])
+        written.callback(b"")
+
     def test_a_process_that_has_written_nothing_removes_nothing(self) -> None:
         self.announcer.start()
         other = self.announce()

@@ -28,6 +28,9 @@ class Keys:
         self.calls.append(arguments)
         return fail(StateUnavailable("down")) if self.down else succeed(getattr(self, f"_{arguments[0]}".lower())(*arguments[1:]))
 
+    def _ping(self) -> bytes:
+        return b"PONG"
+
     def _set(self, key: str, value: bytes, px: str, life: int, get: str) -> Any:
         before = self.values.get(key)
         self.values[key] = value
@@ -110,7 +113,7 @@ class RegistryTests(SynchronousTestCase):
         self.keys.values.clear()
         self.assertEqual(self.nodes(), Nodes())
 
-    def test_a_record_that_no_node_has_written_is_named_and_not_shown(self) -> None:
+    def test_attack_197_a_record_that_no_node_has_written_is_named_and_not_shown(self) -> None:
         self.done(self.registry.write(A))
         key = "perimeter:node:a"
         self.done(Registry(self.keys, Sealing(b"x" * 32)).write(B))
@@ -132,5 +135,5 @@ class RegistryTests(SynchronousTestCase):
 
     def test_redis_is_away(self) -> None:
         self.keys.down = True
-        for work in (self.registry.write(A), self.registry.remove("a"), self.registry.read()):
+        for work in (self.registry.ready(), self.registry.write(A), self.registry.remove("a"), self.registry.read()):
             self.failureResultOf(Deferred.fromCoroutine(work), StateUnavailable)

@@ -127,13 +127,22 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_errors_about_the_server(self) -> None:
         """After each of them, and after one that is not known, the connection is not used any more."""
-        for text in (b"READONLY You", b"LOADING x", b"MASTERDOWN x", b"NOREPLICAS x", b"UNHEARD Of", b"ERR what", b"lower case"):
+        for text in (b"READONLY You", b"LOADING x", b"MASTERDOWN x", b"UNHEARD Of", b"ERR what", b"lower case"):
             self.setUp()
             call, other = self.connection.call("A"), self.connection.call("B")
             self.connection.dataReceived(b"-%b\r\n:1\r\n" % text)
             self.failureResultOf(call, ErrorReply)
             self.failureResultOf(other, StateUnavailable)
             self.closed("")
+
+    def test_server_that_may_be_cut_off(self) -> None:
+        """It goes on answering, and its owner looks for another one."""
+        suspected: list[str] = []
+        self.connection.suspect = lambda: suspected.append("look")
+        call, other = self.connection.call("A"), self.connection.call("B")
+        self.connection.dataReceived(b"-NOREPLICAS x\r\n:1\r\n")
+        self.assertIn("min-replicas-to-write", self.failureResultOf(call, ErrorReply).value.detail)
+        self.assertEqual((1, "", ["look"]), (self.successResultOf(other), self.connection.problem, suspected))
 
     def test_no_message_has_what_the_server_says(self) -> None:
         call = self.connection.call("AUTH", "secret")

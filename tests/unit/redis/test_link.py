@@ -15,6 +15,7 @@ from perimeter.redis import link
 from perimeter.redis.connection import RedisConnection
 from perimeter.redis.greeting import Greeting
 from perimeter.redis.link import Found, Link
+from perimeter.redis.script import Script
 
 
 class Transport(StringTransport):
@@ -170,6 +171,48 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual("Redis: the server is not the primary", self.link.problem)
         self.clock.advance(0.05)
         self.assertEqual(1, len(self.server.attempts))
+
+    def test_scripts(self) -> None:
+        """The source is sent to a server that does not know the script, within the same deadline."""
+        connection = self.server.accept()
+        script = Script("return 1")
+        call = self.link.run(script, ["k"], [b"v"])
+        self.clock.advance(1.5)
+        self.reply(connection, b"-NOSCRIPT No matching script\r\n")
+        self.clock.advance(0)
+        sent = connection.transport.value()  # type: ignore[union-attr]
+        self.assertIn(b"EVALSHA\r\n$40\r\ne0e1f9fabfc9d4800c877a703b823ac0578ff8db\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\nv\r\n", sent)
+        self.assertIn(b"EVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\nv\r\n", sent)
+        self.clock.advance(0.49)
+        self.assertNoResult(call)
+        self.clock.advance(0.01)
+        self.fails(call, "did not answer in time")
+
+    def test_error_of_a_script(self) -> None:
+        connection = self.server.accept()
+        call = self.link.run(Script("return 1"), [], [])
+        self.reply(connection, b"-OOM x\r\n")
+        self.fails(call, "its memory is full")
+        self.clock.advance(0)
+        self.assertNotIn(b"EVAL\r\n", connection.transport.value())  # type: ignore[union-attr]
+
+    def test_look_when_there_is_a_reason(self) -> None:
+        """At once, and not again for a moment; then as before."""
+        connection = self.server.accept()
+        self.clock.advance(0.19)
+        connection.suspect()
+        self.assertEqual(0, len(self.server.looks))
+        self.clock.advance(0.01)
+        for _ in range(3):
+            connection.suspect()
+        self.assertEqual(1, len(self.server.looks))
+        self.clock.advance(0.99)
+        self.assertEqual(1, len(self.server.looks))
+        self.clock.advance(0.01)
+        self.assertEqual(2, len(self.server.looks))
+        connection.drop("gone")
+        connection.suspect()
+        self.assertEqual(2, len(self.server.looks))
 
     def test_late_look_is_of_its_own_connection(self) -> None:
         """A look that fails after the connection was replaced does not end the new one."""

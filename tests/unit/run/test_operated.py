@@ -53,6 +53,10 @@ class TroublesTests(TestCase):
         )
         self.assertEqual(gateway.seconds(), 1000.0)
 
+    def test_a_state_of_one_machine_has_no_nodes(self) -> None:
+        self.worker.assembly = SimpleNamespace(state=SimpleNamespace(engine=None))
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.gateway.shared())), {})
+
     def test_figures_of_a_single_process(self) -> None:
         self.failureResultOf(Deferred.fromCoroutine(self.gateway.figures()), NotRunning)
         self.metrics.in_force = lambda: NOTHING

@@ -38,7 +38,7 @@ class ChildTests(SessionCase):
     def test_it_is_no_sign_in_of_its_own(self) -> None:
         _, child = self.child()
         self.assertEqual(self.book.owned(ALICE), [self.parent])
-        listed = list_sessions((), self.stored, None, None)["sessions"]
+        listed = self.done(list_sessions((), self.stored, None, None))["sessions"]
         self.assertEqual([one["id"] for one in listed], [self.parent.id])
         self.fails(NoSuchSession, self.book.end(ALICE, child.id))
         self.assertEqual(self.done(self.book.end_others(ALICE, self.parent.id)), 0)

@@ -340,7 +340,7 @@ class MigrationTests(StoreCase):
         self.open(later).close()
         self.assertEqual(self.sql("SELECT why FROM revoked_grant"), [("old",)])
         self.assertEqual(self.sql("SELECT * FROM kind"), [("tokens", len(later.all[0].table.migrations))])
-        with self.assertRaisesRegex(StartupError, r"state\.db: written by a newer version of Perimeter \(tokens: version 3"):
+        with self.assertRaisesRegex(StartupError, r"state\.db: written by a newer version of Perimeter \(tokens: version 4"):
             self.open()
 
     def test_a_kind_that_this_version_does_not_know(self) -> None:

@@ -106,15 +106,16 @@ class FollowedKeysTests(TokenCase):
 
 class NewsTests(TokenCase):
     def test_where_is_looked(self) -> None:
-        looked: list[str] = []
+        looked: list[object] = []
 
-        def at(place: str) -> Any:
-            return lambda: looked.append(place) or succeed(None)
+        def at(*where: object) -> Any:
+            looked.append(where)
+            return succeed(None)
 
-        news = news_of(at("state"), at("keys"), LookUps(LimitMemory.private(), lambda: True))
-        for error, place in ((UnknownToken(), "state"), (UnknownKey(), "keys")):
+        news = news_of(at, at, LookUps(LimitMemory.private(), lambda: True))
+        for error, where in ((UnknownToken(digest=b"\xab\xcd"), (("digest", "abcd"),)), (UnknownKey(), ())):
             self.assertIsNotNone(news(error, "192.0.2.7"))
-            self.assertEqual(looked.pop(), place)
+            self.assertEqual(looked.pop(), where)
             self.assertIsNone(no_news(error, "192.0.2.7"))
         for error in (InvalidToken(), ExpiredToken()):
             self.assertIsNone(news(error, "192.0.2.7"))
@@ -122,7 +123,7 @@ class NewsTests(TokenCase):
 
     def test_attack_180_tokens_without_a_check_are_looked_up_at_a_limited_rate(self) -> None:
         looked: list[int] = []
-        news = news_of(lambda: looked.append(1) or succeed(None), lambda: None, LookUps(LimitMemory.private(), lambda: True))
+        news = news_of(lambda _: looked.append(1) or succeed(None), lambda: None, LookUps(LimitMemory.private(), lambda: True))
         refused = 0
         for _ in range(500):
             try:
@@ -151,7 +152,7 @@ class RevokeTests(TokenCase):
         self.state.replace(self.state.load())
         self.stored = self.state.view(TOKENS)
         self.keys = FollowedKeys(self.keyring, offload_with(ImmediateThreads(), self.time), self.time)
-        news = news_of(self.state.catch_up, self.keys.look, LookUps(LimitMemory.private(), lambda: True))
+        news = news_of(self.stored.learn, self.keys.look, LookUps(LimitMemory.private(), lambda: True))
         self.revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news)
         self.book = TokenBook(self.stored, self.revoker, self.time, 0, CHECK)
 
@@ -173,7 +174,7 @@ class RevokeTests(TokenCase):
 
     def test_attack_179_forged_tokens_are_not_looked_up(self) -> None:
         looked: list[int] = []
-        news = news_of(lambda: looked.append(1), lambda: None, LookUps(LimitMemory.private(), lambda: True))  # type: ignore[func-returns-value]
+        news = news_of(lambda _: looked.append(1), lambda: None, LookUps(LimitMemory.private(), lambda: True))  # type: ignore[func-returns-value]
         revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news, CHECK)
         forged = TokenCheck(SecretsKey(b"j" * 32))
         for _ in range(100):

@@ -173,6 +173,12 @@ class GatewayEndpointTests(EndpointCase):
         reply = self.ask("GET /status")
         self.assertEqual((reply.status, reply.body, reply.get(b"content-type")), (200, b"OK", b"text/plain"))
 
+    def test_status_names_a_state_that_is_stale(self) -> None:
+        self.use(attrs.evolve(self.parts, stale=lambda: True).gateway())
+        for path in ("/status", "/health"):
+            reply = self.ask(f"GET {path}")
+            self.assertEqual((reply.status, reply.body, reply.get(b"content-type")), (200, b"STALE", b"text/plain"))
+
     def test_key_set(self) -> None:
         reply = self.ask("GET /.well-known/jwks.json")
         self.assertEqual((reply.status, json.loads(reply.body)), (200, {"keys": [{"kty": "EC", "kid": "k"}]}))

@@ -15,6 +15,7 @@ from perimeter.model import Principal
 from perimeter.sessions.session import Session
 from perimeter.tokens.book import TokenBook
 from perimeter.web.endpoints.account.access import ACCOUNT
+from perimeter.web.endpoints.endpoint import user_of
 from perimeter.web.endpoints.page import PageEndpoint, Pages
 from perimeter.web.request import exchange_of
 
@@ -51,6 +52,18 @@ class AccountEndpoint(PageEndpoint):
         super().__init__(ACCOUNT + path, dict.fromkeys(methods, access), parts.pages)
         self.otherwise = access
         self.parts = parts
+
+    @property
+    def all_in_memory(self) -> bool:
+        """See `PageEndpoint.all_in_memory`."""
+        return super().all_in_memory and (self.parts.tokens is None or self.parts.tokens.complete)
+
+    async def gather(self, request: Any) -> None:
+        """See `PageEndpoint.gather`: all sessions and API tokens of the user."""
+        await super().gather(request)
+        await self.gather_owned(request)
+        if self.parts.tokens is not None:
+            await self.parts.tokens.gather(user_of(request))
 
     @property
     def front(self) -> str:

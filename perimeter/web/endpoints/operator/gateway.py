@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -129,3 +129,6 @@ class Gateway(Protocol):
 
     def troubles(self) -> Awaitable[Sequence[Trouble]]:
         """What is wrong, the worst first. Directories and services are asked, at most every few seconds for all who look."""
+
+    def shared(self) -> Awaitable[Mapping[str, Any]]:
+        """``redis`` and ``nodes``, as ``perimeter status`` has them; {} if this machine has its state for itself."""

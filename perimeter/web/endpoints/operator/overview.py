@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import perimeter
+from perimeter.cluster.shown import SERVING
 from perimeter.metrics.figures import CLASSES, Figures, Now
 from perimeter.metrics.samples import Sample
 from perimeter.web.endpoints.operator.charts import CHARTS, draw, series
@@ -27,6 +28,7 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
     samples = gateway.samples.look()
     figures = await gateway.figures()
     reload = gateway.last_reload
+    shared = await gateway.shared()
     return {
         "troubles": [described_trouble(one) for one in troubles],
         "charts": [draw(chart, samples) for chart in CHARTS],
@@ -54,6 +56,8 @@ async def _show(asked: Asked) -> Mapping[str, Any]:
             for one in gateway.listeners()
         ],
         "workers": _workers(figures),
+        "redis": shared.get("redis"),
+        "nodes": [_node(one) for one in shared.get("nodes", ())],
         "sessions": figures.now.sessions,
         "servers": _servers(
             figures.now, {f"{one.name} {one.message.partition(': ')[0]}" for one in troubles if one.subject == "upstream"}
@@ -85,6 +89,18 @@ def _workers(figures: Figures) -> list[dict[str, Any]]:
         }
         for one in figures.workers
     ]
+
+
+def _node(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A node (`perimeter.cluster.shown.rows`) with its times in words."""
+    return {
+        **row,
+        "good": row["state"] == SERVING,
+        "heard": "-" if row["heard"] is None else f"{row['heard']:.3f} s",
+        "clock": "-" if row["clock"] is None else f"{row['clock']:+.3f} s",
+        "up": "-" if row["up"] is None else duration(row["up"]),
+        "age": "-" if row["age"] is None else duration(row["age"]),
+    }
 
 
 def _servers(now: Now, faulty: Collection[str]) -> list[dict[str, Any]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from perimeter.errors import NoSuchToken
 from perimeter.sessions.session import Session
+from perimeter.state.page import Page
+from perimeter.state.partial import finished
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.revoking import Revocation
 from perimeter.web.endpoints.operator.section import PAGE, Action, Asked, Refused, Section, first_of, moment
@@ -36,15 +37,7 @@ def _pages(asked: Asked, more: bool) -> dict[str, str]:
 async def _sessions(asked: Asked) -> Mapping[str, Any]:
     stored = asked.gateway.assembly.sessions
     user, realm, first = asked.field("user"), asked.field("realm"), first_of(asked)
-    wanted: Iterable[Session]
-    if user:
-        realms = [realm] if realm else sorted(stored.realms())
-        wanted = sorted(
-            (one for each in realms for one in stored.owned(each, user) if not one.parent), key=lambda one: -one.created
-        )
-    else:  # there may be many: only as many as it takes are looked at
-        wanted = (one for one in stored.latest() if not one.parent and realm in ("", one.owner.realm))
-    rows = list(islice(wanted, first, first + PAGE + 1))
+    rows = await stored.page(Page(stored.seconds(), PAGE + 1, first, user, realm, latest=True))
     own = "" if asked.user.grant is None else asked.user.grant.id
     return {
         "sessions": [_session(one, stored.seen_at(one.id), own) for one in rows[:PAGE]],
@@ -72,7 +65,10 @@ def _session(session: Session, seen: float, own: str) -> dict[str, Any]:
 
 async def _end_session(asked: Asked) -> str:
     stored = asked.gateway.assembly.sessions
-    session = stored.with_id(asked.field("id"))
+    id = asked.field("id")
+    if stored.with_id(id) is None:
+        await finished(stored.learn(("id", id)))
+    session = stored.with_id(id)
     if session is None:
         raise Refused("This session has ended already.")
     await stored.end_sign_in(session)
@@ -93,16 +89,12 @@ async def _end_user(asked: Asked) -> str:
 
 async def _tokens(asked: Asked) -> Mapping[str, Any]:
     passing, user, realm = asked.field("passing") == "1", asked.field("user"), asked.field("realm")
-    wanted = [
-        one
-        for one in reversed(asked.gateway.assembly.tokens.all())
-        if user in ("", one.owner.username) and realm in ("", one.owner.realm) and (passing or not one.passing)
-    ]
-    first = first_of(asked)
+    stored = asked.gateway.assembly.tokens
+    rows = await stored.page(Page(stored.seconds(), PAGE + 1, first_of(asked), user, realm, passing, latest=True))
     return {
-        "tokens_found": [_token(one) for one in wanted[first : first + PAGE]],
-        "pages": _pages(asked, len(wanted) > first + PAGE),
-        "count": len(wanted),
+        "tokens_found": [_token(one) for one in rows[:PAGE]],
+        "pages": _pages(asked, len(rows) > PAGE),
+        "count": len(stored),
         "passing": passing,
     }
 

@@ -148,6 +148,7 @@ class Gateway:
         self.found: list[Problem] = []
         self.asked = 0
         self.workers: list[WorkerNow] = []
+        self.sharing: dict[str, Any] = {}
 
     def listeners(self) -> list[Any]:
         return []
@@ -160,6 +161,9 @@ class Gateway:
 
     async def attempts(self) -> Mapping[tuple[str, ...], int]:
         return self.metrics.auth.attempts
+
+    async def shared(self) -> Mapping[str, Any]:
+        return self.sharing
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
         self.asked += 1
@@ -289,6 +293,43 @@ class AccessTests(OperatorCase):
         self.assertIn("&lt;script&gt;", self.page(browser, "/waiting"))
         self.assertIn("&lt;script&gt;", self.page(browser, "/sessions"))
         self.assertIn("&lt;script&gt;", self.page(browser))
+
+
+class NodeTests(OperatorCase):
+    def row(self, name: str, state: str = "serving", **more: Any) -> dict[str, Any]:
+        known = {"name": name, "state": state, "version": "1.0.0", "configuration": "0123456789ab", "address": "10.0.0.1"}
+        return {**known, "heard": 0.5, "clock": -0.002, "age": 95.0, "up": 90000, **more}
+
+    def test_a_machine_that_has_its_state_for_itself_shows_no_nodes(self) -> None:
+        self.assertNotIn("nodes-title", self.page(self.enter()))
+
+    def test_the_nodes_that_share_the_state(self) -> None:
+        absent = dict.fromkeys(("heard", "clock", "age", "up"))
+        self.gateway.sharing = {
+            "redis": {"node": "gw-1", "primary": "10.0.0.9:6379", "version": "7.0.15", "problem": ""},
+            "nodes": [
+                self.row("gw-1"),
+                self.row("gw-2", "silent", address=""),
+                self.row(MARKUP, "unreadable", version="", configuration="", address=MARKUP, **absent),
+            ],
+        }
+        text = self.page(self.enter())
+        self.assertIn("Redis 7.0.15 at 10.0.0.9:6379. As of", text)
+        own, silent, unreadable = re.findall(r"<tr><td data-label=\"Node\">.*?</tr>", text)
+        self.assertIn("this one, 10.0.0.1", own)
+        self.assertIn('<span class="badge good">serving</span>', own)
+        for shown in ("0.500 s", "-0.002 s", "1 d 1 h", "1.0.0", "0123456789ab"):
+            self.assertIn(shown, own)
+        self.assertIn('<span class="badge bad">silent</span> <span class="what">for 1 min 35 s</span>', silent)
+        self.assertNotIn("this one", silent)
+        self.assertEqual(unreadable.count(">-</td>"), 5)
+
+    def test_redis_does_not_answer(self) -> None:
+        redis = {"node": "gw-1", "primary": "", "version": "", "problem": "Redis: it did not answer in time"}
+        self.gateway.sharing = {"redis": redis, "nodes": []}
+        text = self.page(self.enter())
+        self.assertIn("Redis: it did not answer in time. As of", text)
+        self.assertIn("No node has written its record, or Redis does not answer.", text)
 
 
 class ActionTests(OperatorCase):

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 import perimeter
 from perimeter.config.site.login import LoginSettings
 from perimeter.errors import StartupError
+from perimeter.web.html import templates
 from perimeter.web.html.assets import MAX_LOGO, asset_of, assets_of, read_logo
 from perimeter.web.html.files import ASSETS, TEMPLATES
 from perimeter.web.html.look import Look, read_look
@@ -200,11 +201,26 @@ class CompiledTests(TestCase):
 
     def test_a_look_that_is_read_again_compiles_nothing(self) -> None:
         first = read_look(LoginSettings(), "one")
+        first.render("login.html", SAMPLES["login.html"])
         self.patch(Environment, "compile", None)
         second = read_look(LoginSettings(title="other"), "two")
         for look, title in ((first, "one"), (second, "other")):
             page = look.render("login.html", SAMPLES["login.html"]).decode()
             self.assertIn(title, page)
+
+    def test_a_built_in_template_is_compiled_when_its_page_is_asked_for(self) -> None:
+        self.patch(Environment, "compile", None)  # an exception if it is called
+        self.patch(templates, "_COMPILED", Compiled())
+        look = read_look(LoginSettings(), "a realm")
+        with self.assertRaises(TypeError):
+            look.render("login.html", SAMPLES["login.html"])
+
+    def test_all_built_in_templates_can_be_compiled_and_rendered(self) -> None:
+        look = read_look(LoginSettings(), "a realm")
+        for name in TEMPLATES:
+            look._environment.get_template(name)
+        for name, values in SAMPLES.items():
+            self.assertTrue(look.render(name, values).strip(), name)
 
     def test_at_most_so_many_are_kept(self) -> None:
         compiled = Compiled()
