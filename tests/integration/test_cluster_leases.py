@@ -162,7 +162,7 @@ class CountTests(EngineCase):
         self.assertEqual(after.failures, 1)
         self.assertIsNotNone(after.dropped, "the mark stays")
 
-    async def test_attack_191_made_up_names_do_not_fill_the_engine(self) -> None:
+    async def test_attack_190_made_up_names_do_not_fill_the_engine(self) -> None:
         self.patch(counts_module, "MOST_BEGUN", 3)
         for number in range(6):
             self.assertEqual((await self.one.add(b"%d" % number)).failures, 1)

@@ -80,7 +80,7 @@ class LoginTests(ClusterCase):
         self.assertIn("name 'alice' of realm local may try again", ran.output)
         self.assertEqual(self.guess("one", ALICE), 200)
 
-    def test_attack_191_without_the_engine_a_machine_allows_a_quarter(self) -> None:
+    def test_attack_190_without_the_engine_a_machine_allows_a_quarter(self) -> None:
         self.cluster.redis.freeze()
         try:
             self.assertEqual([self.guess("one", basic("bob", "wrong")) for _ in range(2)], [401, 429])

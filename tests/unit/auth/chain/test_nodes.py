@@ -142,7 +142,7 @@ class NodesTests(unittest.TestCase):
 
     # -- the others cannot be reached
 
-    def test_attack_191_alone_each_machine_allows_a_quarter(self) -> None:
+    def test_attack_190_alone_each_machine_allows_a_quarter(self) -> None:
         self.counts.down = True
         with capturedLogs() as logs:
             self.learn(self.one)
