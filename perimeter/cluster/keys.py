@@ -14,7 +14,10 @@ import json
 from collections.abc import Callable
 from typing import Final, Protocol
 
+import attrs
+
 from perimeter.cluster.leases import Lease
+from perimeter.cluster.names import PREFIX
 from perimeter.cluster.scripts import RunsScripts
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
@@ -25,7 +28,7 @@ from perimeter.tokens.jwk import BadKey
 from perimeter.tokens.key_file import KeySet, parse_keys, write_keys
 from perimeter.tokens.keyring import Keyring
 
-KEY: Final = "perimeter:keyring"
+KEY: Final = f"{PREFIX}keyring"
 LEASE: Final = "keyring"
 
 _PURPOSE: Final = "signing keys of the site"
@@ -35,18 +38,22 @@ _TRIES: Final = 5
 _MOST: Final = 1024 * 1024
 """Bytes of a document."""
 
-_GET: Final = Script("return redis.call('HMGET', KEYS[1], 'order', 'sealed')")
+_CALM: Final = 600.0
+"""Seconds since the last rotation after which a document is sealed anew that was sealed with another line of the cluster secret:
+while the lines are exchanged on one machine after the other, the machines do not seal it in turns."""
+
+_GET: Final = Script("return redis.call('HMGET', KEYS[1], 'order', 'sealed', 'under', 'fence')")
 
 # The fence of a rotation: one that was paused until the next machine had the lease changes nothing.
 _PUT: Final = Script("""
 local found = redis.call('HMGET', KEYS[1], 'order', 'fence')
-local fence = tonumber(ARGV[4])
+local fence = tonumber(ARGV[5])
 if (found[1] or '') ~= ARGV[1] or (fence > 0 and fence < tonumber(found[2] or '0')) then
   return 0
 end
-redis.call('HSET', KEYS[1], 'order', ARGV[2], 'sealed', ARGV[3])
+redis.call('HSET', KEYS[1], 'order', ARGV[2], 'sealed', ARGV[3], 'under', ARGV[4])
 if fence > 0 then
-  redis.call('HSET', KEYS[1], 'fence', ARGV[4])
+  redis.call('HSET', KEYS[1], 'fence', ARGV[5])
 end
 return 1
 """)
@@ -80,6 +87,10 @@ class SharedKeys:
         self._keyring = keyring
         self._threads = threads
         self._changed = changed
+        #: a name of the key that seals, which does not show it
+        self._under = secrets.derive(b"name of the key that seals signing keys")[:8].hex().encode("ascii")
+        #: what was read last is sealed with another key, and was put at this time of the engine (seconds); None: with this one
+        self._other_since: float | None = None
 
     async def exchange(self) -> bool:
         """Take over the keys of all machines, and give them those that this one alone has. True if there are other keys here."""
@@ -89,7 +100,7 @@ class SharedKeys:
     async def rotate_if_due(self) -> bool:
         """As `exchange`; replaces the keys if that is due and no other machine is doing it."""
         changed, _ = await self._exchange()
-        if self._keyring.due_together():
+        if self._keyring.due_together() or self._other_since is not None:
             lease = await self._leases.take(LEASE)
             if lease is not None:
                 with lease:
@@ -120,6 +131,8 @@ class SharedKeys:
         for _ in range(_TRIES):
             changed, keys = await self._exchange()
             fresh = await self._threads.run(self._keyring.rotated, keys, **how)
+            if fresh == keys and self._other_since is not None and lease.fence / 1e6 - self._other_since >= _CALM:
+                fresh = attrs.evolve(keys, number=keys.number + 1)
             if fresh == keys:
                 return changed
             if not lease.held:
@@ -132,12 +145,15 @@ class SharedKeys:
 
     async def _get(self) -> KeySet | None:
         """The keys of all machines; None if there are none yet."""
+        self._other_since = None
         match await self._redis.run(_GET, [KEY], []):
-            case [None, None]:
+            case [None, None, *_]:
                 return None
-            case [bytes(order), bytes(sealed)] if len(sealed) <= _MOST:
+            case [bytes(order), bytes(sealed), under, fence] if len(sealed) <= _MOST:
                 keys = self._read(sealed)
                 if _spelled(keys) == order:
+                    if under != self._under:
+                        self._other_since = _seconds(fence)
                     return keys
         raise StateUnavailable(
             "the signing keys on Redis cannot be read: they are damaged, or it is not what this site has written"
@@ -157,10 +173,15 @@ class SharedKeys:
         """Replace ``before``. False if another machine has replaced it meanwhile."""
         sealed = self._secrets.seal(json.dumps(write_keys(keys)).encode("ascii"), _PURPOSE)
         expected = b"" if before is None else _spelled(before)
-        if await self._redis.run(_PUT, [KEY], [expected, _spelled(keys), sealed, fence]) != 1:
+        if await self._redis.run(_PUT, [KEY], [expected, _spelled(keys), sealed, self._under, fence]) != 1:
             return False
         self._changed(*keys.order)
         return True
+
+
+def _seconds(fence: bytes | None) -> float:
+    """The time of the engine at which a lease with this number was taken."""
+    return int(fence) / 1e6 if fence is not None and fence.isdigit() else 0.0
 
 
 def _spelled(keys: KeySet) -> bytes:

@@ -230,6 +230,24 @@ class KeysTests(EngineCase):
         await two.keys.rotate()
         await self.machine("three", SecretsKey(b"t" * 32)).keys.exchange()
 
+    async def test_attack_193_a_line_of_the_cluster_secret_that_is_replaced_is_not_needed_any_more(self) -> None:
+        old, both = SecretsKey(b"s" * 32), SecretsKey(b"t" * 32, b"s" * 32)
+        one = self.machine("one", old)
+        await one.keys.rotate_if_due()
+        two = self.machine("two", both)
+        self.server.ask("HSET", KEY, "fence", str(int((time.time() - 590) * 1e6)))
+        await two.keys.rotate_if_due()
+        self.assertEqual(two.copy(), one.copy(), "other machines may have the old line first still")
+        self.server.ask("HSET", KEY, "fence", str(int((time.time() - 600) * 1e6)))
+        self.assertFalse(await two.keys.rotate_if_due(), "the keys are the same")
+        three = self.machine("three", SecretsKey(b"t" * 32))
+        await three.keys.exchange()
+        self.same(two, three)
+        self.assertEqual(three.signs, one.signs)
+        before = self.server.ask("HGETALL", KEY)
+        await two.keys.rotate_if_due()
+        self.assertEqual(self.server.ask("HGETALL", KEY), before, "once")
+
     async def test_a_rotation_without_the_lease(self) -> None:
         one = self.machine("one")
         await one.keys.exchange()
