@@ -104,14 +104,22 @@ class _Sentinel:
     @inlineCallbacks
     def _open(self) -> Generator[Deferred[Any], Any, RedisConnection]:
         """Connect. The user and the password are shown only to a Sentinel that demands them."""
-        connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
         try:
-            yield connection.call(*hello(attrs.evolve(self._url, username="", password="")))
+            connection = yield self._greeted(attrs.evolve(self._url, username="", password=""))
         except ErrorReply as problem:
             if problem.code != "NOAUTH" or not (self._url.username or self._url.password):
                 raise
-            connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
-            yield connection.call(*hello(self._url))
+            connection = yield self._greeted(self._url)
+        return connection  # type: ignore[no-any-return]
+
+    @inlineCallbacks
+    def _greeted(self, url: RedisUrl) -> Generator[Deferred[Any], Any, RedisConnection]:
+        connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
+        try:
+            yield connection.call(*hello(url))
+        except BaseException:  # also if the question is cancelled
+            connection.drop("the Sentinel was not greeted")
+            raise
         return connection  # type: ignore[no-any-return]
 
     def named(self, failure: Failure) -> str:

@@ -36,10 +36,12 @@ def program(name: str, flavour: str = FLAVOUR) -> str:
     return found
 
 
-class _Peer:
+class Peer:
     """A process with a configuration file and a port."""
 
     PROGRAM = ""
+    USER = "default"
+    """Who asks."""
 
     def __init__(
         self, directory: Path, lines: list[str], tls: tuple[Path, Path, Path] | None, password: str, flavour: str = FLAVOUR
@@ -47,15 +49,19 @@ class _Peer:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.port = free_port()
-        self._password = password
         own, other = ("tls-port", "port") if tls else ("port", "tls-port")
         head = ["bind 127.0.0.1", f"{own} {self.port}", f"{other} 0", f"dir {directory}", f"logfile {directory}/log"]
         if tls:
             certificate, key, ca = tls
             head += [f"tls-cert-file {certificate}", f"tls-key-file {key}", f"tls-ca-cert-file {ca}", "tls-auth-clients no"]
         self.tls = tls
-        self.configuration = directory / "redis.conf"
-        self.configuration.write_text("\n".join([*head, *lines, ""]))
+        self._begin("\n".join([*head, *lines, ""]), password, flavour)
+
+    def _begin(self, text: str, password: str, flavour: str = FLAVOUR) -> None:
+        """Write the configuration, and start."""
+        self._password = password
+        self.configuration = self.directory / "redis.conf"
+        self.configuration.write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
         self._command = [program(self.PROGRAM, flavour), str(self.configuration)]
         try:
@@ -86,10 +92,10 @@ class _Peer:
         return "".join(found)
 
     def ask(self, *arguments: str | bytes | int) -> Any:
-        """The reply to one command of ``default``, on a connection of its own; an error is a ``hiredis.ReplyError``. Blocks."""
+        """The reply to one command of `USER`, on a connection of its own; an error is a ``hiredis.ReplyError``. Blocks."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as plain:
             connection: socket.socket = self._encrypted(plain) if self.tls else plain
-            login = [("AUTH", self._password)] if self._password else []
+            login = [("AUTH", self.USER, self._password)] if self._password else []
             for call in (*login, arguments):
                 connection.sendall(hiredis.pack_command(call))  # type: ignore[arg-type]
             reader = hiredis.Reader(notEnoughData=_MORE)
@@ -144,7 +150,7 @@ class _Peer:
     """The end of the peer in a test's clean-up."""
 
 
-class RedisPeer(_Peer):
+class RedisPeer(Peer):
     """A redis-server that keeps each write (append-only file).
 
     ``password`` is that of ``default``, "" for none. ``users`` are further users, as ``ACL SETUSER`` has them:
@@ -191,7 +197,7 @@ class RedisPeer(_Peer):
         return f"redis{'s' if self.tls else ''}://{credentials}{host}:{self.port}/{database}"
 
 
-class SentinelPeer(_Peer):
+class SentinelPeer(Peer):
     """A redis-sentinel that watches ``primary`` as ``name``; ``quorum`` Sentinels have to agree that it is lost.
 
     It takes a primary for lost after ``down_after`` milliseconds.
