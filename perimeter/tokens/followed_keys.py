@@ -48,6 +48,8 @@ class FollowedKeys:
         self._unchecked = False
         #: an exchange with the other machines is under way, and there is another reason for one
         self._exchanging = self._missed = False
+        #: callers that wait for the first keys
+        self._settling: list[Deferred[None]] = []
         self.changed: Callable[[], None] = _do_nothing
 
     def share(self, shared: Exchanges, leads: Callable[[], bool]) -> None:
@@ -55,9 +57,17 @@ class FollowedKeys:
         self._shared = shared
         self._leads = leads
 
+    def settled(self) -> Deferred[None]:
+        """Fires when there is a key that signs. The caller limits the time: the other machines may not be reached."""
+        if self._keyring.signs:
+            return succeed(None)
+        known: Deferred[None] = Deferred()
+        self._settling.append(known)
+        return known
+
     def refresh(self) -> Deferred[None]:
         """Read the file if it has changed. Never fails."""
-        if self._shared is not None and not self._keyring.entries:  # the first keys: this machine has none yet
+        if self._shared is not None and not self._keyring.signs:  # this machine has got no keys yet
             return self.rotate_if_due()
         return self._done(self._offload.run(self._keyring.refresh))
 
@@ -111,6 +121,10 @@ class FollowedKeys:
     def _used(self, reading: Deferred[bool]) -> Deferred[None]:
         def read(changed: bool) -> None:
             self._unchecked = False
+            settling, self._settling = (self._settling, []) if self._keyring.signs else ([], self._settling)
+            for known in settling:
+                if not known.called:
+                    known.callback(None)
             if changed:
                 _log.info("the signing keys have changed")
                 self.changed()

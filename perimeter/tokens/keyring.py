@@ -195,6 +195,11 @@ class Keyring:
         return self._ring.keys.entries
 
     @property
+    def signs(self) -> bool:
+        """Whether there is a key that signs. A machine that shares its keys may not have got any yet."""
+        return self._ring.signing is not None
+
+    @property
     def signing_key(self) -> SigningKey:
         """The key that signs now.
 

@@ -96,7 +96,7 @@ class ClaimTests(EngineCase):
         engines = [RedisEngine(self.client(), SecretsKey(b"s" * 32), STATE_KINDS, lambda: 1.8e9) for _ in range(3)]
         self.server.ask("SET", ORIGIN, "the site")
         for engine in engines:
-            engine.origin = lambda: "the site"
+            engine.claims.origin = lambda: "the site"
         for number in range(5):
             digest = bytes([number]) * 32
             claims: list[Deferred[Any]] = [engine.claim([(digest, 1.8e9 + 60)]) for engine in engines * 8]

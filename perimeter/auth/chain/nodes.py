@@ -105,6 +105,7 @@ class Nodes:
             )
 
     def _reached(self) -> None:
+        self._again = 0.0
         if self.away:
             self.away = False
             _log.info("wrong passwords are counted together with the other machines again")

@@ -182,6 +182,22 @@ class SharedKeysTests(TokenCase):
         self.shared.answer(True)
         self.assertEqual(self.changes, 1)
 
+    def test_a_start_waits_for_the_first_keys(self) -> None:
+        self.successResultOf(self.keys.settled())
+        new = Keyring.open(self.state_dir.with_name("new"), self.settings, self.clock, shared=True)
+        self.follow(new)
+        waiting, left = self.keys.settled(), self.keys.settled()
+        left.addErrback(lambda _: None)
+        left.cancel()
+        self.keys.announced()
+        self.shared.answer(False)
+        self.assertNoResult(waiting)
+        self.keys.announced()
+        new.adopt(new.agreed(None))
+        self.shared.answer(True)
+        self.successResultOf(waiting)
+        self.successResultOf(self.keys.settled())
+
     def test_a_machine_without_keys_asks_each_second(self) -> None:
         self.successResultOf(self.keys.refresh())
         self.assertEqual(self.shared.names, [], "it has some")

@@ -174,6 +174,19 @@ class NodesTests(unittest.TestCase):
         self.learn(self.one)
         self.assertEqual(self.counts.asked, asked + 1)
 
+    def test_attack_190_once_the_others_are_reached_they_are_asked_again_at_once(self) -> None:
+        self.learn(self.one)
+        attempt = self.one.admit(JOHN, "192.0.2.1")
+        self.counts.down = True
+        self.learn(self.one)
+        self.counts.down = False
+        with capturedLogs():
+            attempt.failed()  # reaches them before the pause is over
+        self.assertEqual((self.nodes[0].away, self.nodes[0].limit(8)), (False, 8))
+        for _ in range(3):
+            self.guess(self.two)
+        self.assertEqual(self.wait(self.one), 1)
+
     def test_what_was_dropped_meanwhile_is_dropped_then(self) -> None:
         self.guess(self.one)
         self.counts.down = True
