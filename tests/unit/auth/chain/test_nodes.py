@@ -160,7 +160,8 @@ class NodesTests(unittest.TestCase):
     def test_limits_alone(self) -> None:
         nodes = self.nodes[0]
         self.assertEqual([nodes.limit(n) for n in (0, 3, 100)], [0, 3, 100])
-        nodes.away = True
+        self.counts.down = True
+        self.learn(self.one)
         self.assertEqual([nodes.limit(n) for n in (0, 1, 3, 4, 7, 8, 100)], [0, 1, 1, 1, 1, 2, 25])
 
     def test_not_every_sign_in_waits_for_the_others(self) -> None:
@@ -182,10 +183,41 @@ class NodesTests(unittest.TestCase):
         self.counts.down = False
         with capturedLogs():
             attempt.failed()  # reaches them before the pause is over
+        self.assertFalse(self.nodes[0].away)
         self.assertEqual((self.nodes[0].away, self.nodes[0].limit(8)), (False, 8))
         for _ in range(3):
             self.guess(self.two)
         self.assertEqual(self.wait(self.one), 1)
+
+    def test_attack_190_counts_that_can_be_read_and_not_changed(self) -> None:
+        self.counts.full = True
+        with capturedLogs() as logs:
+            for number in range(3):
+                self.learn(self.one, "198.51.100.1")
+                self.one.admit([("corp", f"n{number}")], "").failed()
+                self.clock.advance(PAUSE)
+        said = [event["log_format"] for event in logs if "machine" in event.get("log_format", "")]
+        self.assertEqual(len(said), 1, said)
+        self.assertEqual(self.nodes[0].limit(8), 2)
+        self.assertEqual(self.nodes[1].limit(8), 8, "it has not tried")
+        self.counts.full = False
+        changed = self.counts.changed
+        self.learn(self.one)
+        self.assertEqual((self.nodes[0].limit(8), self.counts.changed), (8, changed + 1))
+        self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed + 1)
+
+    def test_a_change_is_not_tried_at_each_sign_in(self) -> None:
+        self.counts.full = True
+        self.one.release("john", JOHN)
+        changed = self.counts.changed
+        self.clock.advance(PAUSE * 0.75)
+        self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed)
+        self.clock.advance(PAUSE * 0.25)
+        for _ in range(3):
+            self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed + 1)
 
     def test_what_was_dropped_meanwhile_is_dropped_then(self) -> None:
         self.guess(self.one)
