@@ -116,6 +116,26 @@ class NodesTests(unittest.TestCase):
         self.assertEqual(self.two.release("john", JOHN), [NAME])
         self.assertEqual([self.wait(self.one), self.wait(self.two)], [0, 0])
 
+    def test_an_operator_of_a_machine_that_has_not_seen_the_user(self) -> None:
+        for _ in range(4):
+            self.guess(self.one)
+        self.successResultOf(Deferred.fromCoroutine(self.two.learn_named("john", JOHN)))
+        self.assertEqual(self.two.release("john", JOHN), [NAME])
+        self.assertEqual(self.wait(self.one), 0)
+        alone = Throttle(4, MemoryAttempts(), self.clock, allowed_from_address=8)
+        self.successResultOf(Deferred.fromCoroutine(alone.learn_named("john", JOHN)))
+
+    def test_a_failure_that_is_counted_drops_what_waits(self) -> None:
+        self.guess(self.two)
+        self.learn(self.one)
+        attempt = self.one.admit([("corp", "mary")], "")
+        self.counts.full = True
+        self.one.release("john", JOHN)
+        self.counts.full = False
+        with capturedLogs():
+            attempt.failed()
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.counts.find([spelled(NAME)])))[0].failures, 0)
+
     def test_a_failure_after_the_drop_is_not_dropped(self) -> None:
         self.guess(self.one)
         self.two.release("john", JOHN)
