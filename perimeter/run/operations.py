@@ -21,6 +21,7 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
 from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
+from perimeter.run.key_operations import rotate_keys
 from perimeter.run.nodes import shared_status
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
@@ -74,7 +75,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
         return _up_to_date(gateway.examination(), of_state, question)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
-        return {"released": [str(key) for key in gateway.assembly.chain.release(what)]}
+        return _unban(gateway.assembly, what)
     raise ValueError("this gateway does not know the command")
 
 
@@ -184,6 +185,10 @@ def _readable() -> Iterator[None]:
         raise ValueError(f"the list cannot be read: {error.detail}") from None
 
 
+async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
+    return {"released": [str(key) for key in await assembly.chain.release(what)]}
+
+
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
     with _readable():
@@ -247,6 +252,7 @@ async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mappi
 OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _OF_STATE: Final[Mapping[str, OfState]] = {
+    "rotate_keys": rotate_keys,
     "tokens": _tokens,
     "revoke": _revoke,
     "sessions": _sessions,

@@ -111,7 +111,7 @@ class Chain(FakeChain):
     def refused(self) -> Sequence[Any]:
         return self.waiting
 
-    def release(self, what: str) -> list[Key]:
+    async def release(self, what: str) -> list[Key]:
         found = [key for key, _, _ in self.waiting if key.value == what]
         self.waiting = [one for one in self.waiting if one[0].value != what]
         return found
