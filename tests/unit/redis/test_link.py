@@ -250,6 +250,14 @@ class LinkTests(SynchronousTestCase):
         self.fails(self.link.call("A"), "stopping")
         self.assertEqual([], self.clock.getDelayedCalls())
 
+    def test_stop_during_a_later_attempt(self) -> None:
+        self.server.refuse()
+        self.clock.advance(0.05)
+        self.assertEqual(1, len(self.server.attempts))
+        self.link.stop()
+        self.link.stop()
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_stop_with_a_connection(self) -> None:
         connection = self.server.accept()
         call = self.link.call("A")
