@@ -153,6 +153,10 @@ class LinkTests(SynchronousTestCase):
             self.clock.advance(1.0)
             self.server.refuse("two")
         self.assertEqual(["Redis: one", "Redis: two", "Redis: two"], told)
+        quiet = Link(self.clock, self.server, 2.0, logged=False)
+        quiet.start()
+        self.server.refuse("three")
+        self.assertEqual((3, "Redis: three"), (len(told), quiet.problem))
 
     def test_lost_and_found(self) -> None:
         self.server.accept()
