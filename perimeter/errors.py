@@ -592,10 +592,10 @@ class BadTicket(Refusal):
 
 
 class StateUnavailable(Unavailable):
-    """The state store cannot be written, so nothing that must survive a restart is issued."""
+    """The state cannot be written or looked up, or may be out of date: nothing is issued, and no token or session is judged."""
 
     reason = "state_unavailable"
-    phrase = "The gateway cannot write its state at the moment"
+    phrase = "The gateway cannot read or write its state at the moment"
 
 
 class AuditUnavailable(Unavailable):

@@ -24,6 +24,7 @@ from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.redis.client import RedisClient
 from perimeter.redis.link import Link
 from perimeter.state.changes import Change
+from perimeter.state.freshness import Always
 
 _log = Logger()
 _chance = random.SystemRandom()
@@ -35,6 +36,8 @@ _COUNT: Final = 500
 HEARTBEAT: Final = 5.0
 """A machine that has heard nothing for so many seconds, and up to `_JITTER` more, adds an empty entry to the log."""
 _JITTER: Final = 1.5
+_BEATS: Final = 4
+"""Empty entries at least in the time after which a machine that hears nothing is stale."""
 SAFE: Final = 60.0
 """Seconds after which a removal that was heard in the log is on the replicas, too."""
 _AGAIN: Final = 3.0
@@ -52,6 +55,7 @@ class Machine(Protocol):
     """What the follower changes (`perimeter.cluster.state.ClusterState`)."""
 
     followed: Followed
+    freshness: Always
 
     def take(self, changes: Sequence[Change]) -> Deferred[None]:
         """Write ``changes`` of the log in one transaction, and put them in force. Fails with `Unavailable`."""
@@ -189,7 +193,9 @@ class Follower:
         """Read what is new, or wait for it, and do what is due."""
         assert self._reader is not None
         heard = self._machine.followed.heard
-        reply = await self._reader.call(*reading(heard.cursor, _COUNT, _BLOCK), patience=_BLOCK / 1000)
+        beat = min(HEARTBEAT, self._machine.freshness.limit / _BEATS)
+        block = min(_BLOCK, int(beat * 1000))
+        reply = await self._reader.call(*reading(heard.cursor, _COUNT, block), patience=block / 1000)
         entries = self._common.entries(reply)
         now = self._reactor.seconds()
         if entries:
@@ -197,14 +203,14 @@ class Follower:
             changes = [change for entry in entries for change in entry.changes]
             await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
             self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
-            self._beat = now + HEARTBEAT + _chance.uniform(0.0, _JITTER)
+            self._beat = now + beat + _chance.uniform(0.0, _JITTER) * beat / HEARTBEAT
             if len(entries) < _COUNT:
                 self._machine.heard_all()
                 if self.problem:
                     self.problem = ""
                     _log.info("the changes of other machines are seen again")
         elif now >= self._beat:
-            self._beat = now + HEARTBEAT
+            self._beat = now + beat
             await self._publisher.publish(self._name(), ())
         if now - self._surveyed >= HEARTBEAT or self._client.run_id != self._run:
             await self._check()

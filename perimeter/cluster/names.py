@@ -42,3 +42,13 @@ def index_of(kind: str, key: LookupKey) -> str:
 def claim_of(digest: bytes) -> str:
     """A name that was claimed."""
     return f"{PREFIX}once:{digest.hex()}"
+
+
+def list_of(kind: str, realm: str, *, passing: bool) -> str:
+    """Where the digests of all records of a kind are in the order of their creation; of ``realm`` alone, unless ""."""
+    return index_of(kind, ("passing" if passing else "list", realm))
+
+
+def realms_of(kind: str) -> str:
+    """The realms of the owners of records of a kind."""
+    return f"{PREFIX}realms:{kind}"

@@ -11,6 +11,7 @@ from perimeter.config.site.perimeter import PerimeterSettings
 from perimeter.net.contexts import ClientTLS
 from perimeter.redis.client import RedisClient
 from perimeter.secrets_key import SecretsKey
+from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
 
 
@@ -24,4 +25,5 @@ def open_cluster(reactor: Any, settings: PerimeterSettings, kinds: Kinds) -> tup
     secrets_key = SecretsKey.open(settings.state_dir, settings.cluster_secret)
     engine = RedisEngine(client, secrets_key, every, reactor.seconds, replicas=bool(url.primary))
     store = LocalStore(settings.state_dir, every)
-    return ClusterState(store, every, reactor, engine), store
+    freshness = Freshness(url.in_words, settings.stale_limit)
+    return ClusterState(store, every, reactor, engine, freshness), store

@@ -14,14 +14,15 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 
-from perimeter.cluster.names import index_of, records_of
+from perimeter.cluster.names import index_of, list_of, realms_of, records_of
+from perimeter.cluster.record_scripts import BY_ID, BY_INDEX, EXCHANGE, KEEP, LISTED
 from perimeter.cluster.sealing import Sealing
 from perimeter.cluster.text import decode, encode
 from perimeter.errors import StateUnavailable
 from perimeter.redis.client import RedisClient
-from perimeter.redis.script import Script
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Effect, Kinds, Records
+from perimeter.state.page import Page
 from perimeter.state.writer import LookupKey, finish
 
 _PAGE: Final = 200
@@ -33,58 +34,6 @@ _ATTEMPTS: Final = 5
 
 LONGEST: Final = 3650 * 86400.0
 """Seconds after which Redis drops a record at the latest, except one without an end."""
-
-# KEYS: the record, its index by id, further indexes, then the ids of parents. ARGV: the value, milliseconds until it ends (0:
-# never), the end (epoch seconds), the digest, the number of parents, the time. A record whose parent has ended is not written.
-_KEEP: Final = Script("""
-local life, parents = tonumber(ARGV[2]), tonumber(ARGV[5])
-if redis.call('EXISTS', KEYS[1]) == 1 or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-for i = #KEYS - parents + 1, #KEYS do
-    if redis.call('EXISTS', KEYS[i]) == 0 then return 0 end
-end
-if life > 0 then
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', life)
-    redis.call('SET', KEYS[2], ARGV[4], 'PX', life)
-else
-    redis.call('SET', KEYS[1], ARGV[1])
-    redis.call('SET', KEYS[2], ARGV[4])
-end
-for i = 3, #KEYS - parents do
-    local new = redis.call('EXISTS', KEYS[i]) == 0
-    redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', ARGV[6])
-    redis.call('ZADD', KEYS[i], ARGV[3], ARGV[4])
-    if life == 0 then redis.call('PERSIST', KEYS[i])
-    elseif new then redis.call('PEXPIRE', KEYS[i], life)
-    else redis.call('PEXPIRE', KEYS[i], life, 'GT') end
-end
-return 1
-""")
-# KEYS: the index by id. ARGV: the beginning of the keys of records.
-_BY_ID: Final = Script("""
-local digest = redis.call('GET', KEYS[1])
-if not digest then return {} end
-return {digest, redis.call('GET', ARGV[1] .. digest)}
-""")
-# KEYS: the index. ARGV: the beginning of the keys of records, the time, how many to skip, how many to return.
-_BY_INDEX: Final = Script("""
-local found = {}
-for _, digest in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[2], '+inf', 'LIMIT', ARGV[3], ARGV[4])) do
-    found[#found + 1] = digest
-    found[#found + 1] = redis.call('GET', ARGV[1] .. digest)
-end
-return found
-""")
-# KEYS: the record, its index by id, further indexes. ARGV: the value as it was read, the new one ('' to delete it), the digest.
-_EXCHANGE: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[2] ~= '' then
-    redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
-    return 1
-end
-redis.call('DEL', KEYS[1], KEYS[2])
-for i = 3, #KEYS do redis.call('ZREM', KEYS[i], ARGV[3]) end
-return 1
-""")
 
 
 @attrs.frozen
@@ -116,18 +65,61 @@ class RecordStore:
         life = 0 if ends == inf else max(1, int(min(ends - now, LONGEST) * 1000))
         parents = [index_of(kind.name, ("id", *key[1:])) for key in keys if key[0] == "parent"]
         value = self._sealing.seal(name, encode(self._kinds, (record, *beside)))
+        lists, listed = _lists(kind.name, records, record), records.listed(record)
+        created, realm = ("", "") if listed is None else (repr(listed.created), listed.realm)
+        ended = "+inf" if ends == inf else repr(ends)
         await self._client.run(
-            _KEEP,
-            [name, *_indexes(kind.name, keys), *parents],
-            [value, life, "+inf" if ends == inf else repr(ends), digest, len(parents), repr(now)],
+            KEEP,
+            [name, *_indexes(kind.name, keys), *lists, realms_of(kind.name), *parents],
+            [value, life, ended, digest, len(parents), repr(now), len(lists), created, realm, records_of(kind.name)],
         )
 
     async def find(self, kind: str, key: LookupKey) -> list[Change]:
-        """The records with ``key``, as changes that lead to them."""
-        changes: list[Change] = []
-        async for digest, value in self._values(kind, key):
-            changes += self._open(kind, key, digest, value).changes
-        return changes
+        """The records with ``key``, as changes that lead to them: those that came from others are behind them."""
+        found = [self._open(kind, key, digest, value) async for digest, value in self._values(kind, key)]
+        return _in_order(self._kinds.records_of(kind), found)
+
+    async def page(self, kind: str, page: Page) -> list[Change]:
+        """The records of a page, and those that came from them, as `find` returns them."""
+        records, found = self._kinds.records_of(kind), list[_Found]()
+        if page.user:
+            realms = [page.realm] if page.realm else [_text(one) for one in await self._client.call("SMEMBERS", realms_of(kind))]
+            for realm in realms:
+                key = ("owner", realm, page.user)
+                found += [self._open(kind, key, digest, value) async for digest, value in self._values(kind, key)]
+            shown = [(listed, one) for one in found if (listed := records.listed(one.changes[0])) is not None]
+            shown = [(listed, one) for listed, one in shown if page.passing or not listed.passing]
+            shown.sort(key=lambda pair: pair[0].created, reverse=page.latest)
+            found = [one for _, one in shown][page.first : page.first + page.most]
+        else:
+            found = await self._listed(kind, records, page)
+        children = await finish(*[self._family(kind, records, one) for one in found])
+        return [change for one, more in zip(found, children, strict=True) for change in (*one.changes, *more)]
+
+    def _family(self, kind: str, records: Records[Any], found: _Found) -> Deferred[list[Change]]:
+        return Deferred.fromCoroutine(self.find(kind, ("parent", *records.keys(found.changes[0])[1][1:])))
+
+    async def _listed(self, kind: str, records: Records[Any], page: Page) -> list[_Found]:
+        """The records of a page of all users."""
+        merged = list[tuple[float, _Found]]()
+        for passing in (False, True) if page.passing else (False,):
+            name, at = list_of(kind, page.realm, passing=passing), 0
+            wanted = page.first + page.most if page.passing else page.most
+            start = 0 if page.passing else page.first
+            taken = list[tuple[float, _Found]]()
+            while len(taken) < wanted:
+                count = min(_PAGE, wanted - len(taken))
+                flat = await self._client.run(LISTED, [name], [records_of(kind), start + at, count, int(page.latest)])
+                for digest, value in _pairs(flat):
+                    one = self._open(kind, ("digest", digest), digest, value)
+                    listed = records.listed(one.changes[0])
+                    taken += [] if listed is None else [(listed.created, one)]
+                at = len(taken)
+                if len(flat) < 2 * count:
+                    break
+            merged += taken
+        merged.sort(key=lambda pair: pair[0], reverse=page.latest)
+        return [one for _, one in (merged[page.first : page.first + page.most] if page.passing else merged)]
 
     async def affect(self, change: Change) -> None:
         """Carry out what ``change`` does to records. To do so again has no effect."""
@@ -163,8 +155,8 @@ class RecordStore:
             new = b"" if after is None else self._sealing.seal(name, encode(self._kinds, (after, *noted)))
             if new == value:
                 return
-            keys = [name, *_indexes(kind, records.keys(record))]
-            if await self._client.run(_EXCHANGE, keys, [value, new, digest]):
+            keys = [name, *_indexes(kind, records.keys(record)), *_lists(kind, records, record)]
+            if await self._client.run(EXCHANGE, keys, [value, new, digest]):
                 return
             value = await self._client.call("GET", name)
         raise StateUnavailable("a record in Redis changes all the time")
@@ -175,11 +167,11 @@ class RecordStore:
         if key[0] == "digest":
             pairs = [key[1].encode("ascii"), await self._client.call("GET", start + key[1])]
         elif key[0] == "id":
-            pairs = await self._client.run(_BY_ID, [index], [start])
+            pairs = await self._client.run(BY_ID, [index], [start])
         else:
             skip, now = 0, repr(self._clock())
             while True:
-                pairs = await self._client.run(_BY_INDEX, [index], [start, now, skip, _PAGE])
+                pairs = await self._client.run(BY_INDEX, [index], [start, now, skip, _PAGE])
                 for pair in _pairs(pairs):
                     yield pair
                 if len(pairs) < 2 * _PAGE:
@@ -198,6 +190,21 @@ class RecordStore:
         if tuple(key) not in map(tuple, keys) or keys[0][1] != digest:
             raise StateUnavailable("an index in Redis leads to another record")
         return _Found(digest, value, changes)
+
+
+def _lists(kind: str, records: Records[Any], record: Change) -> list[str]:
+    listed = records.listed(record)
+    return [] if listed is None else [list_of(kind, realm, passing=listed.passing) for realm in ("", listed.realm)]
+
+
+def _in_order(records: Records[Any], found: Sequence[_Found]) -> list[Change]:
+    """The changes of ``found``; what came from another record is behind all that did not."""
+    ordered = sorted(found, key=lambda one: any(key[0] == "parent" for key in records.keys(one.changes[0])))
+    return [change for one in ordered for change in one.changes]
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogatepass")
 
 
 def _indexes(kind: str, keys: Sequence[LookupKey]) -> list[str]:

@@ -12,50 +12,74 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
-from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.python.failure import Failure
 
 from perimeter.cluster.engine import RedisEngine
 from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Owed
 from perimeter.cluster.local import LocalStore
+from perimeter.cluster.log import place
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
 from perimeter.state.changes import Change, Extent, Held
+from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
 from perimeter.state.state import State
-from perimeter.state.writer import LookupKey, unaffected
+from perimeter.state.writer import LookupKey, stale_fault, unaffected
 
 _HEAR: Final = 2.0
 """Seconds that a change or a look-up waits until the log was heard up to a place."""
+
+_SETTLE: Final = 3.0
+"""Seconds that a gateway that starts waits until it has heard of the other machines."""
+_LOOK: Final = 0.02
 
 _TURN: Final = 1.0
 """Seconds between two looks whether this worker has to follow the log."""
 
 
 class ClusterState(State):
-    """`perimeter.state.state.State` over ``store`` and ``engine``. ``kinds`` are those of the store, with `FOLLOWED`."""
+    """`perimeter.state.state.State` over ``store`` and ``engine``. ``kinds`` are those of the store, with `FOLLOWED`.
 
-    def __init__(self, store: LocalStore, kinds: Kinds, reactor: Any, engine: RedisEngine, thread: Offload | None = None) -> None:
-        super().__init__(store, kinds, reactor, thread)
+    While ``freshness`` is stale, nothing is added, claimed or looked up; what is removed goes on to Redis.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        kinds: Kinds,
+        reactor: Any,
+        engine: RedisEngine,
+        freshness: Freshness,
+        thread: Offload | None = None,
+    ) -> None:
+        super().__init__(store, kinds, reactor, thread, freshness)
         self.engine = engine
+        self._heard = freshness
         self._local = store
         self.followed: Followed = self.view(FOLLOWED)
-        engine.origin = lambda: self.followed.heard.origin
+        engine.claims.origin = lambda: self.followed.heard.origin
         self._follower = engine.follower(self, self._contents, reactor)
         self._turns = LoopingCall(self._turn)
         self._turns.clock = reactor
         #: callers that wait for a question that was not asked yet
         self._asking_last: list[Deferred[None]] = []
         self._asked = False
-        #: when this worker, if it follows the log, had all of it last (reactor's seconds)
-        self.heard_at = 0.0
 
     def start(self) -> None:
         """See `State`. Connects to Redis."""
         super().start()
         self.engine.start()
         self._turns.start(_TURN)
+
+    def settled(self) -> Deferred[None]:
+        """See `State`. Without Redis, the gateway is ready all the same: not every request needs the state."""
+        return ensureDeferred(self._settle(self._reactor.seconds() + _SETTLE))
+
+    async def _settle(self, end: float) -> None:
+        while self.stale and self._reactor.seconds() < end:
+            await deferLater(self._reactor, _LOOK)
 
     def stop(self) -> Deferred[None]:
         """See `State`."""
@@ -74,6 +98,8 @@ class ClusterState(State):
 
     def add(self, change: Change) -> Deferred[None]:
         """See `State`. A change that is no record is in force on this machine when this fires, and soon on the others."""
+        if self.stale:
+            return fail(stale_fault())
         records = self._kinds.of(change).records
         if records is not None and isinstance(change, records.change):
             return unaffected(self.engine.keep(change).addCallback(lambda _: self._view(change).apply(change)))
@@ -100,14 +126,20 @@ class ClusterState(State):
 
     def claim(self, digest: bytes, until: float) -> Deferred[bool]:
         """See `State`: on all machines."""
+        if self.stale:
+            return fail(stale_fault())
         return unaffected(self.engine.claim([(digest, until)]).addCallback(lambda results: results[0]))
 
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
         """See `State`: in Redis."""
+        if self.stale:
+            return fail(stale_fault())
         return unaffected(self.engine.find(kind, key))
 
     def catch_up(self) -> Deferred[None]:
         """Wait until this worker has everything that is in the log now. All callers before the next question share it."""
+        if self.stale:
+            return fail(stale_fault())
         asked: Deferred[None] = Deferred()
         self._asking_last.append(asked)
         self._ask()
@@ -152,8 +184,20 @@ class ClusterState(State):
         return self._thread.proceed(replace).addCallback(lambda _: self.follow())
 
     def heard_all(self) -> None:
-        """All that the log had a moment ago is in force here."""
-        self.heard_at = self._reactor.seconds()
+        """All that the log had at the time of the entry that was heard last is in force here."""
+        self._compare()
+        at = place(self.followed.heard.cursor)[0] / 1000 - self.engine.client.offset
+        self._heard.heard(max(self.seconds() - at, 0.0))
+
+    def grow_old(self) -> bool:
+        """See `State`."""
+        self._compare()
+        return super().grow_old()
+
+    def _compare(self) -> None:
+        """Compare the clocks, as they were at the latest look at the primary."""
+        if self.engine.client.run_id:
+            self._heard.compared(self.engine.client.offset)
 
     def _contents(self) -> Deferred[Held]:
         def held() -> Held:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from math import inf
 from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
@@ -10,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 import perimeter
 from perimeter.metrics.sources import ScrapeSources
 from perimeter.metrics.upstreams import upstream_gauges
+from perimeter.state.freshness import Always, machine_seconds
 from perimeter.tokens.key_file import KeyState
 
 MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
@@ -24,6 +27,9 @@ MERGES: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
     "perimeter_authenticator_down": max,
     "perimeter_offload_waiting": sum,
     "perimeter_sessions": max,
+    "perimeter_cluster_heard_seconds": max,
+    "perimeter_cluster_stale": max,
+    "perimeter_cluster_clock_offset_seconds": partial(max, key=abs),
     "perimeter_signing_key_activated_timestamp_seconds": max,
     "perimeter_certificate_expiry_timestamp_seconds": min,
     "process_virtual_memory_bytes": sum,
@@ -63,6 +69,8 @@ def gauges(now: ScrapeSources) -> Iterator[Metric]:
     sessions = GaugeMetricFamily("perimeter_sessions", "Sessions of users who have signed in with a browser.")
     sessions.add_metric((), now.sessions)
     yield sessions
+    if now.freshness.limit < inf:
+        yield from _cluster(now.freshness)
     signing = GaugeMetricFamily(
         "perimeter_signing_key_activated_timestamp_seconds", "Time since when the current key signs tokens, in epoch seconds."
     )
@@ -78,6 +86,26 @@ def gauges(now: ScrapeSources) -> Iterator[Metric]:
     for name, end in now.certificates.items():
         expiry.add_metric((name,), end)
     yield expiry
+
+
+def _cluster(freshness: Always) -> Iterator[Metric]:
+    """What is known of a state that several machines share. What was never heard is as old as the time since the boot."""
+    for name, text, value in (
+        (
+            "perimeter_cluster_heard_seconds",
+            "Seconds since the time from which everything in the shared state is in force in the gateway.",
+            min(freshness.silent, machine_seconds()),
+        ),
+        ("perimeter_cluster_stale", "1 while tokens and sessions get 503, because the shared state is too old.", freshness.stale),
+        (
+            "perimeter_cluster_clock_offset_seconds",
+            "Seconds by which the clock of the shared state is ahead of the clock of this machine.",
+            freshness.skew,
+        ),
+    ):
+        gauge = GaugeMetricFamily(name, text)
+        gauge.add_metric((), value)
+        yield gauge
 
 
 def _listeners(now: ScrapeSources) -> Iterator[Metric]:

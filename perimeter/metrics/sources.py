@@ -11,6 +11,7 @@ from perimeter.errors import Refusal
 from perimeter.http.connections import Connections
 from perimeter.offload import Offload
 from perimeter.proxy.pool import UpstreamPool
+from perimeter.state.freshness import ALWAYS, Always
 from perimeter.tokens.key_file import KeyEntry
 
 
@@ -27,7 +28,7 @@ class ScrapeSources:
     """The parts of the running gateway. ``connections`` are by listener, ``queues`` by their purpose.
 
     ``sessions`` is how many sessions of browsers are kept. ``certificates`` are by listener: when the first one of its chains
-    ends, in epoch seconds.
+    ends, in epoch seconds. ``freshness`` is how old the state is that several machines share.
     """
 
     connections: Mapping[str, Connections]
@@ -38,3 +39,4 @@ class ScrapeSources:
     queues: Mapping[str, Offload]
     sessions: int
     certificates: Mapping[str, float] = attrs.field(factory=dict)
+    freshness: Always = ALWAYS

@@ -118,7 +118,11 @@ class Daemon(Service):
             self._launch.failed(str(error))
         super().startService()  # type: ignore[no-untyped-call]
         # twistd starts services before the reactor runs, and only a running reactor knows whether it handles signals.
-        self._reactor.callWhenRunning(self._ready)
+        self._reactor.callWhenRunning(self._settle)
+
+    def _settle(self) -> None:
+        if self.running:
+            self._worker.settled().addCallback(lambda _: self._ready())
 
     def _ready(self) -> None:
         if not self.running:

@@ -124,7 +124,8 @@ def _seen(subject: Examination) -> list[Problem]:
     found += _certificates(subject.identities)
     state = assembly.state.problem()
     if state:
-        found.append(Problem(Severity.WORKS_FOR_NOW, Subject.STATE, str(assembly.config.perimeter.state_dir), state))
+        severity = Severity.SOME_REQUESTS_FAIL if assembly.state.stale else Severity.WORKS_FOR_NOW
+        found.append(Problem(severity, Subject.STATE, str(assembly.config.perimeter.state_dir), state))
     if subject.refused_reload:
         message = f"the last reload was refused, the earlier configuration is in force: {subject.refused_reload}"
         found.append(Problem(Severity.WORKS_FOR_NOW, Subject.RELOAD, str(assembly.config.file), message))

@@ -33,6 +33,7 @@ def measured(
             name: min(one.not_valid_after_utc.timestamp() for identity in several for one in identity.chain)
             for name, several in identities.items()
         },
+        freshness=assembly.state.freshness,
     )
 
 

@@ -128,8 +128,8 @@ class Upkeep:
         return self._assembly.state.tend()
 
     def _age_state(self) -> None:
-        if self._assembly is not None:
-            self._assembly.state.grow_old()
+        if self._assembly is not None and self._assembly.state.grow_old():
+            self._reviewer.everything()
 
     def _rotate_keys(self) -> Deferred[None]:
         return succeed(None) if self._assembly is None else self._assembly.keys.rotate_if_due()

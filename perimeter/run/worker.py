@@ -191,6 +191,10 @@ class Worker:
         if self._others is not None and self._runtime.place is not None:
             self._reactor.callLater(0, self._join, self._others, self._runtime.place)
 
+    def settled(self) -> Deferred[None]:
+        """Fires soon after the start, when tokens and sessions can be judged, or cannot be for some time. Never fails."""
+        return self.assembly.state.settled()
+
     def _join(self, others: OtherWorkers, place: Place) -> None:
         if self.running:
             others.join(self.assembly.state)

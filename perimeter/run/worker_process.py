@@ -159,8 +159,8 @@ class WorkerProcess:
         with open(text, "rb") as file:
             return content(file.fileno())
 
-    def _commit(self, _: Mapping[str, Any]) -> str:
-        """Put the prepared configuration in force. Returns the status of the worker."""
+    async def _commit(self, _: Mapping[str, Any]) -> str:
+        """Put the prepared configuration in force. Returns the status of the worker, at its start once it has settled."""
         worker, made, self._made = self._worker, self._made, None
         worker.assign(made)
         self._sockets.receive({})
@@ -173,6 +173,7 @@ class WorkerProcess:
             worker.count_reload(True)
         else:
             self._begin()
+            await worker.settled()
         return str(worker)
 
     def _begin(self) -> None:

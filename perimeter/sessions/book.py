@@ -15,6 +15,7 @@ from perimeter.sessions.session import HERE, Origin, Proof, Session, Vouched, di
 from perimeter.sessions.stored import StoredSessions
 from perimeter.state.partial import finished
 from perimeter.state.writer import finish
+from perimeter.tokens.check import Check
 from perimeter.tokens.format import EpochClock
 
 LONGEST_AGENT = 200
@@ -49,12 +50,13 @@ class SessionSettings(Protocol):
 
 
 class SessionBook:
-    """Begins, finds and ends sessions, by ``settings``."""
+    """Begins, finds and ends sessions, by ``settings``. ``check`` makes the values of cookies."""
 
-    def __init__(self, stored: StoredSessions, clock: EpochClock, settings: SessionSettings) -> None:
+    def __init__(self, stored: StoredSessions, clock: EpochClock, settings: SessionSettings, check: Check | None = None) -> None:
         self._stored = stored
         self._clock = clock
         self._settings = settings
+        self._check = check
 
     async def begin(
         self,
@@ -82,7 +84,7 @@ class SessionBook:
         expires = min(now + (settings.stay if stays else settings.lifetime), owner.until)
         idle = 0.0 if stays else settings.idle
         proved = (*earlier, *((method, now) for method in methods))
-        cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin)
+        cookie, session = mint(owner, now, expires, idle, proved, address, agent[:LONGEST_AGENT], origin, check=self._check)
         await self.gather(owner)
         await self._learn(old)
         await self._stored.add(session)
@@ -116,6 +118,7 @@ class SessionBook:
             address,
             agent[:LONGEST_AGENT],
             Origin(parent.id, parent.vouched, key),
+            check=self._check,
         )
         await self._learn(old)
         await finished(self._stored.gather(("parent", parent.id)))
@@ -150,7 +153,8 @@ class SessionBook:
         It ends when the old one would have ended, which ends now. Raises `Unavailable`, and then the old one goes on.
         """
         now = self._clock.seconds()
-        value, fresh = renewed(cookie, session, now, (*(one for one in session.proved if one[0] != method), (method, now)))
+        proved = (*(one for one in session.proved if one[0] != method), (method, now))
+        value, fresh = renewed(cookie, session, now, proved, self._check)
         await self._stored.add(fresh)
         await self._stored.end(session).addErrback(_logged)
         return value, fresh
@@ -159,12 +163,16 @@ class SessionBook:
         """The time, in epoch seconds."""
         return self._clock.seconds()
 
+    def check_fresh(self) -> None:
+        """Raise `StateUnavailable` while it is not known which sessions other machines have ended: none can begin, either."""
+        self._stored.check_fresh()
+
     async def learn(self, cookie: bytes) -> None:
         """Look up the session of a cookie's value, before `current`, if it may exist without being in memory.
 
         Raises `Unavailable`.
         """
-        if not self._stored.complete and self.current(cookie) is None:
+        if not self._stored.complete and self.known(cookie) is None:
             await finished(self._stored.gather(("digest", digest_of(cookie).hex())))
 
     async def gather(self, principal: Principal) -> None:
@@ -177,7 +185,12 @@ class SessionBook:
         return self._stored.complete
 
     def current(self, cookie: bytes) -> Session | None:
-        """The session of a cookie's value; None if there is none, or it is over."""
+        """The session of a cookie's value; None if there is none, or it is over. Raises as `check_fresh`."""
+        self.check_fresh()
+        return self.known(cookie)
+
+    def known(self, cookie: bytes) -> Session | None:
+        """Like `current`, also while another machine may have ended the session: good enough to end it."""
         session = self._stored.find(digest_of(cookie))
         return None if session is None or self._stored.ends(session) <= self._clock.seconds() else session
 

@@ -16,6 +16,7 @@ import attrs
 from perimeter.model import Grant, GrantKind, Principal, SessionUse
 from perimeter.sessions.sealing import seal, unseal
 from perimeter.state.changes import Change
+from perimeter.tokens.check import Check
 
 Proof = tuple[str, float]
 """How a user has shown who they are (``password``), and when (epoch seconds)."""
@@ -237,9 +238,14 @@ def mint(
     address: str,
     agent: str,
     origin: Origin = HERE,
+    *,
+    check: Check | None = None,
 ) -> tuple[str, Session]:
-    """A new session: the value of its cookie, 43 characters of base64url, and what is kept."""
-    cookie = secrets.token_urlsafe(32)
+    """A new session: the value of its cookie, 43 characters of base64url, and what is kept.
+
+    Without ``check`` the cookie has none.
+    """
+    cookie = _value(check)
     value = cookie.encode("ascii")
     kept = Session(
         secrets.token_hex(8),
@@ -259,9 +265,15 @@ def mint(
     return cookie, kept
 
 
-def renewed(cookie: bytes, session: Session, now: float, proved: tuple[Proof, ...]) -> tuple[str, Session]:
+def _value(check: Check | None) -> str:
+    return secrets.token_urlsafe(32) if check is None else check.make()
+
+
+def renewed(
+    cookie: bytes, session: Session, now: float, proved: tuple[Proof, ...], check: Check | None = None
+) -> tuple[str, Session]:
     """The session of ``cookie`` again, from ``now`` on, with other proofs, and with a new id and cookie: what `mint` returns."""
-    fresh = secrets.token_urlsafe(32)
+    fresh = _value(check)
     value = fresh.encode("ascii")
     sealed = seal(value, unseal(cookie, session.sealed)) if session.sealed else b""
     kept = attrs.evolve(session, id=secrets.token_hex(8), digest=digest_of(value), created=now, proved=proved, sealed=sealed)

@@ -11,7 +11,7 @@ import attrs
 from perimeter.model import Principal
 from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Effect, Execute, Records
+from perimeter.state.kinds import Codec, Effect, Execute, Listed, Records
 from perimeter.state.page import PAGE, Page
 from perimeter.state.writer import LookupKey
 from perimeter.tokens.owners import decode_owner, encode_owner
@@ -247,7 +247,11 @@ def _effect(change: Change) -> Effect[Session] | None:
     return None
 
 
-RECORDS: Final = Records(Session, _keys, lambda session: session.expires, _effect, find, count, ends)
+def _listed(session: Session) -> Listed | None:
+    return None if session.parent else Listed(session.created, session.owner.realm, session.owner.username)
+
+
+RECORDS: Final = Records(Session, _keys, lambda session: session.expires, _effect, find, count, ends, _listed)
 """Sessions, which can be looked up one by one."""
 
 

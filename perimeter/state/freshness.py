@@ -1,8 +1,9 @@
 """Whether what other machines have taken away is known here: how long ago the engine was heard, and whether the clocks agree.
 
-The worker that follows the engine notes the time at which it had read the engine's log to the end. The note goes over the shared
-page to the other workers. A worker counts a note once it has read the local log after it has seen the note: everything that was
-in the engine at the time of the note is in force in the worker then.
+The worker that follows the engine notes the time up to which it has read the engine's log, which is that of the last entry: an
+answer may have waited on its way, or in a process that was stopped. The note goes over the shared page to the other workers. A
+worker counts a note once it has read the local log after it has seen the note: everything that was in the engine at the time of
+the note is in force in the worker then.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from typing import Final
 
 from perimeter.state.peers import ALONE, Peers
 
-SHORT: Final = 15 * 60.0
-"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``."""
+SHORT: Final = 15 * 60.0 + 1.0
+"""Seconds that an access token lives at most that is good while the state is stale, with ``stale = jwt``.
+
+Its beginning is rounded down to a second, and its end up.
+"""
 
 MOST_SKEW: Final = 2.0
 """Seconds by which the clock of this machine may differ from that of the engine. "Before" in a revocation compares two clocks."""
@@ -37,6 +41,7 @@ class Always:
     """For a state that one machine has for itself: it is never stale. The interface of `Freshness` for `State`."""
 
     spared: float = 0.0
+    limit: float = inf
 
     @property
     def stale(self) -> bool:
@@ -57,6 +62,9 @@ class Always:
     def reason(self) -> str:
         """Empty."""
         return ""
+
+    def allow(self, limit: float, spared: float) -> None:
+        """There is no limit."""
 
     def join(self, peers: Peers) -> None:
         """There are no notes."""
@@ -85,16 +93,21 @@ class Freshness(Always):
 
     def __init__(self, engine: str, limit: float, spared: float = 0.0, clock: Callable[[], float] = machine_seconds) -> None:
         self.spared = spared
-        self._limit = limit
+        self.limit = limit
         self._clock = clock
         self._tag = int.from_bytes(sha256(engine.encode("utf-8", "surrogateescape")).digest()[:2], "big")
         self._peers: Peers = ALONE
         #: the latest note of this process, and the latest that counts here
         self._noted: Note = 0
         self._known: Note = 0
-        #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's; None: not compared yet
-        self._skew: float | None = None
+        #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's
+        self._skew = 0.0
+        self._compared = False
         self._was_stale = True
+
+    def allow(self, limit: float, spared: float) -> None:
+        """Use these limits from now on."""
+        self.limit, self.spared = limit, spared
 
     def join(self, peers: Peers) -> None:
         """Share notes with ``peers`` from now on."""
@@ -103,10 +116,18 @@ class Freshness(Always):
 
     # -- what is heard
 
-    def heard(self) -> None:
-        """All that the engine's log has at this moment is in the local log."""
-        self._noted = self._note(self._clock())
-        self._peers.note_heard(self._noted)
+    def heard(self, age: float = 0.0) -> None:
+        """All that the engine's log had ``age`` seconds ago is in the local log, and in force in this process.
+
+        It counts if the clocks have been compared and agree.
+        """
+        if not self._compared or abs(self._skew) > MOST_SKEW:
+            return
+        note = (max(0, int((self._clock() - age) * 1000)) << _TAG) | self._tag
+        self._known = max(self._known, note)
+        if note > self._noted:
+            self._noted = note
+            self._peers.note_heard(note)
 
     def mark(self) -> Note:
         """The latest note of any process, for `read`. To be taken before the local log is read."""
@@ -121,9 +142,9 @@ class Freshness(Always):
                 self._noted = mark
                 self._peers.note_heard(mark)
 
-    def compared(self, ahead: float, uncertain: float) -> None:
-        """The engine's clock is ``ahead`` seconds ahead of this machine's (negative: behind), give or take ``uncertain``."""
-        self._skew = max(ahead - uncertain, 0.0) if ahead > 0 else min(ahead + uncertain, 0.0)
+    def compared(self, ahead: float) -> None:
+        """The engine's clock is surely ``ahead`` seconds ahead of this machine's (negative: behind)."""
+        self._skew, self._compared = ahead, True
 
     # -- what follows from it
 
@@ -135,32 +156,27 @@ class Freshness(Always):
     @property
     def skew(self) -> float:
         """Seconds by which the engine's clock is surely ahead of this machine's (negative: behind)."""
-        return self._skew or 0.0
+        return self._skew
 
     @property
     def stale(self) -> bool:
         """Whether something may have been taken away that is still good here."""
-        return self._skew is None or self.silent > self._limit or abs(self._skew) > MOST_SKEW
+        return self.silent > self.limit or abs(self._skew) > MOST_SKEW
 
     @property
     def reason(self) -> str:
         """Why the state is stale, for the operator; "" if it is not."""
-        silent = self.silent
-        if silent == inf:
-            return "the engine of the state was not heard since the start"
-        if silent > self._limit:
-            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self._limit:g} s)"
-        if self._skew is None:
-            return "the clock of the engine of the state is not known yet"
         if abs(self._skew) > MOST_SKEW:
             behind = "behind" if self._skew > 0 else "ahead of"
             return f"the clock of this machine is {abs(self._skew):.1f} s {behind} the clock of the engine of the state"
+        silent = self.silent
+        if silent == inf:
+            return "the engine of the state was not heard since the start"
+        if silent > self.limit:
+            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self.limit:g} s)"
         return ""
 
     def turned(self) -> bool:
         """Whether the state has become stale, or fresh, since the last call."""
         before, self._was_stale = self._was_stale, self.stale
         return before != self._was_stale
-
-    def _note(self, at: float) -> Note:
-        return (int(at * 1000) << _TAG) | self._tag

@@ -37,6 +37,19 @@ class Effect(Generic[C]):
 
 
 @attrs.frozen
+class Listed:
+    """What `perimeter.state.page.Page` needs to know of a record.
+
+    ``created`` is in epoch seconds, ``realm`` and ``username`` are those of the owner; ``passing``: a token without a name.
+    """
+
+    created: float
+    realm: str
+    username: str
+    passing: bool = False
+
+
+@attrs.frozen
 class Records(Generic[C]):
     """The items of a kind that need not all be in memory, since each can be looked up.
 
@@ -44,7 +57,8 @@ class Records(Generic[C]):
     other has, then ``("id", id)``, then the others. ``ends`` is when it ends in any case (epoch seconds; infinite for never).
     ``effect`` is what any other change of the kind does to records; None for nothing. ``find`` reads the records with a key from
     the tables of SQLite, as changes that lead to them from nothing, and ``count`` counts all records there. ``others`` reads all
-    that is in the tables besides records.
+    that is in the tables besides records. ``listed`` is None for a record that is listed with its parent: ``("parent", id)`` is
+    the key of those that came from a record.
     """
 
     change: type[C]
@@ -54,6 +68,7 @@ class Records(Generic[C]):
     find: Callable[[Execute, LookupKey], Iterable[Change]]
     count: Callable[[Execute], int]
     others: Callable[[Execute], Iterable[Change]]
+    listed: Callable[[C], Listed | None]
 
 
 class View(Protocol):

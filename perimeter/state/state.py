@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar, cast
 
-from twisted.internet.defer import Deferred, DeferredLock, fail
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -96,6 +96,10 @@ class State:
     def start(self) -> None:
         """Write from now on."""
         self._thread.start()
+
+    def settled(self) -> Deferred[None]:
+        """Fires when the state is known, or after a few seconds: a gateway that starts is ready then. Never fails."""
+        return succeed(None)
 
     def join(self, peers: Peers) -> None:
         """Share the store with ``peers`` from now on."""
@@ -233,19 +237,20 @@ class State:
             if isinstance(view, PartialView) and not view.complete:
                 view.count_again(await self._thread.run(self._store.count, name))
 
-    def grow_old(self) -> None:
-        """Notice that the state has become stale, or is fresh again. To be called once a second.
+    def grow_old(self) -> bool:
+        """Whether the state has become stale, or is fresh again, since the last call. To be called once a second.
 
-        Then remembered decisions are made again. What is under way is not cut: it goes on until it is judged again.
+        Then remembered decisions are made again. What is under way is not cut, but has to be judged again.
         """
         if not self.freshness.turned():
-            return
+            return False
         if self.freshness.stale:
             _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
         else:
             _log.info("the state is known again: tokens and sessions are good again")
         for view in self._views.values():
             view.removed()
+        return True
 
     def follow(self) -> Deferred[None]:
         """Put changes of other processes in force. Never fails.

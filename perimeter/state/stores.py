@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 from twisted.internet.defer import Deferred, DeferredList
 
-from perimeter.config.site.perimeter import PerimeterSettings, StateKind
+from perimeter.config.site.perimeter import PerimeterSettings, Stale, StateKind
 from perimeter.errors import StartupError
+from perimeter.state.freshness import SHORT
 from perimeter.state.kinds import Kinds
 from perimeter.state.memory import MemoryStore
 from perimeter.state.peers import ALONE, Peers
@@ -26,16 +27,17 @@ def _key(settings: PerimeterSettings) -> Key:
         return settings.state, settings.state_dir
     return (
         *(settings.state, settings.state_dir, settings.redis_url, settings.redis_ca, settings.redis_timeout),
-        *(settings.cluster_secret, settings.stale_limit),
+        settings.cluster_secret,
     )
 
 
 @attrs.frozen
 class OpenedState:
-    """A state for `States.adopt`. ``loaded`` is what the store had, or None if the state is in use already."""
+    """A state for `States.adopt`, of ``settings``. ``loaded`` is what the store had, or None if the state is in use already."""
 
     key: Key
     state: State
+    settings: PerimeterSettings
     store: IStateStore | None = None
     loaded: tuple[Indexes, int] | None = None
 
@@ -71,10 +73,10 @@ class States:
         """
         key = _key(settings)
         if key in self._in_use:
-            return OpenedState(key, self._in_use[key])
+            return OpenedState(key, self._in_use[key], settings)
         state, store = self._make(settings)
         try:
-            return OpenedState(key, state, store, state.load())
+            return OpenedState(key, state, settings, store, state.load())
         except BaseException:
             store.close()
             raise
@@ -93,6 +95,8 @@ class States:
 
     def adopt(self, opened: OpenedState) -> State:
         """Use the state from now on."""
+        settings = opened.settings
+        opened.state.freshness.allow(settings.stale_limit, SHORT if settings.stale is Stale.JWT else 0.0)
         if opened.loaded is not None:
             opened.state.replace(opened.loaded)
             opened.state.start()

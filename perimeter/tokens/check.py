@@ -1,8 +1,9 @@
-"""The check inside an API token: the gateway recognizes a forged token without a look-up.
+"""The check inside an API token, and in the cookie of a session: the gateway recognizes a forged one without a look-up.
 
 The text of a token is `FORM_2`, 37 random characters (222 bits) and 6 characters of a MAC of what stands before them (36 bits of
 HMAC-SHA-256, under a key of the site). Of 2**36 forged tokens one passes, and is looked up then: the check saves look-ups, and
-proves nothing. A token from before the check is `TOKEN_PREFIX` and 43 characters, so that the length tells the two apart.
+proves nothing. A token from before the check is `TOKEN_PREFIX` and 43 characters, so that the length tells the two apart. The
+value of a cookie is 43 characters with and without a check. Sessions do not last long: for a while, some of them have none.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import hmac
 import re
 import secrets
+from collections.abc import Sequence
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -22,9 +24,35 @@ from perimeter.secrets_key import SecretsKey
 FORM_2: Final = f"{TOKEN_PREFIX}2_"
 """The beginning of a token with a check."""
 
+LENGTH: Final = 43
+"""Characters of a text without its beginning."""
+
 _MAC: Final = 6
-_BODY: Final = 37
-_FORM: Final = re.compile(rf"{TOKEN_PREFIX}(2_)?[A-Za-z0-9_-]{{43}}")
+_FORM: Final = re.compile(rf"{TOKEN_PREFIX}(2_)?[A-Za-z0-9_-]{{{LENGTH}}}")
+
+
+class Check:
+    """Makes random texts that have a MAC at their end. ``keys`` are those of the MAC: the first makes it, each recognizes it."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = keys
+
+    def make(self, front: str = "") -> str:
+        """``front`` and `LENGTH` characters of base64url, of which the last ones are the MAC of all others."""
+        text = front + secrets.token_urlsafe(LENGTH)[: LENGTH - _MAC]
+        return text + _mac(self._keys[0], text.encode("ascii")).decode("ascii")
+
+    def good(self, text: bytes) -> bool:
+        """Whether `make` can have made ``text``. Takes 2 µs."""
+        front, mac = text[:-_MAC], text[-_MAC:]
+        return any(hmac.compare_digest(_mac(key, front), mac) for key in self._keys)
+
+
+def cookie_check(key: SecretsKey) -> Check:
+    """The check inside the cookies of sessions."""
+    return Check(key.derive_all(b"session cookie check"))
 
 
 class Judgement(Enum):
@@ -39,12 +67,11 @@ class TokenCheck:
     """Makes the texts of tokens under the first key of ``key``, and recognizes those under each of them."""
 
     def __init__(self, key: SecretsKey) -> None:
-        self._keys = key.derive_all(b"API token check")
+        self._check = Check(key.derive_all(b"API token check"))
 
     def make(self) -> str:
         """The text of a new token."""
-        front = FORM_2 + secrets.token_urlsafe(_BODY)[:_BODY]
-        return front + _mac(self._keys[0], front)
+        return self._check.make(FORM_2)
 
     def judge(self, text: str) -> Judgement:
         """Whether a token with this text can exist. Takes 3 µs."""
@@ -53,9 +80,7 @@ class TokenCheck:
             return Judgement.FORGED
         if found[1] is None:
             return Judgement.OLD
-        front, mac = text[:-_MAC], text[-_MAC:]
-        good = any(hmac.compare_digest(_mac(key, front), mac) for key in self._keys)
-        return Judgement.GOOD if good else Judgement.FORGED
+        return Judgement.GOOD if self._check.good(text.encode("ascii")) else Judgement.FORGED
 
 
 def unknown(text: str, digest: bytes, check: TokenCheck | None) -> InvalidToken:
@@ -72,6 +97,6 @@ def unknown(text: str, digest: bytes, check: TokenCheck | None) -> InvalidToken:
     return kind("no such API token, or it was revoked", digest=digest)
 
 
-def _mac(key: bytes, front: str) -> str:
+def _mac(key: bytes, text: bytes) -> bytes:
     """`_MAC` characters of base64url."""
-    return base64.urlsafe_b64encode(hmac.digest(key, front.encode("ascii"), sha256)[:_MAC])[:_MAC].decode("ascii")
+    return base64.urlsafe_b64encode(hmac.digest(key, text, sha256)[:_MAC])[:_MAC]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from perimeter.state.changes import Change, Extent
 from perimeter.state.partial import PartialIndex
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
-
-HOUR: Final = 3600.0
+from perimeter.tokens.revoked import RevokedGrants
 
 Owner = tuple[str, str]
 """Realm and user name."""
@@ -25,15 +22,13 @@ class TokenIndex(PartialIndex):
         #: by owner, then by id; tokens of ``GET /token`` are the oldest first
         self.named: dict[Owner, dict[str, ApiToken]] = {}
         self.passing: dict[Owner, dict[str, ApiToken]] = {}
-        # By the hour of the expiry, which is in the token that is looked for, too: the past is dropped by the hour. Hashes, since
-        # 10^6 of them take 70 MiB and as many strings twice that. No two of 64 bits are expected to be equal.
-        self.grants: dict[int, set[int]] = {}
+        self.grants = RevokedGrants()
         self.users: dict[Owner, RevokedUser] = {}
 
     def apply(self, change: Change) -> None:
         """Put one change in force."""
         if isinstance(change, RevokedGrant):
-            self.grants.setdefault(int(change.expires // HOUR), set()).add(hash(change.id))
+            self.grants.add(change.id, change.expires)
         elif isinstance(change, ApiToken):
             self._add(change)
         elif isinstance(change, Removed):
@@ -78,7 +73,6 @@ class TokenIndex(PartialIndex):
         for token in [token for token in self.by_digest.values() if token.expires <= now]:
             self.remove(token)
         self.forget_ends()
-        for hour in [hour for hour in self.grants if (hour + 1) * HOUR <= now]:
-            del self.grants[hour]
+        self.grants.forget(now)
         for key in [key for key, user in self.users.items() if user.until <= now]:
             del self.users[key]

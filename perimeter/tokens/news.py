@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from perimeter.errors import InvalidToken, UnknownKey, UnknownToken
+from perimeter.errors import InvalidToken, UncheckedToken, UnknownKey, UnknownToken
 from perimeter.state.writer import LookupKey
 from perimeter.tokens.look_ups import LookUps
 
@@ -36,12 +36,13 @@ def news_of_tokens(learn: Learn) -> News:
 
 
 def news_of(learn: Learn, keys: Callable[[], Deferred[None] | None], look_ups: LookUps) -> News:
-    """Looks API tokens up with ``learn``, as ``look_ups`` admits it, and reads keys with ``keys``."""
+    """Looks API tokens up with ``learn``, those without a check as ``look_ups`` admits it, and reads keys with ``keys``."""
     tokens = news_of_tokens(learn)
 
     def news(error: InvalidToken, address: str) -> Deferred[None] | None:
         if isinstance(error, UnknownToken):
-            look_ups.admit(error, address)
+            if isinstance(error, UncheckedToken):
+                look_ups.admit(address)
             return tokens(error, address)
         return keys() if isinstance(error, UnknownKey) else None
 

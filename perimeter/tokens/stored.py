@@ -19,7 +19,7 @@ from perimeter.state.page import Page
 from perimeter.state.partial import PartialView
 from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
 from perimeter.tokens.api_token import ApiToken
-from perimeter.tokens.index import HOUR, Owner, TokenIndex
+from perimeter.tokens.index import Owner, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
 from perimeter.tokens.tables import CODECS, RECORDS, TokenTable
 
@@ -169,7 +169,7 @@ class StoredTokens(PartialView[TokenIndex]):
     def revoked(self, grant: Grant, realm: str, username: str) -> bool:
         """Whether an access token was revoked before its time."""
         index = self._index
-        if index.grants and hash(grant.id) in index.grants.get(int(grant.expires // HOUR), ()):
+        if index.grants.hours and index.grants.has(grant.id, grant.expires):
             return True
         if not index.users:
             return False

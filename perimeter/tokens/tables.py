@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from perimeter.model import Restriction
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Effect, Execute, Records
+from perimeter.state.kinds import Codec, Effect, Execute, Listed, Records
 from perimeter.state.page import PAGE, Page
 from perimeter.state.writer import LookupKey
 from perimeter.tokens.api_token import ApiToken
@@ -128,7 +128,11 @@ def _effect(change: Change) -> Effect[ApiToken] | None:
     return None
 
 
-RECORDS: Final = Records(ApiToken, _keys, lambda token: token.expires, _effect, find, count, revocations)
+def _listed(token: ApiToken) -> Listed:
+    return Listed(token.created, token.owner.realm, token.owner.username, token.passing)
+
+
+RECORDS: Final = Records(ApiToken, _keys, lambda token: token.expires, _effect, find, count, revocations, _listed)
 """API tokens, which can be looked up one by one."""
 
 

@@ -150,10 +150,10 @@ class Watch:
 class BrowserStage:
     """A gateway and a service (`web_service`) that the tests of a class share. ``config`` names its URL as ``<service>``."""
 
-    def __init__(self, config: str, files: Mapping[str, str | bytes]) -> None:
+    def __init__(self, config: str, files: Mapping[str, str | bytes], gateway: type[Gateway] = Gateway) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))
         self.service = Upstream(serving)
-        self.gateway = Gateway(self._directory, config.replace("<service>", self.service.url), {**files, **chromium().files})
+        self.gateway = gateway(self._directory, config.replace("<service>", self.service.url), {**files, **chromium().files})
         atexit.register(self._close)
         self.gateway.start()
         self.origin = f"https://{HOST}:{self.gateway['https']}"
@@ -176,7 +176,7 @@ class BrowserCase(GatewayCase):
         cls = type(self)
         stage: BrowserStage | None = cls.__dict__.get("_stage")
         if stage is None:
-            stage = BrowserStage(self.CONFIG, self.FILES)
+            stage = BrowserStage(self.CONFIG, self.FILES, self.gateway_class)
             cls._stage = stage  # type: ignore[attr-defined]
         self.served = stage.gateway
         self.service = stage.service

@@ -40,7 +40,7 @@ LISTENERS = "[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = 
 class Cluster:
     """A Redis and ``names`` of gateways, each with a directory and a state of its own machine.
 
-    ``perimeter`` are more lines of ``[perimeter]``; ``extra`` are more sections.
+    ``perimeter`` are more lines of ``[perimeter]``, ``own`` those of one gateway, by its name; ``extra`` are more sections.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Cluster:
         names: Sequence[str] = ("one", "two"),
         *,
         perimeter: str = "",
+        own: Mapping[str, str] | None = None,
         routes: str = ROUTES,
         extra: str = LISTENERS,
         files: Mapping[str, str | bytes] = USERS,
@@ -65,7 +66,8 @@ class Cluster:
         self.gateways: dict[str, Gateway] = {}
         for name in names:
             lines = f"state = redis\nredis_url = {url or self.redis.url('gateway', 'secret')}\ncluster_secret = {secret}\n"
-            config = site(routes.replace("<app>", self.app.url), extra=extra, perimeter=f"{lines}node = {name}\n{perimeter}")
+            lines = f"{lines}node = {name}\n{perimeter}{(own or {}).get(name, '')}"
+            config = site(routes.replace("<app>", self.app.url), extra=extra, perimeter=lines)
             self.gateways[name] = Gateway(self.directory / name, config, files)
         for gateway in self.gateways.values():
             gateway.launch()

@@ -19,11 +19,18 @@ from perimeter.config.site.redis_url import parse_redis_url
 from perimeter.redis.client import RedisClient
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.secrets_key import SecretsKey
+from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
 from tests.integration.redispeer import RedisPeer
 
 KEY = SecretsKey(b"k" * 32)
 USERS = {"gateway": "on >secret ~perimeter:* resetchannels +@all"}
+
+
+async def hears(node: ClusterState) -> None:
+    """Wait until ``node`` has read the log to an end that it has from now on."""
+    begin = reactor.seconds()  # type: ignore[attr-defined]
+    await until(lambda: node.freshness.silent < reactor.seconds() - begin)  # type: ignore[attr-defined]
 
 
 async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -51,7 +58,7 @@ class NodesCase(TestCase):
         client = RedisClient(reactor, parse_redis_url(url or self.redis.url("gateway", "secret")), timeout=1.0)
         every = with_followed(kinds)
         engine = RedisEngine(client, key, every, reactor.seconds)  # type: ignore[attr-defined]
-        state = ClusterState(LocalStore(directory, every), every, reactor, engine)
+        state = ClusterState(LocalStore(directory, every), every, reactor, engine, Freshness("redis", 60.0))
         state.replace(state.load())
         state.start()
         stopped: list[Deferred[None]] = []
@@ -69,7 +76,7 @@ class NodesCase(TestCase):
         """Machines that follow the log."""
         made = [self.node(name, **options) for name in names]
         for node in made:
-            await until(lambda node=node: node.heard_at)
+            await until(lambda node=node: not node.stale)
         return made
 
     def entries(self) -> int:

@@ -59,6 +59,9 @@ def _workers(text: str, base: Path) -> int:
     return int(text)
 
 
+SHORTEST_LIMIT: Final = 2.0
+"""The least seconds of ``stale_limit``."""
+
 WORKERS: Datatype[int] = Datatype("integer \\| auto", _workers, 1)
 
 
@@ -185,6 +188,8 @@ class PerimeterSettings(Settings):
             section.problem(its.state, "redis needs redis_url")
         if not self.cluster_secret and not section.faulty(its.cluster_secret):
             section.problem(its.state, "redis needs cluster_secret, the path of a file that is the same on all machines")
+        if self.stale_limit < SHORTEST_LIMIT and not section.faulty(its.stale_limit):
+            section.problem(its.stale_limit, f"expected {SHORTEST_LIMIT:g} seconds or more: a shorter pause is no fault")
         if importlib.util.find_spec("hiredis") is None:
             section.problem(its.state, "the library hiredis is not installed: pip install 'perimeter-gateway[redis]'")
 

@@ -22,6 +22,7 @@ from perimeter.model import AuthenticationRequest, ClientConnection, HeaderBlock
 from perimeter.recent import Memo
 from perimeter.sessions.session import Session, digest_of
 from perimeter.sessions.stored import StoredSessions
+from perimeter.tokens.look_ups import CookieLookUps
 from perimeter.tokens.verdict import Verdict, VerdictCache
 
 _MOST_PEERS = 4096
@@ -61,12 +62,14 @@ class SessionSource:
         remembered: int,
         trusted_proxies: tuple[PeerNetwork, ...] = (),
         renewals: RenewedOwners | None = None,
+        look_ups: CookieLookUps | None = None,
     ) -> None:
         self._chain = chain
         self._stored = stored
         self._clock = clock
         self._trusted_proxies = trusted_proxies
         self._renewals = renewals
+        self._look_ups = look_ups
         self._verdicts = VerdictCache(remembered)
         #: addresses of peers -> whether they are trusted: reading an address takes 20 µs
         self._peers: Memo[str, bool] = Memo(_MOST_PEERS)
@@ -134,6 +137,8 @@ class SessionSource:
         self._stored.check_fresh()
         digest = digest_of(cookie)
         session = self._stored.find(digest)
+        if session is None and self._look_ups is not None:
+            self._look_ups.admit(cookie, address)
         over = session is not None and self._stored.ends(session) <= self._clock()
         if session is None or (over and not self._stored.complete):
             # If not all sessions are in memory, one that seems to be over may have been used elsewhere.

@@ -133,7 +133,7 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     )
     routes = configured_routes(config, runtime, pools, prepared.sinks, believed_fields(chain), shared)
     endpoints = EndpointParts(config, grants.issuer, prepared.keyring, grants.book, lambda: prepared.state.state.stale)
-    book = SessionBook(grants.sessions, reactor, config.login)
+    book = SessionBook(grants.sessions, reactor, config.login, grants.cookie_check)
     pages = PageParts(
         config,
         prepared.look,

@@ -21,10 +21,10 @@ from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.tokens.api_token import ApiTokenVerifier
 from perimeter.tokens.book import TokenBook
-from perimeter.tokens.check import TokenCheck
+from perimeter.tokens.check import Check, TokenCheck, cookie_check
 from perimeter.tokens.followed_keys import FollowedKeys
 from perimeter.tokens.issuer import TokenIssuer
-from perimeter.tokens.look_ups import LookUps
+from perimeter.tokens.look_ups import CookieLookUps, LookUps
 from perimeter.tokens.news import News, news_of
 from perimeter.tokens.revoking import Revoker
 from perimeter.tokens.stored import TOKENS, StoredTokens
@@ -43,7 +43,9 @@ class Grants:
     book: TokenBook | None
     keys: FollowedKeys
     news: News
-    check: TokenCheck
+    token_check: TokenCheck
+    cookie_check: Check
+    cookie_look_ups: CookieLookUps
 
 
 def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
@@ -52,11 +54,25 @@ def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
     tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
     verifier = TokenVerifier(keyring, settings, reactor, tokens.revoked)
     keys = FollowedKeys(keyring, runtime.offload, reactor)
-    news = news_of(tokens.learn, keys.look, LookUps(runtime.limits, lambda: not tokens.complete))
+    news = news_of(tokens.learn, keys.look, LookUps(runtime.limits, lambda: tokens.complete, "API tokens"))
     check = TokenCheck(prepared.secrets)
     revoker = Revoker(tokens, verifier, sessions, news, check)
     book = TokenBook(tokens, revoker, reactor, settings.api_lifetime, check) if settings.api_tokens else None
-    return Grants(tokens, sessions, TokenIssuer(keyring, settings, reactor), verifier, revoker, book, keys, news, check)
+    issuer = TokenIssuer(keyring, settings, reactor, tokens.check_fresh)
+    cookies = cookie_check(prepared.secrets)
+    return Grants(
+        tokens,
+        sessions,
+        issuer,
+        verifier,
+        revoker,
+        book,
+        keys,
+        news,
+        check,
+        cookies,
+        CookieLookUps(cookies, LookUps(runtime.limits, lambda: sessions.complete, "sessions")),
+    )
 
 
 def identifier_of(
@@ -65,7 +81,7 @@ def identifier_of(
     """The sources by which gates identify users, without unused ones, since each source costs time for each request."""
     clock: Callable[[], float] = reactor.seconds
     limits = config.limits
-    api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor, grants.check)
+    api_tokens = ApiTokenVerifier(grants.tokens if grants.book else None, reactor, grants.token_check)
     sources: list[CredentialSource] = [
         Authorization(
             chain,
@@ -81,8 +97,8 @@ def identifier_of(
     if chain.takes_negotiate:
         sources.append(Negotiate(chain, limits.max_authorization))
     if config.signs_people_in:
-        proxies = config.perimeter.trusted_proxies
-        sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies, renewals))
+        proxies, look_ups = config.perimeter.trusted_proxies, grants.cookie_look_ups
+        sources.append(SessionSource(chain, grants.sessions, clock, limits.remembered_tokens, proxies, renewals, look_ups))
     if chain.takes_connections:
         sources.append(Connection(chain))
     return Identifier(sources)

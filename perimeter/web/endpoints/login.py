@@ -157,7 +157,7 @@ class Login(PageEndpoint):
 
     def _buttons(self, request: Any, filled: SignInForm) -> list[tuple[str, str]]:
         """Title and link of each provider. Who is signed in already is to sign in there again, or as another user."""
-        session, again = self.session_of(request), None
+        session, again = self.known_session(request), None
         if session is not None:
             again = Again.SAME_USER if filled.username == session.owner.username else Again.OTHER_USER
         return [(one.title, one.start_path(self.pages.prefix, filled.to, again)) for one in self._providers]
@@ -205,6 +205,7 @@ class Login(PageEndpoint):
             return self.refused(request, sent, CrossSite("a form without the token of its page"))
         asking = authentication_request(exchange, sent.realm)
         try:
+            self.pages.sessions.check_fresh()  # before the password is asked about in vain
             principal = await self._verifier.authenticate(password_credentials(sent.username, sent.password), asking)
             return await self.arrivals.arrive(self, request, Arrival(principal, (PASSWORD,), sent.to, sent.fragment, sent.stay))
         except Refusal as refusal:
@@ -265,7 +266,8 @@ def _explained(refusal: Refusal, proof: str) -> tuple[int, str, str]:
         case Overloaded():
             return 503, "Too many people are signing in at this moment. Try again in a few seconds.", "overloaded"
         case StateUnavailable():
-            return 503, "You cannot sign in at the moment, because your session cannot be saved.", "unavailable"
+            why = "You cannot sign in at the moment, because your session cannot be saved."
+            return 503, f"{why} Try again in a minute.", "unavailable"
         case Unavailable():
             why = ", because the directory of users does not answer" if proof == "password" else ""
             return 503, f"Your {proof} cannot be checked at the moment{why}. Try again in a few minutes.", "unavailable"

@@ -69,6 +69,10 @@ class Logout(PageEndpoint):
         self._elsewhere = elsewhere or {}
         self._manual = manual
 
+    def session_of(self, request: Any) -> Session | None:
+        """The session that is to end, also if another machine may have ended it already."""
+        return self.known_session(request)
+
     async def gather(self, request: Any) -> None:
         """See `PageEndpoint.gather`."""
         await super().gather(request)
@@ -107,7 +111,9 @@ class Logout(PageEndpoint):
         if cookie is None:  # a form of another site has none, and must not make a browser forget
             return self.redirect(request, self.pages.prefix + SIGNED_OUT)
         there, secret = None, b""
-        if session is not None:
+        if session is None:
+            self.pages.sessions.check_fresh()  # a cookie is cleared only if its session has surely ended
+        else:
             fields = self.form(request, EVENT)
             if fields.get("elsewhere"):
                 there, secret = self._there(session), self.pages.sessions.secret(session, cookie)

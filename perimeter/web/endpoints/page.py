@@ -137,9 +137,14 @@ class PageEndpoint(Endpoint):
     # -- the user
 
     def session_of(self, request: Any) -> Session | None:
-        """The session that the request belongs to, if it has a good one."""
+        """The session that the request belongs to, if it has a good one. Raises `StateUnavailable` if that is not known."""
         cookie = self._cookie(request)
         return None if cookie is None else self.pages.sessions.current(cookie)
+
+    def known_session(self, request: Any) -> Session | None:
+        """Like `session_of`, also while another machine may have ended the session: for what gives out nothing."""
+        cookie = self._cookie(request)
+        return None if cookie is None else self.pages.sessions.known(cookie)
 
     def stale(self, request: Any, back: str = "") -> bytes | None:
         """If the user's sign-in is not fresh any more: the response that asks for the password again. Otherwise None.

@@ -389,13 +389,13 @@ class IdentifierTests(IdentifierCase):
     def test_attack_179_forged_tokens_are_not_looked_up(self) -> None:
         looked: list[int] = []
 
-        def look(*_key: object) -> Deferred[None]:
+        def look(*key: object) -> Deferred[None]:
             looked.append(1)
             return succeed(None)
 
         source = self.identifier._sources[0]
         self.patch(source, "_api_tokens", ApiTokenVerifier(NoTokens(), self.clock, CHECK))
-        self.patch(source, "_news", news_of(look, look, LookUps(LimitMemory.private(), lambda: True)))
+        self.patch(source, "_news", news_of(look, look, LookUps(LimitMemory.private(), lambda: False, "API tokens")))
         other_site = TokenCheck(SecretsKey(b"j" * 32))
         for _ in range(100):
             with self.assertRaises(InvalidToken):

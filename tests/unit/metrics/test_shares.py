@@ -24,6 +24,7 @@ from perimeter.metrics.counts import Metrics
 from perimeter.metrics.gauges import MERGES, gauges
 from perimeter.metrics.shares import Share, merged, share, system_registry
 from perimeter.metrics.worker_families import worker_families
+from perimeter.state.freshness import Freshness
 from perimeter.workers.gathered import WorkerNow
 from perimeter.workers.sums import Counts, total
 from tests.unit.doubles.audit_records import make_record
@@ -77,6 +78,11 @@ class MergeTests(TestCase):
             figures = self.merge([gauge(name, a=2, b=1)], [gauge(name, a=5)], [gauge(name, c=0)])
             self.assertEqual([figures(name, key=key) for key in "abc"], [value, 1, 0], name)
 
+    def test_the_clock_that_is_the_most_wrong(self) -> None:
+        name = "perimeter_cluster_clock_offset_seconds"
+        figures = self.merge([gauge(name, a=2, b=-1)], [gauge(name, a=-5, b=0.5)])
+        self.assertEqual([figures(name, key=key) for key in "ab"], [-5, -1])
+
     def test_a_gauge_that_this_process_has_no_sample_of(self) -> None:
         figures = self.merge([gauge("perimeter_connections")], [gauge("perimeter_connections", a=5)])
         self.assertEqual(figures("perimeter_connections", key="a"), 5)
@@ -118,7 +124,7 @@ class MergeTests(TestCase):
         self.assertEqual(together([sent(good), sent(good)])(name), 1)
 
     def test_every_gauge_has_its_entry_in_the_table(self) -> None:
-        read: list[Metric] = [*gauges(NOTHING), *system_registry().collect()]
+        read: list[Metric] = [*gauges(attrs.evolve(NOTHING, freshness=Freshness("redis", 60.0))), *system_registry().collect()]
         self.assertEqual({family.name for family in read if family.type == "gauge"}, set(MERGES))
         self.assertLessEqual({family.type for family in read}, {"gauge", "counter", "histogram"})
 

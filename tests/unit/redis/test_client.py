@@ -69,6 +69,19 @@ class ClientTests(SynchronousTestCase):
         settle(self.clock)
         self.assertEqual(["r1", "r3"], self.changes)
 
+    def test_single_server_that_became_a_replica(self) -> None:
+        """It is left, and taken again when it is a primary."""
+        client = self.client()
+        role = self.server().replies["ROLE"]
+        self.server().replies["ROLE"] = b"*1\r\n+slave\r\n"
+        self.clock.advance(1.3)
+        settle(self.clock)
+        self.assertEqual("Redis: the server is not the primary", client.problem)
+        self.server().replies["ROLE"] = role
+        self.clock.advance(1.3)
+        settle(self.clock)
+        self.assertEqual("", client.problem)
+
     def test_sentinels(self) -> None:
         self.servers.update({"s:26379": sentinel("10.0.0.2")})
         client = self.client("redis+sentinel://s/site")

@@ -57,6 +57,7 @@ class Server:
 class LinkTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.clock.advance(1000)
         self.server = Server(self.clock)
         self.ups: list[str] = []
         self.link = Link(self.clock, self.server, 2.0, lambda found: self.ups.append(found.greeting.run_id))
@@ -89,9 +90,13 @@ class LinkTests(SynchronousTestCase):
         second = self.link.call("A")
         self.clock.advance(0.49)
         self.assertNoResult(first)
+        self.assertNoResult(second)
+        third = self.link.call("A")
+        self.assertNoResult(third)
         self.clock.advance(0.01)
         self.fails(first, "not connected yet")
         self.fails(second, "not connected yet")
+        self.fails(third, "not connected yet")
         self.fails(self.link.call("A"), "not connected yet")
         connection = self.server.accept()
         connection.drop("gone")
@@ -135,6 +140,20 @@ class LinkTests(SynchronousTestCase):
         self.server.accept().drop("gone")
         self.clock.advance(0.19)
         self.assertEqual([], self.server.attempts)
+
+    def test_problems_in_the_log(self) -> None:
+        """The same one once a minute, another one at once."""
+        told: list[str] = []
+        self.patch(link._log, "warn", lambda text, problem: told.append(problem))
+        for _ in range(3):
+            self.server.refuse("one")
+            self.clock.advance(1.0)
+        self.server.refuse("two")
+        self.assertEqual(["Redis: one", "Redis: two"], told)
+        for _ in range(60):
+            self.clock.advance(1.0)
+            self.server.refuse("two")
+        self.assertEqual(["Redis: one", "Redis: two", "Redis: two"], told)
 
     def test_lost_and_found(self) -> None:
         self.server.accept()
@@ -249,6 +268,14 @@ class LinkTests(SynchronousTestCase):
         self.failureResultOf(calls[0], CancelledError)
         self.assertNoResult(self.link.call("A"))
         self.fails(self.link.call("A"), "not connected yet")
+
+    def test_call_that_another_one_cancels(self) -> None:
+        """A caller may cancel further calls when its own is answered."""
+        calls = [self.link.call("A") for _ in range(3)]
+        calls[0].addErrback(lambda failure: calls[1].cancel())
+        self.link.stop()
+        self.failureResultOf(calls[1], CancelledError)
+        self.fails(calls[2], "stopping")
 
     def test_fault_of_up_does_not_hold_calls(self) -> None:
         """Calls are released also if the owner's callback fails; the fault is logged."""

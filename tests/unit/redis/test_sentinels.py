@@ -117,12 +117,30 @@ class SentinelsTests(SynchronousTestCase):
             assert server is not None
             server.replies["HELLO"] = hello
         self.assertEqual("r1", self.found().greeting.run_id)
-        self.setUp()
+        for credentials in ({}, {"password": "secret"}, {"username": "secret"}):
+            self.setUp()
+            self.sentinels = Sentinels(RedisUrl(URL.servers, primary="site", **credentials), self.dialler)
+            for number in (1, 2, 3):
+                server = self.servers[f"s{number}:26379"]
+                assert server is not None
+                server.replies["HELLO"] = hello
+            if credentials:
+                self.assertEqual("r1", self.found().greeting.run_id)
+            else:
+                self.fails(self.connect(), "it demands a user and a password")
+
+    def test_sentinel_that_refuses(self) -> None:
+        """Another error than that of a missing password is not answered with one."""
         for number in (1, 2, 3):
             server = self.servers[f"s{number}:26379"]
             assert server is not None
-            server.replies["HELLO"] = b"-NOAUTH HELLO must be called\r\n"
-        self.fails(self.connect(), "it demands a user and a password")
+            server.replies["HELLO"] = b"-DENIED x\r\n"
+        self.fails(self.connect(), "protected mode")
+        self.name(*(Server(HELLO=b"%0\r\n", SENTINEL=b"-IDONTKNOW x\r\n") for _ in range(3)))
+        self.fails(self.connect(), "the error IDONTKNOW")
+        first = self.servers["s1:26379"]
+        assert first is not None
+        self.assertNotIn(b"AUTH", [word for command in first.commands for word in command])
 
     def test_what_is_no_primary(self) -> None:
         """A replica, and a server that says nothing of itself, are left at once."""

@@ -124,6 +124,13 @@ class RevocationTests(WorkersCase):
         self.assertEqual(self.first.peers.logPrefix(), "peers")
         self.first.peers.connectionLost(Failure(Exception()))
 
+    def test_notes_about_the_engine_are_on_the_page(self) -> None:
+        self.second.peers.note_heard(7)
+        self.third.peers.note_heard(2**64 - 1)
+        for one in self.processes:
+            found = one.peers.heard()
+            self.assertEqual([found[0], found[1], found[5], sum(found)], [0, 7, 2**64 - 1, 2**64 + 6])
+
     def test_an_addition_is_answered_when_every_worker_has_it(self) -> None:
         kept = token()
         added = self.ended(self.second.tokens.add(kept))

@@ -12,6 +12,7 @@ from perimeter.auth.chain.chain import AuthenticatorChain
 from perimeter.model import Principal
 from perimeter.offload import Offload
 from perimeter.run.upkeep import Upkeep
+from perimeter.state.freshness import Freshness
 from perimeter.state.state import State
 from perimeter.tokens.revocation import RevokedGrant, RevokedUser
 from perimeter.tokens.stored import TOKENS
@@ -96,6 +97,20 @@ class UpkeepTests(WorkersCase):
         self.clock.advance(0.1)
         self.remember()
         self.assertEqual(self.remembered(), [True, True], "verified again")
+
+    def test_attack_186_what_is_open_is_judged_again_when_the_state_becomes_stale(self) -> None:
+        upkeep, state = self.upkeeps[0], self.workers[0].state
+        state.freshness = heard = Freshness("redis", 60.0, clock=self.clock.seconds)
+        heard.compared(0.0)
+        heard.heard()
+        state.grow_old()
+        rounds = upkeep._reviewer._round
+        upkeep.start()
+        self.clock.pump([1.0] * 60)
+        self.assertEqual(upkeep._reviewer._round, rounds)
+        self.clock.pump([1.0] * 2)
+        self.assertEqual(upkeep._reviewer._round, rounds + 1)
+        upkeep.stop()
 
     def test_the_passwords_of_others_stay(self) -> None:
         self.clock.advance(10_000)

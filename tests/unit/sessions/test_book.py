@@ -11,6 +11,7 @@ from perimeter.sessions import stored as stored_module
 from perimeter.sessions.book import SessionBook
 from perimeter.sessions.sealing import unseal
 from perimeter.sessions.session import EndedSession, Origin, Session, digest_of, mint
+from perimeter.tokens.check import Check
 from tests.unit.doubles.sessions import ALICE, BOB, NAMESAKE, START, SessionCase, Settings
 
 
@@ -33,6 +34,16 @@ class BeginTests(SessionCase):
         stays, not_asked = self.begin(stay=True)[1], self.begin()[1]
         self.assertEqual((stays.expires, stays.idle), (START + 86400, 0.0))
         self.assertEqual((not_asked.expires, not_asked.idle), (START + 43200, 3600.0))
+
+    def test_the_cookies_have_a_check(self) -> None:
+        check = Check((b"k" * 32,))
+        self.book = SessionBook(self.stored, self.clock, Settings(), check)
+        cookie, begun = self.begin()
+        self.assertTrue(check.good(cookie))
+        self.assertTrue(check.good(self.done(self.book.strengthen(cookie, begun, "totp"))[0].encode()))
+        parent = self.begin()[1]
+        child = self.done(self.book.begin_child(parent.id, address="", agent="", old=None, key=b""))
+        self.assertTrue(check.good(child[0].encode()))
 
     def test_a_session_ends_with_the_word_of_the_authenticator(self) -> None:
         owner = attrs.evolve(ALICE, until=START + 60)

@@ -40,9 +40,8 @@ class FreshnessTests(SynchronousTestCase):
 
     def hears(self, freshness: Freshness) -> None:
         """The log of the engine is read to its end, and then the local log."""
+        freshness.compared(0.0)
         freshness.heard()
-        freshness.read(freshness.mark())
-        freshness.compared(0.0, 0.0)
 
     def test_nothing_is_known_at_first(self) -> None:
         self.assertTrue(self.fresh.stale)
@@ -61,29 +60,44 @@ class FreshnessTests(SynchronousTestCase):
         self.assertFalse(self.fresh.stale)
 
     def test_a_note_counts_when_the_local_log_was_read_after_it(self) -> None:
-        self.fresh.compared(0.0, 0.0)
+        page = Page()
+        self.fresh.join(page.seat(0))
+        other = self.one()
+        other.join(page.seat(1))
         before = self.fresh.mark()
-        self.fresh.heard()
-        self.fresh.read(before)
-        self.assertTrue(self.fresh.stale, "the log was read before the note was seen")
-        self.fresh.read(self.fresh.mark())
-        self.assertFalse(self.fresh.stale)
+        self.hears(self.fresh)
+        self.assertEqual((self.fresh.stale, other.stale), (False, True))
+        other.read(before)
+        self.assertTrue(other.stale, "the log was read before the note was seen")
+        other.read(other.mark())
+        self.assertFalse(other.stale)
+
+    def test_attack_186_an_answer_that_was_under_way_for_long_is_as_old_as_its_last_entry(self) -> None:
+        self.fresh.compared(0.0)
+        self.fresh.heard(59.0)
+        self.assertEqual((self.fresh.stale, self.fresh.silent), (False, 59.0))
+        self.fresh.heard(70.0)
+        self.assertEqual(self.fresh.silent, 59.0, "an older one takes nothing back")
+        self.now += 1.5
+        self.assertTrue(self.fresh.stale)
+        self.fresh.heard(61.0)
+        self.assertTrue(self.fresh.stale)
+        self.fresh.heard(10.0**9)
+        self.assertEqual(self.fresh.silent, 60.5)
 
     def test_the_note_of_the_worker_that_follows_counts_in_all(self) -> None:
         page = Page()
         other = self.one()
         self.fresh.join(page.seat(0))
         other.join(page.seat(1))
-        self.fresh.heard()
+        self.hears(self.fresh)
         other.read(other.mark())
-        other.compared(0.0, 0.0)
         self.assertFalse(other.stale)
         self.assertEqual(page.notes[0], page.notes[1], "and goes on if the first worker ends")
         page.notes[0] = 0
         third = self.one()
         third.join(page.seat(0))
         third.read(third.mark())
-        third.compared(0.0, 0.0)
         self.assertEqual((third.stale, third.silent), (False, 0.0))
 
     def test_notes_never_go_back(self) -> None:
@@ -104,40 +118,34 @@ class FreshnessTests(SynchronousTestCase):
         other.join(page.seat(1))
         self.hears(self.fresh)
         other.read(other.mark())
-        other.compared(0.0, 0.0)
         self.assertEqual((other.mark(), other.stale, other.silent), (0, True, inf))
 
     def test_what_was_noted_before_the_page_is_shared_is_shared_then(self) -> None:
         page = Page(1)
-        self.fresh.heard()
+        self.hears(self.fresh)
         self.fresh.join(page)
         self.assertEqual(page.notes[0], self.fresh.mark())
         self.assertNotEqual(page.notes[0], 0)
 
-    def test_a_clock_that_was_not_compared_yet_counts_as_wrong(self) -> None:
+    def test_what_is_heard_counts_once_the_clocks_agree(self) -> None:
         self.fresh.heard()
-        self.fresh.read(self.fresh.mark())
-        self.assertTrue(self.fresh.stale)
-        self.assertEqual(self.fresh.reason, "the clock of the engine of the state is not known yet")
-        self.assertEqual(self.fresh.skew, 0.0)
+        self.assertEqual((self.fresh.stale, self.fresh.mark(), self.fresh.skew), (True, 0, 0.0))
+        for ahead in (2.01, -2.01):
+            self.fresh.compared(ahead)
+            self.fresh.heard()
+            self.assertEqual((self.fresh.stale, self.fresh.mark(), self.fresh.silent), (True, 0, inf))
+        self.fresh.compared(-2.0)
+        self.fresh.heard()
+        self.assertEqual((self.fresh.stale, self.fresh.silent), (False, 0.0))
 
     def test_clocks_that_differ_by_more_than_two_seconds(self) -> None:
         self.hears(self.fresh)
-        for ahead, uncertain, stale, skew in (
-            (MOST_SKEW, 0.0, False, 2.0),
-            (-MOST_SKEW, 0.0, False, -2.0),
-            (2.5, 0.0, True, 2.5),
-            (-2.5, 0.0, True, -2.5),
-            (2.5, 0.5, False, 2.0),
-            (-2.5, 0.5, False, -2.0),
-            (0.5, 1.0, False, 0.0),
-            (-0.5, 1.0, False, 0.0),
-        ):
-            self.fresh.compared(ahead, uncertain)
-            self.assertEqual((self.fresh.stale, self.fresh.skew), (stale, skew), ahead)
-        self.fresh.compared(3.25, 0.0)
+        for ahead, stale in ((MOST_SKEW, False), (-MOST_SKEW, False), (2.01, True), (-2.01, True), (0.0, False)):
+            self.fresh.compared(ahead)
+            self.assertEqual((self.fresh.stale, self.fresh.skew), (stale, ahead))
+        self.fresh.compared(3.25)
         self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s behind the clock of the engine of the state")
-        self.fresh.compared(-3.25, 0.0)
+        self.fresh.compared(-3.25)
         self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of the engine of the state")
 
     def test_each_turn_is_seen_once(self) -> None:

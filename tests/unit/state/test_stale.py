@@ -11,10 +11,13 @@ from perimeter.errors import StateUnavailable
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.freshness import SHORT, Freshness
 from perimeter.tokens.api_token import ApiToken, mint
+from perimeter.tokens.issuer import TokenIssuer
 from perimeter.tokens.revocation import Removed
 from perimeter.tokens.stored import TOKENS
 from tests.unit.doubles.auth import ManualThreads
 from tests.unit.doubles.sessions import SessionCase
+from tests.unit.doubles.tokens_site import TokenCase
+from tests.unit.state.test_freshness import Page
 
 ALICE = Principal("alice", "local", (), "users")
 ACCESS, API, SESSION = GrantKind.ACCESS_TOKEN, GrantKind.API_TOKEN, GrantKind.SESSION
@@ -37,7 +40,7 @@ class StaleCase(SessionCase):
 
     def hear(self) -> None:
         """The log of the engine is read to its end, then the local log."""
-        self.heard.compared(0.0, 0.0)
+        self.heard.compared(0.0)
         self.heard.heard()
         self.done(self.state.follow())
         self.state.grow_old()
@@ -82,7 +85,8 @@ class StaleTests(StaleCase):
         self.silence(60.0)
         self.assertEqual((self.tokens.epoch, self.stored.epoch), before)
         with capturedLogs() as events:
-            self.silence(0.5)
+            self.clock.advance(0.5)
+            self.assertEqual([self.state.grow_old(), self.state.grow_old()], [True, False])
             self.silence(1.0)
         self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 1, before[1] + 1))
         self.assertEqual([event["log_level"].name for event in events], ["error"])
@@ -103,15 +107,20 @@ class StaleTests(StaleCase):
         )
 
     def test_a_worker_that_does_not_read_the_local_log_becomes_stale(self) -> None:
-        self.threads.jobs.clear()
-        hangs = ManualThreads()
-        self.state._thread._pool = hangs
-        for _ in range(61):
-            self.clock.advance(1.0)
-            self.heard.heard()
-            self.state.follow()
-        self.state.grow_old()
-        self.assertTrue(self.state.stale)
+        page = Page()
+        self.state.join(page.seat(0))
+        other = Freshness("redis", 60.0, clock=self.clock.seconds)
+        other.join(page.seat(1))
+        other.compared(0.0)
+        for hangs in (False, True):
+            if hangs:
+                self.state._thread._pool = ManualThreads()
+            for _ in range(61):
+                self.clock.advance(1.0)
+                other.heard()
+                self.state.follow()
+                self.state.grow_old()
+            self.assertEqual(self.state.stale, hangs)
 
     def test_no_grant_is_spared(self) -> None:
         self.silence()
@@ -145,3 +154,30 @@ class SparedTests(StaleCase):
     def test_nothing_else_is_spared(self) -> None:
         self.silence()
         self.failureResultOf(self.state.add(token()), StateUnavailable)
+
+
+class IssuedTests(TokenCase):
+    """Tokens as they are issued, with times in whole seconds."""
+
+    def test_a_token_that_lives_for_fifteen_minutes_is_spared(self) -> None:
+        for fraction in (0.0, 0.25, 0.5, 0.999):
+            self.clock.advance(fraction)
+            for lifetime, spared in ((900.0, True), (901.5, False)):
+                grant = self.verifier.verify(self.token(lifetime)).principal.grant
+                assert grant is not None
+                self.assertEqual(grant.expires - grant.issued <= SHORT, spared, (fraction, lifetime))
+
+    def test_no_token_is_issued_that_would_not_be_good(self) -> None:
+        asked: list[float] = []
+
+        def check(grant: Grant) -> None:
+            asked.append(grant.expires - grant.issued)
+            if asked[-1] > SHORT:
+                raise StateUnavailable("stale")
+
+        issuer = TokenIssuer(self.keyring, self.settings, self.clock, check)
+        self.assertEqual(issuer.issue(ALICE, 900.0).expires_in, 900)
+        with self.assertRaises(StateUnavailable):
+            issuer.issue(ALICE, 3600.0)
+        self.assertEqual(asked, [900.0, 3600.0])
+        issuer.issue_assertion(ALICE, "app", 3600.0)

@@ -348,7 +348,7 @@ class StateTests(StateCase):
         self.successResultOf(self.state.tend())
         index = self.tokens._index
         self.assertEqual(
-            (index.by_digest, index.named, index.passing, index.by_id, index.grants, index.users), ({}, {}, {}, {}, {}, {})
+            (index.by_digest, index.named, index.passing, index.by_id, index.grants.hours, index.users), ({}, {}, {}, {}, {}, {})
         )
         self.assertEqual(self.store.dropped, [6999.0, 14200.0])
 

@@ -6,14 +6,16 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.perimeter import PerimeterSettings
+from perimeter.config.site.perimeter import PerimeterSettings, Stale
 from perimeter.errors import StartupError
 from perimeter.model import Principal
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import stores as stores_module
+from perimeter.state.freshness import Freshness
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
 from perimeter.state.stores import States
@@ -99,6 +101,27 @@ class StatesTests(TestCase):
         self.patch(Store, "load", broken)
         self.assertRaises(StartupError, self.states.open, self.settings())
         self.assertEqual(Store.closed, 1)
+
+    def test_a_reload_changes_how_old_the_state_may_be(self) -> None:
+        store = Store(self.directories[0], STATE_KINDS)
+
+        def shared(reactor: Any, settings: PerimeterSettings, kinds: Any) -> tuple[State, Any]:
+            state = self.immediate(store, kinds, reactor)
+            state.freshness = Freshness("redis", 1.0)
+            return state, store
+
+        self.states = States(self.clock, STATE_KINDS, shared=shared)
+        found = []
+        for limit, stale in ((60.0, Stale.REFUSE), (90.0, Stale.JWT), (90.0, Stale.REFUSE)):
+            settings = attrs.evolve(self.settings("redis"), stale_limit=limit, stale=stale)
+            state = self.states.adopt(self.states.open(settings))
+            found.append((state.freshness.limit, state.spared))
+        self.assertEqual(found, [(60.0, 0.0), (90.0, 901.0), (90.0, 0.0)])
+        self.assertEqual(len(self.states._in_use), 1)
+
+    def test_a_state_of_one_machine_has_no_limit(self) -> None:
+        state = self.states.adopt(self.states.open(attrs.evolve(self.settings(), stale_limit=5.0, stale=Stale.JWT)))
+        self.assertEqual((state.freshness.limit, state.spared, state.stale), (inf, 0.0, False))
 
     def test_every_other_state_is_stopped(self) -> None:
         first = self.states.adopt(self.states.open(self.settings()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from perimeter.http.connections import Connections
 from perimeter.http.exchange import refuse_on_error
 from perimeter.metrics.counts import Metrics
 from perimeter.metrics.sources import ScrapeSources
+from perimeter.state.freshness import Freshness
 from perimeter.targets.metrics import HealthTarget, MetricsTarget, wants_openmetrics
 from perimeter.tokens.jwk import generate
 from perimeter.tokens.key_file import KeyEntry
@@ -114,6 +116,21 @@ class FormatTests(TargetCase):
         reply = self.ask("HEAD /metrics HTTP/1.1").reply
         self.assertEqual((reply.status, reply.body), (200, b""))
         self.assertGreater(int(reply.get("content-length") or 0), 1000)
+
+    def test_a_state_that_machines_share(self) -> None:
+        self.assertEqual(self.figures().total("perimeter_cluster_stale"), 0)
+        self.assertNotIn("perimeter_cluster", self.ask().reply.body.decode())
+        now, names = 1000.0, ("heard_seconds", "stale", "clock_offset_seconds")
+        freshness = Freshness("redis", 60.0, clock=lambda: now)
+        self.metrics.in_force = lambda: in_force(freshness=freshness)
+        figures = self.figures()
+        self.assertGreater(figures("perimeter_cluster_heard_seconds"), 0.0)
+        self.assertLess(figures("perimeter_cluster_heard_seconds"), inf)
+        freshness.compared(-1.5)
+        freshness.heard(20.0)
+        self.assertEqual([self.figures()(f"perimeter_cluster_{name}") for name in names], [20.0, 0.0, -1.5])
+        now += 41.0
+        self.assertEqual([self.figures()(f"perimeter_cluster_{name}") for name in names], [61.0, 1.0, -1.5])
 
     def test_health(self) -> None:
         rig = Rig("GET /health HTTP/1.1")

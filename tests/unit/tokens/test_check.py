@@ -11,11 +11,41 @@ from twisted.trial.unittest import TestCase
 
 from perimeter.errors import InvalidToken, UncheckedToken, UnknownToken
 from perimeter.secrets_key import SecretsKey
-from perimeter.tokens.check import Judgement, TokenCheck, unknown
+from perimeter.tokens.check import Check, Judgement, TokenCheck, cookie_check, unknown
 
 KEY = SecretsKey(b"k" * 32)
 OLD = "perimeter_" + "A" * 43
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+class CheckTests(TestCase):
+    """The check of a text by itself, such as the cookie of a session."""
+
+    def test_its_form(self) -> None:
+        check = cookie_check(KEY)
+        text = check.make()
+        self.assertRegex(text, r"\A[A-Za-z0-9_-]{43}\Z")
+        self.assertIs(check.good(text.encode()), True)
+        self.assertIs(cookie_check(KEY).good(text.encode()), True)
+        self.assertEqual(len({check.make() for _ in range(100)}), 100)
+
+    def test_what_is_not_good(self) -> None:
+        check = cookie_check(KEY)
+        text = check.make().encode()
+        other = Check(KEY.derive_all(b"API token check")).make().encode()
+        for wrong in (b"", b"A" * 43, text[:-1], text + b"A", b"x" + text, text[1:], other, text[:-1] + b"\xff"):
+            self.assertIs(check.good(wrong), False, wrong)
+
+    def test_what_stands_before_is_covered(self) -> None:
+        check = Check((b"k" * 32,))
+        text = check.make("front_").encode()
+        self.assertIs(check.good(text), True)
+        self.assertIs(check.good(text.removeprefix(b"front_")), False)
+
+    def test_each_key_recognizes(self) -> None:
+        old, both = Check((b"k" * 32,)), Check((b"n" * 32, b"k" * 32))
+        self.assertIs(both.good(old.make().encode()), True)
+        self.assertIs(old.good(both.make().encode()), False)
 
 
 class TokenCheckTests(TestCase):

@@ -112,7 +112,7 @@ class NewsTests(TokenCase):
             looked.append(where)
             return succeed(None)
 
-        news = news_of(at, at, LookUps(LimitMemory.private(), lambda: True))
+        news = news_of(at, at, LookUps(LimitMemory.private(), lambda: False, "API tokens"))
         for error, where in ((UnknownToken(digest=b"\xab\xcd"), (("digest", "abcd"),)), (UnknownKey(), ())):
             self.assertIsNotNone(news(error, "192.0.2.7"))
             self.assertEqual(looked.pop(), where)
@@ -123,7 +123,11 @@ class NewsTests(TokenCase):
 
     def test_attack_180_tokens_without_a_check_are_looked_up_at_a_limited_rate(self) -> None:
         looked: list[int] = []
-        news = news_of(lambda _: looked.append(1) or succeed(None), lambda: None, LookUps(LimitMemory.private(), lambda: True))
+        news = news_of(
+            lambda key: looked.append(1) or succeed(None),
+            lambda: None,
+            LookUps(LimitMemory.private(), lambda: False, "API tokens"),
+        )
         refused = 0
         for _ in range(500):
             try:
@@ -152,7 +156,7 @@ class RevokeTests(TokenCase):
         self.state.replace(self.state.load())
         self.stored = self.state.view(TOKENS)
         self.keys = FollowedKeys(self.keyring, offload_with(ImmediateThreads(), self.time), self.time)
-        news = news_of(self.stored.learn, self.keys.look, LookUps(LimitMemory.private(), lambda: True))
+        news = news_of(self.stored.learn, self.keys.look, LookUps(LimitMemory.private(), lambda: False, "API tokens"))
         self.revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news)
         self.book = TokenBook(self.stored, self.revoker, self.time, 0, CHECK)
 
@@ -174,7 +178,7 @@ class RevokeTests(TokenCase):
 
     def test_attack_179_forged_tokens_are_not_looked_up(self) -> None:
         looked: list[int] = []
-        news = news_of(lambda _: looked.append(1), lambda: None, LookUps(LimitMemory.private(), lambda: True))  # type: ignore[func-returns-value]
+        news = news_of(lambda key: looked.append(1), lambda: None, LookUps(LimitMemory.private(), lambda: False, "API tokens"))  # type: ignore[func-returns-value]
         revoker = Revoker(self.stored, self.verifier, self.state.view(SESSIONS), news, CHECK)
         forged = TokenCheck(SecretsKey(b"j" * 32))
         for _ in range(100):

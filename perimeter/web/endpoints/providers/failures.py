@@ -91,7 +91,7 @@ def _explained(prefix: str, provider: Provider, to: str, refusal: Refusal) -> _E
             text = "Too many people are signing in at this moment. Try again in a few seconds."
             return _Explained(503, "overloaded", _NOT_SIGNED_IN, text, again)
         case StateUnavailable():
-            text = "You cannot sign in at the moment, because your session cannot be saved."
+            text = "You cannot sign in at the moment, because your session cannot be saved. Try again in a minute."
             return _Explained(503, "unavailable", _NOT_SIGNED_IN, text, again)
         case ProviderUnavailable():
             text = f"{title} does not answer at the moment. Try again in a few minutes."

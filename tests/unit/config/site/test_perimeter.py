@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.unit.doubles.site import SiteCase
 
 
@@ -13,6 +15,16 @@ class StateTests(SiteCase):
         self.assertIn("[perimeter] state: memory works with workers = 1 only, and here workers is 2", found)
         self.load(several)
         self.load(self.with_option("perimeter", "state", "memory"))
+
+    def test_machines_need_some_time_to_hear_of_each_other(self) -> None:
+        secret = Path(self.mktemp())
+        secret.write_text("x" * 32)
+        secret.chmod(0o600)
+        lines = f"redis\nredis_url = redis://h\ncluster_secret = {secret.absolute()}\nstale_limit = "
+        (found,) = self.problems(self.with_option("perimeter", "state", f"{lines}1.9s"))
+        self.assertIn("[perimeter] stale_limit: expected 2 seconds or more", found)
+        self.assertEqual(self.load(self.with_option("perimeter", "state", f"{lines}2s")).perimeter.stale_limit, 2.0)
+        self.load(self.with_option("perimeter", "stale_limit", "1s"))
 
     def test_a_number_of_workers_that_is_wrong_is_the_only_fault(self) -> None:
         several = self.with_option("perimeter", "workers", "65")

@@ -247,7 +247,7 @@ class SignInTests(PageCase):
             (Rejected(), 403, "The user name or the password is wrong.", "wrong", None),
             (TooManyAttempts(retry_after=8), 429, "Wait 8 seconds, then try again.", "throttled", b"8"),
             (Unavailable("ldap://x"), 503, "the directory of users does not answer.", "unavailable", b"5"),
-            (StateUnavailable(), 503, "your session cannot be saved.", "unavailable", b"5"),
+            (StateUnavailable(), 503, "your session cannot be saved. Try again in a minute.", "unavailable", b"5"),
             (Overloaded(), 503, "Too many people are signing in", "overloaded", b"5"),
         ):
             self.chain.answer = answer
