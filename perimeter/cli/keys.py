@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from perimeter.cli.site import Nested, WallClock, config_option, explained, json_option, print_json, read_site
+from perimeter.cli.site import Nested, Site, WallClock, config_option, explained, json_option, print_json, read_site
 from perimeter.cli.table import columns
 
 if TYPE_CHECKING:
+    from perimeter.config.site.config import SiteConfig
     from perimeter.tokens.keyring import Keyring
 
 _HEADING = ("STATE", "ALGORITHM", "KID", "CREATED", "SIGNS SINCE", "VERIFIES UNTIL")
@@ -53,18 +54,28 @@ def list_keys(file: Path, as_json: bool) -> None:
 def rotate(file: Path, as_json: bool, discard: bool) -> None:
     """Sign with the next key from now on. Older tokens stay valid, unless --discard is given.
 
-    A running gateway uses the change within seconds.
+    A running gateway uses the change within seconds. With `state = redis` the running gateway of this machine rotates the keys of
+    all machines.
     """
-    from perimeter.tokens.keyring import Keyring
-
     with explained():
         site = read_site(file)
-        keyring = Keyring.open(site.perimeter.state_dir, site.token, WallClock())
-        keyring.rotate(discard=discard)
+        kid = _rotated_by_gateway(file, discard) if site.perimeter.shares_state else _rotated_here(site, discard)
     if as_json:
-        print_json({"kid": keyring.signing_key.kid})
+        print_json({"kid": kid})
     else:
-        click.echo(f"{keyring.signing_key.kid} signs now.")
+        click.echo(f"{kid} signs now.")
+
+
+def _rotated_by_gateway(file: Path, discard: bool) -> str:
+    return str(Site(file).ask({"command": "rotate_keys", "discard": discard}, long=True)["kid"])
+
+
+def _rotated_here(site: SiteConfig, discard: bool) -> str:
+    from perimeter.tokens.keyring import Keyring
+
+    keyring = Keyring.open(site.perimeter.state_dir, site.token, WallClock())
+    keyring.rotate(discard=discard)
+    return keyring.signing_key.kid
 
 
 def rows(keyring: Keyring) -> list[tuple[str, ...]]:

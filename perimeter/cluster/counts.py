@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from perimeter.cluster.names import PREFIX
 from perimeter.cluster.scripts import RunsScripts
 from perimeter.errors import StateUnavailable
 from perimeter.redis.script import Script
@@ -25,7 +26,7 @@ MOST_BEGUN: Final = 20_000
 """Counts that are begun in a minute on all nodes together. The nodes keep further ones for themselves: a flood of made-up names
 does not fill the engine."""
 
-_BEGUN: Final = "perimeter:attempts-begun"
+_BEGUN: Final = f"{PREFIX}attempts-begun"
 
 # Milliseconds of the engine; each count is failures, last, dropped.
 _NOW: Final = """
@@ -138,7 +139,7 @@ class SharedCounts:
         await self._redis.run(_DROP, [self._written("attempts", name) for name in names], [self._kept])
 
     def _written(self, what: str, name: bytes) -> str:
-        return f"perimeter:{what}:{hmac.digest(self._key, name, hashlib.sha256)[:16].hex()}"
+        return f"{PREFIX}{what}:{hmac.digest(self._key, name, hashlib.sha256)[:16].hex()}"
 
 
 def _read(reply: Any) -> Count:

@@ -34,8 +34,8 @@ _BLOCK: Final = 2000
 _COUNT: Final = 200
 """Entries that are read at once, at most: fewer after a read that has failed, since a reply may be too long to be taken."""
 HEARTBEAT: Final = 5.0
-"""A machine that has heard nothing for so many seconds, and up to `_JITTER` more, adds an empty entry to the log."""
-_JITTER: Final = 1.5
+"""A machine that has heard nothing for so many seconds, and up to `_JITTER` of them more, adds an empty entry to the log."""
+_JITTER: Final = 0.3
 _BEATS: Final = 4
 """Empty entries at least in the time after which a machine that hears nothing is stale."""
 SAFE: Final = 60.0
@@ -88,7 +88,8 @@ class Follower:
         self._run = ""
         #: when that run was seen first: what was added to the log before may be lost (epoch seconds)
         self._since = 0.0
-        self._beat = 0.0
+        #: when an entry was heard or added last (reactor's seconds), and how much of `HEARTBEAT` is waited more this time
+        self._latest, self._jitter = 0.0, 0.0
         self._count = _COUNT
         self._surveyed = -inf
         self.problem = ""
@@ -207,14 +208,14 @@ class Follower:
             changes = [change for entry in entries for change in entry.changes]
             await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
             self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
-            self._beat = now + beat + _chance.uniform(0.0, _JITTER) * beat / HEARTBEAT
+            self._latest, self._jitter = now, _chance.uniform(0.0, _JITTER)
             if len(entries) < count:
                 self._machine.heard_all()
                 if self.problem:
                     self.problem = ""
                     _log.info("the changes of other machines are seen again")
-        elif now >= self._beat:
-            self._beat = now + beat
+        elif now - self._latest >= beat * (1 + self._jitter):
+            self._latest, self._jitter = now, 0.0
             await self._publisher.publish(self._name(), ())
         if now - self._surveyed >= HEARTBEAT or self._client.run_id != self._run:
             await self._check()

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from perimeter.cluster.names import PREFIX
 from perimeter.cluster.scripts import RunsScripts
 from perimeter.errors import StateUnavailable, Unavailable
 from perimeter.redis.script import Script
@@ -27,7 +28,7 @@ LIFE: Final = 10.0
 _MARGIN: Final = 0.1
 """Part of the life by which the holder counts it shorter than the engine does."""
 
-_FENCE: Final = "perimeter:fence"
+_FENCE: Final = f"{PREFIX}fence"
 
 # A failover may lose the last number, and with it the order, so a number is at least the time of the engine in microseconds.
 _TAKE: Final = Script("""
@@ -127,7 +128,7 @@ class Leases:
     async def take(self, name: str, life: float = LIFE) -> Lease | None:
         """The lease ``name`` for ``life`` seconds at a time; None if it is taken. Raises `Unavailable`."""
         owner, sent = secrets.token_hex(16), self._clock.monotonic()
-        key = f"perimeter:lease:{name}"
+        key = f"{PREFIX}lease:{name}"
         found = await self._redis.run(_TAKE, [key, _FENCE], [owner, _milliseconds(life)])
         if found is None:
             return None

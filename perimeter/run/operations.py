@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import TimeoutError
 
 import perimeter
-from perimeter.errors import Unavailable
+from perimeter.errors import NotWritten, Unavailable
 from perimeter.factors.stored import FACTORS
 from perimeter.metrics.figures import totals
 from perimeter.providers.pins import PINS
@@ -21,6 +21,7 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import counts
 from perimeter.run.factor_operations import list_factors, new_enroll_code, remove_factors
 from perimeter.run.identity_operations import list_identities, release_identity
+from perimeter.run.key_operations import rotate_keys
 from perimeter.run.nodes import shared_status
 from perimeter.run.overview import certificates, last_reload, limits_so_far, requests_so_far
 from perimeter.run.problems import Examination, Subject, noticed, ordered
@@ -74,7 +75,7 @@ def answer(gateway: RunningGateway, question: Mapping[str, Any]) -> Mapping[str,
         return _up_to_date(gateway.examination(), of_state, question)
     what = question.get("what")
     if command == "unban" and isinstance(what, str) and what:
-        return {"released": [str(key) for key in gateway.assembly.chain.release(what)]}
+        return _unban(gateway.assembly, what)
     raise ValueError("this gateway does not know the command")
 
 
@@ -184,6 +185,10 @@ def _readable() -> Iterator[None]:
         raise ValueError(f"the list cannot be read: {error.detail}") from None
 
 
+async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
+    return {"released": [str(key) for key in await assembly.chain.release(what)]}
+
+
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
     with _readable():
@@ -194,8 +199,8 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
     wanted = Revocation(_ids(question), _whole_owner(question), _text(question, "token"))
     try:
         return attrs.asdict(await revoke_tokens(_realms(assembly), assembly.revoker, wanted))
-    except Unavailable as error:
-        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -206,8 +211,8 @@ async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return await end_sessions(_realms(assembly), assembly.sessions, _ids(question), _whole_owner(question))
-    except Unavailable as error:
-        raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the sessions have ended, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _identities(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -218,8 +223,8 @@ async def _release_identity(assembly: Assembly, question: Mapping[str, Any]) -> 
     user = _named_user(question)
     try:
         return await release_identity(assembly.state.view(PINS), assembly.revoker, user)
-    except Unavailable as error:
-        raise ValueError(f"the release is in force, but not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the release is in force, but not written everywhere yet: {error.detail}") from None
 
 
 async def _factors(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,8 +235,10 @@ async def _reset_factors(assembly: Assembly, question: Mapping[str, Any]) -> Map
     user, stored, now = _named_user(question), assembly.state.view(FACTORS), assembly.state.seconds()
     try:
         return await remove_factors(_realms(assembly), stored, user, now)
-    except Unavailable as error:
-        raise ValueError(f"the second factors do not count any more, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(
+            f"the second factors do not count any more, but this is not written everywhere yet: {error.detail}"
+        ) from None
 
 
 async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -245,6 +252,7 @@ async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mappi
 OfState = Callable[[Assembly, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 _OF_STATE: Final[Mapping[str, OfState]] = {
+    "rotate_keys": rotate_keys,
     "tokens": _tokens,
     "revoke": _revoke,
     "sessions": _sessions,

@@ -19,6 +19,7 @@ from perimeter.run.build.assembly import Assembly
 from perimeter.run.build.prepared import TORN
 from perimeter.run.build.runtime import Runtime
 from perimeter.run.nodes import OwnRecord
+from perimeter.tokens.key_news import KEY_NEWS
 
 _log = Logger()
 
@@ -97,6 +98,8 @@ class Upkeep:
             assembly.chain.users_changed = self._reviewer.everything
             assembly.chain.revoked_at = assembly.tokens.revoked_at
             assembly.keys.changed = self._keys_changed
+            assembly.state.view(KEY_NEWS).heard = assembly.keys.announced
+            assembly.keys.announced()
             self._users_revoked = assembly.tokens.users_revoked
             self._doubts = _doubts(assembly)
             self._renewals.put_in_force(assembly.config)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from perimeter.config.site.config import SiteConfig
@@ -46,6 +46,9 @@ _log = Logger()
 
 #: Seconds at a stop in which idle connections may still send a request, which may be on its way already.
 _PATIENCE = 0.25
+
+#: Seconds that a start waits for the signing keys of other machines.
+_SETTLE = 3.0
 
 #: Seconds in which connections that were cut at a stop may still deliver their last answers.
 _CUT_TIME = 1.0
@@ -193,8 +196,12 @@ class Worker:
             self._reactor.callLater(0, self._join, self._others, self._runtime.place)
 
     def settled(self) -> Deferred[None]:
-        """Fires soon after the start, when tokens and sessions can be judged, or cannot be for some time. Never fails."""
-        return self.assembly.state.settled()
+        """Fires soon after the start, when tokens and sessions can be judged and signed, or cannot be for some time.
+
+        Never fails.
+        """
+        keys = self.assembly.keys.settled().addTimeout(_SETTLE, self._reactor).addErrback(lambda _: None)
+        return DeferredList([self.assembly.state.settled(), keys]).addCallback(lambda _: None)
 
     def _join(self, others: OtherWorkers, place: Place) -> None:
         if self.running:

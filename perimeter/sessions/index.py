@@ -186,7 +186,7 @@ class SessionIndex(PartialIndex):
 
     def _renew(self, change: Renewed) -> None:
         session = self.by_id.get(change.id)
-        if session is not None:
+        if session is not None and change.applied(session) is not session:
             for one in (session, *self.children.get(session.id, ())):
                 self._exchange(one, change.applied(one))
 

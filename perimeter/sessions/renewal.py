@@ -5,8 +5,9 @@ session opens it, so the question can be asked only while the browser sends requ
 through, and begins it; the roles that the answer brings are those of the next request. If the provider does not answer, the
 session goes on for a grace time. After that, requests wait for the answer, and are refused without one.
 
-A question is asked once, also if many requests come to several processes at the same time: most providers accept a refresh token
-once, and take a second use for a theft. So a process claims the time for the question, which is longer than the question takes.
+A question is asked once, also if many requests come to several processes or machines at the same time: most providers accept a
+refresh token once, and take a second use for a theft. So a process claims the time for the question, which is longer than the
+question takes. The number of this time is a fence: what a process writes that was paused until a later question changes nothing.
 The new secret is written before it counts.
 """
 
@@ -34,7 +35,7 @@ from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRenews
 from perimeter.recent import Expiring, Recent
 from perimeter.sessions.opened import key_for
-from perimeter.sessions.renewable import Renewable, ask, is_same
+from perimeter.sessions.renewable import LONGEST, Renewable, ask, is_same
 from perimeter.sessions.sealing import Unsealable, seal_under, unseal_under
 from perimeter.sessions.session import Renewal, Renewed, Session
 from perimeter.sessions.stored import StoredSessions
@@ -48,6 +49,9 @@ INTERVAL: Final = 60.0
 
 _ELSEWHERE: Final = 10.0
 """Seconds that a request waits for a question of another process."""
+
+_SKEW: Final = 5.0
+"""Seconds by which the clocks of machines may differ."""
 
 _MOST_QUIET: Final = 10_000
 
@@ -171,36 +175,40 @@ class Renewals:
 
     async def _question(self, root: Session, session: Session, cookie: bytes, provider: Renewable) -> _Asked:
         try:
-            if not await self._claim(root):
+            fence = await self._claim(root)
+            if not fence:
                 return _Asked.ELSEWHERE
             current = self._stored.with_id(root.id)
             if current is None or current.renewal != root.renewal:  # another process has just renewed or ended it
                 return _Asked.HERE
             unwritten = self._unwritten.pop(root.id, None)
             if unwritten is not None:
-                await self._keep(unwritten)
+                await self._keep(attrs.evolve(unwritten, renewal=attrs.evolve(unwritten.renewal, fence=fence)))
                 return _Asked.HERE
             key = key_for(session, cookie)
-            await self._answered(current, key, provider, unseal_under(key, current.sealed))
+            await self._answered(current, fence, key, provider, unseal_under(key, current.sealed))
         except Unavailable as error:
             self._failed(root, provider, error.detail)
         except Unsealable as error:
             self._failed(root, provider, str(error))
         return _Asked.HERE
 
-    async def _claim(self, root: Session) -> bool:
-        """Whether this process may ask now. Two claims of times that follow each other: at the end of one, the question may
-        still be under way in the next."""
+    async def _claim(self, root: Session) -> int:
+        """The fence of the question if this process may ask now, or else 0.
+
+        Two claims of times that follow each other: at the end of one, the question may still be under way in the next.
+        """
         assert root.renewal is not None
         now = self._clock.seconds()
         turn = int(now // INTERVAL)
         for one in (turn, turn + 1):
             name = f"renewal {root.id} {root.renewal.due!r} {one}"
             if not await self._claims.claim(name.encode("ascii"), now + 3 * INTERVAL):
-                return False
-        return True
+                return 0
+        # A process that was paused for longer than the question may take does not ask: the next time may be that of another one.
+        return turn if self._clock.seconds() < (turn + 2) * INTERVAL - LONGEST - _SKEW else 0
 
-    async def _answered(self, root: Session, key: bytes, provider: Renewable, secret: bytes) -> None:
+    async def _answered(self, root: Session, fence: int, key: bytes, provider: Renewable, secret: bytes) -> None:
         """Ask, and keep the answer. Raises `Unavailable`."""
         assert root.vouched is not None
         try:
@@ -214,18 +222,18 @@ class Renewals:
             return
         except Unavailable:
             if root.renewal is not None and not root.renewal.unsure:
-                doubt = Renewed(root.id, root.owner, root.vouched, root.sealed, attrs.evolve(root.renewal, unsure=True))
+                doubt = Renewed(root.id, root.owner, root.vouched, root.sealed, Renewal(root.renewal.due, True, fence))
                 await self._stored.renew(doubt)
             raise
         if not is_same(found, root):
             await self._end(root, provider, "it names another user now")
             return
-        sealed, renewal = seal_under(key, found.secret), Renewal(found.renew_after or root.expires)
+        sealed, renewal = seal_under(key, found.secret), Renewal(found.renew_after or root.expires, fence=fence)
         try:
             owner = await self._augmented(root.vouched.provider, found.principal, AuthenticationRequest(root.address))
         except Unavailable:
             assert root.renewal is not None
-            still_due = Renewal(root.renewal.due)
+            still_due = Renewal(root.renewal.due, fence=fence)
             await self._keep(Renewed(root.id, root.owner, root.vouched, sealed, still_due))  # the new secret is not lost
             raise
         vouched = attrs.evolve(root.vouched, said=encode_owner(found.principal))

@@ -53,11 +53,13 @@ class Vouched:
 class Renewal:
     """When the provider of a session is asked about its user again: ``due``, in epoch seconds.
 
-    ``unsure``: an earlier question got no answer, so the provider may have replaced the secret that the gateway has.
+    ``unsure``: an earlier question got no answer, so the provider may have replaced the secret that the gateway has. ``fence``
+    grows with each question: what a process writes late, which asked before another one did, changes nothing.
     """
 
     due: float
     unsure: bool = False
+    fence: int = 0
 
 
 @attrs.frozen(slots=True)
@@ -121,7 +123,9 @@ class Renewed(Change):
         return True
 
     def applied(self, session: Session) -> Session:
-        """``session``, the one with this id or one that came from it, as it is now."""
+        """``session``, the one with this id or one that came from it, as it is now; the same one if this is too late."""
+        if session.renewal is not None and self.renewal.fence < session.renewal.fence:
+            return session
         owner = attrs.evolve(self.owner, grant=None)
         if session.id != self.id:
             return attrs.evolve(session, owner=owner)

@@ -179,7 +179,7 @@ def _row(session: Session) -> tuple[Any, ...]:
         *(session.id, session.digest, owner.realm, owner.username, encode_owner(owner)),
         *(session.created, session.expires, session.idle, json.dumps(session.proved), session.address, session.agent),
         *(session.parent, "" if session.vouched is None else _voucher(session.vouched), session.sealed),
-        *((0.0, False) if session.renewal is None else attrs.astuple(session.renewal)),
+        *((0.0, False) if session.renewal is None else (session.renewal.due, session.renewal.unsure)),
     )
 
 
@@ -198,7 +198,7 @@ class _Shared:
     def session(self, row: Sequence[Any]) -> Session:
         """The session of a row. Raises ValueError, TypeError or KeyError."""
         id, digest, realm, username, owner, created, expires, idle, proved, address, agent, *origin = row
-        parent, voucher, sealed, due, unsure = origin
+        parent, voucher, sealed, due, unsure, *fence = origin
         once = self._once
         if self._owner is None or self._row != (realm, username, owner):
             known = decode_owner(once(realm), username, owner)
@@ -209,7 +209,7 @@ class _Shared:
         vouched = Vouched(*map(once, json.loads(voucher))) if voucher else None
         return Session(
             *(id, digest, self._owner, created, expires, once(idle), proofs, once(address), once(agent)),
-            *(parent, vouched, sealed, Renewal(due, bool(unsure)) if due else None),
+            *(parent, vouched, sealed, Renewal(due, bool(unsure), *fence) if due else None),
         )
 
     def _once(self, value: T) -> T:
@@ -225,7 +225,7 @@ _BEFORE: Final = 9
 def _encode_session(session: Session) -> str:
     id, digest, *rest, parent, vouched, sealed, due, unsure = _row(session)
     origin = [parent, vouched, sealed.hex(), due, unsure] if parent or vouched or sealed else []  # unknown to earlier versions
-    return json.dumps([id, digest.hex(), *rest, *origin])
+    return json.dumps([id, digest.hex(), *rest, *origin, *_fence(session.renewal)])
 
 
 def _decode_session(text: str) -> Session:
@@ -234,19 +234,24 @@ def _decode_session(text: str) -> Session:
     return _Shared().session([id, bytes.fromhex(digest), *rest, parent, vouched, bytes.fromhex(sealed), *renewal])
 
 
+def _fence(renewal: Renewal | None) -> tuple[int, ...]:
+    """The fence as the end of a text. The table has none: it has one writer at a time."""
+    return () if renewal is None or not renewal.fence else (renewal.fence,)
+
+
 def _encode_renewed(change: Renewed) -> str:
     owner, renewal = change.owner, change.renewal
     return json.dumps(
         [
             *(change.id, owner.realm, owner.username, encode_owner(owner)),
-            *(attrs.astuple(change.vouched), change.sealed.hex(), renewal.due, renewal.unsure),
+            *(attrs.astuple(change.vouched), change.sealed.hex(), renewal.due, renewal.unsure, *_fence(renewal)),
         ]
     )
 
 
 def _decode_renewed(text: str) -> Renewed:
-    id, realm, username, owner, vouched, sealed, due, unsure = json.loads(text)
-    return Renewed(id, decode_owner(realm, username, owner), Vouched(*vouched), bytes.fromhex(sealed), Renewal(due, unsure))
+    id, realm, username, owner, vouched, sealed, *renewal = json.loads(text)
+    return Renewed(id, decode_owner(realm, username, owner), Vouched(*vouched), bytes.fromhex(sealed), Renewal(*renewal))
 
 
 def _decode_seen(text: str) -> Seen:

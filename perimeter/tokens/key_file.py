@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -56,6 +56,23 @@ class KeyEntry:
         if self.retired is not None:
             return KeyState.RETIRED
         return KeyState.NEXT if self.activated is None else KeyState.SIGNING
+
+
+@attrs.frozen
+class KeySet:
+    """The keys of a site, and their place among its earlier and later keys if several machines share them.
+
+    ``epoch`` counts how often all keys were discarded, ``number`` each change; both are 0 on a machine that shares no keys.
+    """
+
+    entries: tuple[KeyEntry, ...] = ()
+    epoch: int = 0
+    number: int = 0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The later set of keys has the higher one."""
+        return self.epoch, self.number
 
 
 Version = tuple[int, int, int, int]
@@ -107,7 +124,7 @@ class KeyFile:
         finally:
             os.close(lock)
 
-    def read(self) -> tuple[KeyEntry, ...] | None:
+    def read(self) -> KeySet | None:
         """The keys, or None if there is no file. A file that cannot be trusted or understood is an error."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -126,7 +143,7 @@ class KeyFile:
         if len(text) > _MAX_SIZE:
             raise StartupError(f"{self.path}: not a keyring (larger than {_MAX_SIZE} bytes)")
         try:
-            return _parse(decode(text))
+            return parse_keys(decode(text))
         except ValueError:
             raise StartupError(f"{self.path}: damaged (not JSON); restore it, or move it away to begin with new keys") from None
         except BadKey as error:
@@ -140,15 +157,14 @@ class KeyFile:
         if stat.S_IMODE(status.st_mode) & 0o077:
             raise StartupError(f"{self.path}: others may read or write it (chmod 600 {self.path})")
 
-    def write(self, entries: Sequence[KeyEntry]) -> None:
+    def write(self, keys: KeySet) -> None:
         """Replace the file; after a crash at any moment there is the old file or the new one. The caller holds the lock."""
-        document = {"version": _VERSION, "keys": [_written(entry) for entry in entries]}
         beside = self.path.with_suffix(".json.new")
         try:
             beside.unlink(missing_ok=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                json.dump(document, file, indent=1)
+                json.dump(write_keys(keys), file, indent=1)
                 file.flush()
                 os.fsync(descriptor)
             beside.replace(self.path)
@@ -161,6 +177,12 @@ class KeyFile:
             raise StartupError(f"{self.path}: cannot be written ({system_reason(error)})") from None
 
 
+def write_keys(keys: KeySet) -> dict[str, Any]:
+    """``keys`` as a JSON document, with the private halves of those that sign or will sign."""
+    order = {"epoch": keys.epoch, "number": keys.number} if keys.number else {}
+    return {"version": _VERSION, **order, "keys": [_written(entry) for entry in keys.entries]}
+
+
 def _written(entry: KeyEntry) -> dict[str, Any]:
     return {
         "created": entry.created,
@@ -170,7 +192,8 @@ def _written(entry: KeyEntry) -> dict[str, Any]:
     }
 
 
-def _parse(document: object) -> tuple[KeyEntry, ...]:
+def parse_keys(document: object) -> KeySet:
+    """The keys of which `write_keys` made ``document``. Raises `BadKey`."""
     if not isinstance(document, dict) or document.get("version") != _VERSION or not isinstance(document.get("keys"), list):
         raise BadKey(f"not a keyring of version {_VERSION}")
     entries = tuple(_entry(one) for one in document["keys"])
@@ -179,7 +202,10 @@ def _parse(document: object) -> tuple[KeyEntry, ...]:
     states = [entry.state for entry in entries]
     if states.count(KeyState.SIGNING) > 1 or states.count(KeyState.NEXT) > 1:
         raise BadKey("two keys want to sign")
-    return entries
+    epoch, number = (document.get(name, 0) for name in ("epoch", "number"))
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 2**53 for one in (epoch, number)):
+        raise BadKey("the number of the keys is not a whole number")
+    return KeySet(entries, epoch, number)
 
 
 def _entry(data: object) -> KeyEntry:

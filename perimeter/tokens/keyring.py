@@ -11,22 +11,19 @@ import base64
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from jwt import PyJWTError
 from jwt.algorithms import get_default_algorithms
 
 from perimeter.config.site.token import MIN_SECRET, Algorithm, TokenSettings
-from perimeter.errors import StartupError
+from perimeter.errors import StartupError, StateUnavailable
 from perimeter.tokens.format import EpochClock
-from perimeter.tokens.jwk import PrivateKey, PublicKey, generate
-from perimeter.tokens.key_file import KeyEntry, KeyFile, KeyState, Version
-
-#: seconds that a retired key is kept after its last token has expired: another process may have used it a little longer
-GRACE: Final = 60.0
+from perimeter.tokens.jwk import PrivateKey, PublicKey
+from perimeter.tokens.key_file import KeyEntry, KeyFile, KeySet, KeyState, Version
+from perimeter.tokens.rotation import agreed, due_together, end_of, settle
 
 
 @attrs.frozen
@@ -52,7 +49,7 @@ class VerificationKey:
 class _Ring:
     """One state of the keyring, replaced as a whole: a reader in another thread sees the old or the new one."""
 
-    entries: tuple[KeyEntry, ...]
+    keys: KeySet
     signing: SigningKey | None
     verifying: dict[str, VerificationKey]
 
@@ -60,34 +57,38 @@ class _Ring:
 class Keyring:
     """The keys of one gateway; see `open` and `read`. Everything but opening and rotating is in memory."""
 
-    def __init__(self, file: KeyFile, settings: TokenSettings, clock: EpochClock) -> None:
+    def __init__(self, file: KeyFile, settings: TokenSettings, clock: EpochClock, *, shared: bool = False) -> None:
         self._file = file
+        self._shared = shared
         self._settings = settings
         self._clock = clock
         self._secret = _secret_key(settings) if settings.algorithm is Algorithm.HS256 else None
-        self._ring = self._made_of(())
+        self._ring = self._made_of(KeySet())
         self._version: Version | None = None
 
     @classmethod
-    def open(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
+    def open(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock, *, shared: bool = False) -> Keyring:
         """The keyring of a state directory; it is made if there is none, and rotated if that is due.
+
+        If it is ``shared`` with other machines, the file is a copy of the keys of all: it is neither made nor rotated here, but
+        by `agreed`, `rotated` and `adopt`.
 
         Blocks: for some hundred milliseconds where RSA keys are made. Raises `StartupError`.
         """
-        keyring = cls(KeyFile(state_dir), settings, clock)
+        keyring = cls(KeyFile(state_dir), settings, clock, shared=shared)
         keyring._file.prepare()
         with keyring._file.locked():
-            keyring._settle(keyring._file.read() or ())
+            keyring._settle(keyring._file.read() or KeySet())
         return keyring
 
     @classmethod
     def read(cls, state_dir: Path, settings: TokenSettings, clock: EpochClock) -> Keyring:
         """The keyring as it is, without making or changing anything. Raises `StartupError`, also if there is none."""
         keyring = cls(KeyFile(state_dir), settings, clock)
-        entries = keyring._file.read()
-        if entries is None and keyring._secret is None:
+        keys = keyring._file.read()
+        if keys is None and keyring._secret is None:
             raise StartupError(f"{keyring._file.path}: there is no keyring yet")
-        keyring._ring = keyring._made_of(entries or ())
+        keyring._ring = keyring._made_of(keys or KeySet())
         return keyring
 
     def refresh(self) -> bool:
@@ -96,7 +97,7 @@ class Keyring:
         return version is not None and version != self._version and self.rotate_if_due()
 
     def rotate_if_due(self) -> bool:
-        """Read the file again, which another process may have changed, and rotate if that is due.
+        """Read the file again, which another process may have changed, and rotate if that is due here.
 
         True where the keys changed: verdicts that were remembered must then be forgotten. Blocks, so it belongs on another
         thread. Raises `StartupError` and keeps the keys as they are where the file cannot be read or written.
@@ -112,46 +113,102 @@ class Keyring:
         if self._secret is not None:
             raise StartupError("with algorithm = HS256 the secret of the configuration signs: change it there")
         with self._file.locked():
-            self._settle(() if discard else self._reread(), force=True)
+            self._settle(KeySet() if discard else self._reread(), force=True)
 
-    def _reread(self) -> tuple[KeyEntry, ...]:
-        entries = self._file.read()
-        if entries is None and self._ring.entries:
+    def _reread(self) -> KeySet:
+        keys = self._file.read()
+        if keys is None and self._ring.keys.entries:
             raise StartupError(f"{self._file.path}: is gone; the keys in memory stay in use until the next start")
-        return entries or ()
+        return keys or KeySet()
 
-    def _settle(self, entries: tuple[KeyEntry, ...], *, force: bool = False) -> bool:
+    def _settle(self, keys: KeySet, *, force: bool = False) -> bool:
         """Write the keys as they should be now, and use them. The caller holds the lock."""
-        settled = settle(entries, self._settings, self._clock.seconds(), force=force)
-        if settled != entries:
-            self._file.write(settled)
+        settled = keys.entries if self._shared else settle(keys.entries, self._settings, self._clock.seconds(), force=force)
+        if settled != keys.entries:
+            keys = KeySet(settled)
+            self._file.write(keys)
+        return self._use(keys)
+
+    def _use(self, keys: KeySet) -> bool:
+        """Use ``keys``, which are in the file. True if they are other ones than before. The caller holds the lock."""
         self._version = self._file.version()  # of what was read or written just now: no other process has had the lock
-        changed = settled != self._ring.entries
-        self._ring = self._made_of(settled)
+        changed = keys.entries != self._ring.keys.entries
+        self._ring = self._made_of(keys)
         return changed
 
-    def _made_of(self, entries: tuple[KeyEntry, ...]) -> _Ring:
+    # -- keys that several machines share: `perimeter.cluster.keys` asks for these, one after the other
+
+    def agreed(self, theirs: KeySet | None) -> KeySet:
+        """What the keys of all machines should be, if ``theirs`` are what they share so far (None: nothing yet).
+
+        Blocks: for some hundred milliseconds where RSA keys are made. Raises `StartupError`. Nothing is in use or written yet.
+        """
+        with self._file.locked():
+            ours = self._reread()
+        now = self._clock.seconds()
+        keys = agreed(ours, theirs, self._settings, now)
+        settled = settle(keys.entries, self._settings, now) if keys.order == (0, 0) else keys.entries
+        return KeySet(settled, 0, 1) if settled != keys.entries else keys
+
+    def due_together(self) -> bool:
+        """Whether one of the machines has to replace the keys. Blocks for no time."""
+        return due_together(self._ring.keys.entries, self._settings, self._clock.seconds())
+
+    def rotated(self, keys: KeySet, *, force: bool = False, discard: bool = False) -> KeySet:
+        """The keys after ``keys``; the same ones if nothing is due. Blocks as `agreed`. Nothing is in use or written yet."""
+        settings, now = self._settings, self._clock.seconds()
+        if self._secret is not None and (force or discard):
+            raise StartupError("with algorithm = HS256 the secret of the configuration signs: change it there")
+        if not (force or discard or due_together(keys.entries, settings, now)):
+            return keys
+        entries = settle(() if discard else keys.entries, settings, now, force=force)
+        return KeySet(entries, keys.epoch + discard, keys.number + 1)
+
+    def adopt(self, keys: KeySet) -> bool:
+        """Use ``keys``, which all machines can find from now on, and keep them in the file. True if they are other ones.
+
+        Keys that another process has written meanwhile stay if they are later ones. Blocks. Raises `StartupError`.
+        """
+        with self._file.locked():
+            ours = self._file.read() or KeySet()
+            if keys.order > ours.order or (keys.order == ours.order and keys.entries != ours.entries):
+                self._file.write(keys)
+                return self._use(keys)
+            return self._use(ours)
+
+    def _made_of(self, keys: KeySet) -> _Ring:
         signing = self._secret
         verifying: dict[str, VerificationKey] = {}
-        for entry in entries:
+        for entry in keys.entries:
             jwk = entry.jwk
             if signing is None and entry.state is KeyState.SIGNING and jwk.private is not None:
                 signing = SigningKey(jwk.kid, jwk.algorithm, jwk.private)
-            verifying[jwk.kid] = VerificationKey(jwk.kid, jwk.algorithm, jwk.public, _end(entry, self._settings))
+            verifying[jwk.kid] = VerificationKey(jwk.kid, jwk.algorithm, jwk.public, end_of(entry, self._settings))
         secret = self._secret
         if secret is not None and isinstance(secret.key, bytes):
             verifying[secret.kid] = VerificationKey(secret.kid, secret.algorithm, secret.key)
-        return _Ring(entries, signing, verifying)
+        return _Ring(keys, signing, verifying)
 
     @property
     def entries(self) -> tuple[KeyEntry, ...]:
         """All keys of the file, for an operator; the secret of HS256 is not among them."""
-        return self._ring.entries
+        return self._ring.keys.entries
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a key that signs. A machine that shares its keys may not have got any yet."""
+        return self._ring.signing is not None
 
     @property
     def signing_key(self) -> SigningKey:
-        """The key that signs now. Raises `StartupError` if a keyring that was only read has none."""
+        """The key that signs now.
+
+        Raises `StartupError` if a keyring that was only read has none, and `StateUnavailable` if it is not known yet which keys
+        the machines share.
+        """
         signing = self._ring.signing
+        if signing is None and self._shared:
+            raise StateUnavailable("the signing keys that the machines share are not known yet")
         if signing is None:
             raise StartupError(f"{self._file.path}: there is no signing key yet")
         return signing
@@ -164,43 +221,7 @@ class Keyring:
     def jwks(self) -> dict[str, Any]:
         """The public keys as a JWK set (RFC 7517, section 5). The caller owns it."""
         now = self._clock.seconds()
-        return {"keys": [entry.jwk.members() for entry in self._ring.entries if now < _end(entry, self._settings)]}
-
-
-def settle(entries: Sequence[KeyEntry], settings: TokenSettings, now: float, *, force: bool = False) -> tuple[KeyEntry, ...]:
-    """The keys as they should be at ``now``: the one that signs, the next one, and the retired ones, newest first.
-
-    A key is retired when it is older than ``key_lifetime``, when another algorithm was configured, or with ``force``.
-    """
-    by_state: dict[KeyState, KeyEntry] = {entry.state: entry for entry in entries if entry.state is not KeyState.RETIRED}
-    retired = [entry for entry in entries if entry.state is KeyState.RETIRED and now < _end(entry, settings)]
-    signing, following = by_state.get(KeyState.SIGNING), by_state.get(KeyState.NEXT)
-    if following is not None and following.jwk.algorithm != settings.algorithm:
-        following = None
-    if signing is not None and (force or _is_due(signing, settings, now)):
-        retired.insert(0, attrs.evolve(signing, retired=now, jwk=attrs.evolve(signing.jwk, private=None)))
-        signing = None
-    if settings.algorithm is Algorithm.HS256:
-        return tuple(retired)
-    if signing is None:
-        signing = attrs.evolve(following or KeyEntry(generate(settings.algorithm), now), activated=now)
-        following = None
-    if following is None:
-        following = KeyEntry(generate(settings.algorithm), now)
-    return (signing, following, *retired)
-
-
-def _is_due(signing: KeyEntry, settings: TokenSettings, now: float) -> bool:
-    if signing.jwk.algorithm != settings.algorithm:
-        return True
-    return signing.activated is not None and now - signing.activated >= settings.key_lifetime
-
-
-def _end(entry: KeyEntry, settings: TokenSettings) -> float:
-    """The time at which the last token that the key can have signed expires."""
-    if entry.retired is None:
-        return math.inf
-    return entry.retired + max(settings.lifetime, settings.extended_lifetime) + GRACE
+        return {"keys": [entry.jwk.members() for entry in self._ring.keys.entries if now < end_of(entry, self._settings)]}
 
 
 def _secret_key(settings: TokenSettings) -> SigningKey:

@@ -13,7 +13,7 @@ not part of it: an authenticator must not decide by the address (routes have ``n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, inf
 from typing import Any
 
@@ -356,11 +356,13 @@ class AuthenticatorChain:
         now = self._seconds()
         return [(key, one, max(0, ceil(one.until - now))) for key, one in self.throttle.refused()]
 
-    def release(self, text: str) -> list[Key]:
+    async def release(self, text: str) -> list[Key]:
         """Forget the wrong passwords for the user name, or from the address, ``text``. Returns what was forgotten."""
         if self.throttle is None:
             return []
-        return self.throttle.release(text, self._names(text))
+        names = self._names(text)
+        await self.throttle.learn_named(text, names)
+        return self.throttle.release(text, names)
 
-    def _names(self, username: str) -> Iterable[tuple[str, str]]:
+    def _names(self, username: str) -> Sequence[tuple[str, str]]:
         return [(one.realm, one.canonical_name(username)) for one in self.guarded if Scheme.BASIC in one.schemes]

@@ -24,9 +24,12 @@ ALONE_PART: Final = 4
 """What limits are divided by while the counts of the other machines are not known."""
 
 PAUSE: Final = 1.0
-"""Seconds after a question that failed until the next one, so that not every sign-in waits for it."""
+"""Seconds after a question or a change that failed until the next one, so that not every sign-in waits for it."""
 
 _MOST_UNDROPPED: Final = 1000
+
+_NO_COUNT: Final = Key(Counted.NAME, "")
+"""Dropped to find out whether the counts can be changed."""
 
 
 class Counts(Protocol):
@@ -45,10 +48,17 @@ class Nodes:
     def __init__(self, counts: Counts, clock: IReactorTime) -> None:
         self._counts = counts
         self._clock = clock
-        self._again = 0.0
+        #: the last question, and the last change, has failed. Redis may answer questions while it takes no changes.
+        self._unread = self._unwritten = False
+        #: when the next question is asked, and the next change is tried, after one that failed
+        self._ask_at = self._write_at = 0.0
         #: counts that could not be dropped: dropped when the other machines are reached again
         self._undropped: Recent[Key, None] = Recent(_MOST_UNDROPPED)
-        self.away = False
+
+    @property
+    def away(self) -> bool:
+        """Whether this machine counts for itself."""
+        return self._unread or self._unwritten
 
     def limit(self, allowed: int) -> int:
         """The failures that are allowed now, if ``allowed`` are with the counts of all machines; 0 stays 0."""
@@ -56,14 +66,18 @@ class Nodes:
 
     async def find(self, keys: Sequence[Key]) -> Iterable[tuple[Key, Count]]:
         """The counts of all machines; nothing if they are not known."""
-        if not keys or self._clock.seconds() < self._again:
+        now = self._clock.seconds()
+        if not keys or (self._unread and now < self._ask_at):
             return ()
         try:
             found = await self._counts.find([spelled(key) for key in keys])
         except Unavailable as error:
-            self._lost(error)
+            self._ask_at = self._clock.seconds() + PAUSE
+            self._lost(error, unread=True)
             return ()
-        self._reached()
+        self._reached(self._unwritten)
+        if self._unwritten and now >= self._write_at:
+            self._write_again()
         return zip(keys, found, strict=True)
 
     def add(self, failures: Iterable[tuple[Key, int]], guess: bytes, learned: Callable[[Key, Count], None]) -> None:
@@ -79,7 +93,7 @@ class Nodes:
         except Unavailable as error:
             self._lost(error)
         else:
-            self._reached()
+            self._written()
             learned(key, count)
 
     def drop(self, keys: Sequence[Key]) -> None:
@@ -94,24 +108,37 @@ class Nodes:
             for key in keys:
                 self._undropped.keep(key, None)
             self._lost(error)
+        else:
+            self._written()
 
-    def _lost(self, error: Unavailable) -> None:
-        self._again = self._clock.seconds() + PAUSE
+    def _write_again(self) -> None:
+        """Try a change: what is to be dropped, or a count that nobody has."""
+        keys = list(self._undropped) or [_NO_COUNT]
+        self._undropped.clear()
+        self._write_at = self._clock.seconds() + PAUSE
+        self.drop(keys)
+
+    def _lost(self, error: Unavailable, *, unread: bool = False) -> None:
         if not self.away:
-            self.away = True
             _log.error(
                 "wrong passwords are counted on this machine alone, and fewer are allowed, until the others are reached: {why}",
                 why=error.detail,
             )
+        if unread:
+            self._unread = True
+        else:
+            self._unwritten, self._write_at = True, self._clock.seconds() + PAUSE
 
-    def _reached(self) -> None:
-        if self.away:
-            self.away = False
-            _log.info("wrong passwords are counted together with the other machines again")
+    def _written(self) -> None:
+        self._reached(unwritten=False)
         if self._undropped:
-            keys = list(self._undropped)
-            self._undropped.clear()
-            self.drop(keys)
+            self._write_again()
+
+    def _reached(self, unwritten: bool) -> None:
+        was_away = self.away
+        self._unread, self._unwritten = False, unwritten
+        if was_away and not self.away:
+            _log.info("wrong passwords are counted together with the other machines again")
 
 
 def spelled(key: Key) -> bytes:

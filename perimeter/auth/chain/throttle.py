@@ -257,18 +257,29 @@ class Throttle:
     def _refuses(self, key: Key, attempts: Attempts) -> bool:
         return 0 < self._limit(key) <= attempts.failures
 
+    async def learn_named(self, text: str, names: Iterable[tuple[str, str]]) -> None:
+        """Ask the other machines for their counts before `release`, which gets the same arguments. Never raises."""
+        if self._nodes is not None:
+            await self._ask(self._nodes, self._named(text, names))
+
     def release(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
         """Forget the wrong passwords for ``names``, the wrong codes for ``text`` and, if that is an address, those from there.
 
         Returns what was forgotten.
         """
-        keys = [Key(Counted.NAME, name, realm) for realm, name in dict.fromkeys(names)]
-        with contextlib.suppress(ValueError):
-            keys.append(Key(Counted.ADDRESS, address_block(text)))
-        keys += [key for key, _ in self._store.items() if key.kind is Counted.FACTOR and key.value == text]
+        keys = self._named(text, names)
         found = [key for key in keys if self._store.find(key) is not None]
         self._drop(keys)
         return found
+
+    def _named(self, text: str, names: Iterable[tuple[str, str]]) -> list[Key]:
+        names = dict.fromkeys(names)
+        keys = [Key(Counted.NAME, name, realm) for realm, name in names]
+        with contextlib.suppress(ValueError):
+            keys.append(Key(Counted.ADDRESS, address_block(text)))
+        codes = {Key(Counted.FACTOR, text, realm): None for realm, _ in names}
+        codes.update((key, None) for key, _ in self._store.items() if key.kind is Counted.FACTOR and key.value == text)
+        return [*keys, *codes]
 
 
 def address_block(address: str) -> str:

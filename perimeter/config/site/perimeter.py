@@ -173,6 +173,11 @@ class PerimeterSettings(Settings):
         """The name of this machine among those that share one state."""
         return self.node or own_name()
 
+    @property
+    def shares_state(self) -> bool:
+        """Whether the machines of the site share one state."""
+        return self.state is StateKind.REDIS
+
     def check(self, section: Section) -> None:
         """See `Settings.check`."""
         its = attrs.fields(PerimeterSettings)

@@ -40,6 +40,7 @@ from perimeter.run.build.renewals import renewals_of
 from perimeter.run.build.route import RouteParts
 from perimeter.run.build.routes import configured_routes
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.shared_work import shared_work
 from perimeter.run.build.traces import traced, tracer_of
 from perimeter.run.build.upstreams import upstream_pools, upstream_upkeep
 from perimeter.sessions.book import SessionBook
@@ -109,8 +110,9 @@ def assemble(prepared: Prepared, runtime: Runtime, desk: Desk | None = None) -> 
     metrics = runtime.metrics if counts(config) else None
     providers = providers_of(config, prepared.authenticators)
     users = provider_users(prepared, providers)
-    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, users)
-    grants = grants_of(prepared, runtime)
+    work = shared_work(config, prepared.state.state, runtime)
+    chain = authenticator_chain(config, prepared.authenticators, runtime, metrics, users, work)
+    grants = grants_of(prepared, runtime, work)
     signing_in = provider_parts(prepared, runtime, chain, providers)
     identifier = identifier_of(config, chain, grants, reactor, renewals_of(config, signing_in, grants.sessions, metrics))
     identity = IdentityLines(grants.issuer.issue_assertion, reactor.seconds, config.limits.remembered_tokens)

@@ -27,6 +27,7 @@ from perimeter.plugin.services import AuthServices, IBuildsInThread
 if TYPE_CHECKING:  # commands have no runtime
     from perimeter.metrics.counts import Metrics
     from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.shared_work import SharedWork
 
 _log = Logger()
 
@@ -111,8 +112,12 @@ def authenticator_chain(
     runtime: Runtime,
     metrics: Metrics | None,
     users: Iterable[ProviderUsers] = (),
+    work: SharedWork | None = None,
 ) -> AuthenticatorChain:
-    """The chain of the authenticators of ``config`` and the ``users`` of providers. Raises `StartupError`."""
+    """The chain of the authenticators of ``config`` and the ``users`` of providers. Raises `StartupError`.
+
+    ``work`` is what is done with other machines.
+    """
     watch = None if metrics is None else metrics.auth
     authentication = config.authentication
     allowed, from_address = authentication.lockout_after, authentication.address_limit
@@ -122,15 +127,21 @@ def authenticator_chain(
         authentication.remember_password,
         runtime.reactor,
         timeouts={one.name: one.timeout for one in config.authenticators if one.timeout is not None},
-        throttle=throttle_of(config, runtime) if allowed or from_address or config.second_factor.methods else None,
+        throttle=throttle_of(config, runtime, work) if allowed or from_address or config.second_factor.methods else None,
         at_once=authentication.ask is Ask.ALL_AT_ONCE,
         watch=watch,
         queue_timeout=authentication.queue_timeout,
-        digest_key=None if runtime.place is None else runtime.place.page.secret,
+        digest_key=_digest_key(runtime, work),
     )
 
 
-def throttle_of(config: SiteConfig, runtime: Runtime) -> Throttle:
+def _digest_key(runtime: Runtime, work: SharedWork | None) -> bytes | None:
+    if work is not None:
+        return work.guess_key()
+    return None if runtime.place is None else runtime.place.page.secret
+
+
+def throttle_of(config: SiteConfig, runtime: Runtime, work: SharedWork | None = None) -> Throttle:
     """The throttle of wrong passwords, and of wrong codes."""
     settings = config.authentication
     return Throttle(
@@ -139,6 +150,7 @@ def throttle_of(config: SiteConfig, runtime: Runtime) -> Throttle:
         runtime.reactor,
         allowed_from_address=settings.address_limit,
         peers=runtime.attempt_peers,
+        nodes=None if work is None else work.nodes(),
     )
 
 

@@ -17,6 +17,7 @@ from perimeter.gate.sources.session import SessionSource
 from perimeter.gate.sources.source import CredentialSource
 from perimeter.run.build.prepared import Prepared
 from perimeter.run.build.runtime import Runtime
+from perimeter.run.build.shared_work import SharedWork
 from perimeter.sessions.renewal import Renewals
 from perimeter.sessions.stored import SESSIONS, StoredSessions
 from perimeter.tokens.api_token import ApiTokenVerifier
@@ -48,12 +49,14 @@ class Grants:
     cookie_look_ups: CookieLookUps
 
 
-def grants_of(prepared: Prepared, runtime: Runtime) -> Grants:
-    """The tokens and sessions of the state that ``prepared`` has opened."""
+def grants_of(prepared: Prepared, runtime: Runtime, work: SharedWork | None) -> Grants:
+    """The tokens and sessions of the state that ``prepared`` has opened; ``work`` is what is done with other machines."""
     settings, keyring, state, reactor = prepared.config.token, prepared.keyring, prepared.state.state, runtime.reactor
     tokens, sessions = state.view(TOKENS), state.view(SESSIONS)
     verifier = TokenVerifier(keyring, settings, reactor, tokens.revoked)
     keys = FollowedKeys(keyring, runtime.offload, reactor)
+    if work is not None:
+        work.share_keys(keys, keyring)
     news = news_of(tokens.learn, keys.look, LookUps(runtime.limits, lambda: tokens.complete, "API tokens"))
     check = TokenCheck(prepared.secrets)
     revoker = Revoker(tokens, verifier, sessions, news, check)

@@ -85,8 +85,9 @@ def prepare(read: Callable[[], SiteConfig], runtime: Runtime) -> Prepared:
     require_library(config)
     state_dir = config.perimeter.state_dir
     prepare_state_dir(state_dir, runtime.user)
+    shared = config.perimeter.shares_state
     with runtime.acting():
-        keyring = Keyring.open(state_dir, config.token, runtime.reactor)  # judges the directory before it is used
+        keyring = Keyring.open(state_dir, config.token, runtime.reactor, shared=shared)  # judges the directory before it is used
         secrets = SecretsKey.open(state_dir, config.perimeter.cluster_secret)
     contexts = _server_contexts(config, runtime)
     upstream_tls = {settings.name: client_contexts(settings) for settings in config.upstreams}

@@ -11,6 +11,7 @@ from perimeter.providers.pins import PINS
 from perimeter.sessions.stored import SESSIONS
 from perimeter.state.kinds import Kinds
 from perimeter.state.once import ONCE
+from perimeter.tokens.key_news import KEY_NEWS
 from perimeter.tokens.stored import TOKENS
 
-STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE, FLOWS, PINS))
+STATE_KINDS: Final = Kinds((TOKENS, SESSIONS, FACTORS, PENDING, ONCE, FLOWS, PINS, KEY_NEWS))

@@ -12,21 +12,22 @@ from perimeter.errors import StateUnavailable
 
 
 class NodeCounts:
-    """Counts that several `perimeter.auth.chain.nodes.Nodes` share. While ``down`` is True, each question fails."""
+    """Counts that several `perimeter.auth.chain.nodes.Nodes` share. While ``down`` is True, everything fails; while ``full``,
+    only changes do."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._failures: dict[bytes, list[float]] = {}
         self._dropped: dict[bytes, float] = {}
         self._once: set[tuple[bytes, bytes]] = set()
-        self.down = False
-        self.asked = 0
+        self.down = self.full = False
+        self.asked = self.changed = 0
         #: what a question waits for; None: it is answered at once
         self.hold: Deferred[None] | None = None
 
     async def add(self, name: bytes, decay: Decay = NO_DECAY, once: bytes = b"") -> Count:
         """See `SharedCounts.add`."""
-        await self._reach()
+        await self._reach(change=True)
         failures = self._failures.setdefault(name, [])
         if not once or (name, once) not in self._once:
             if failures and len(failures) < decay.limit:
@@ -43,15 +44,16 @@ class NodeCounts:
 
     async def drop(self, names: Sequence[bytes]) -> None:
         """See `SharedCounts.drop`."""
-        await self._reach()
+        await self._reach(change=True)
         for name in names:
             self._failures.pop(name, None)
             self._dropped[name] = self._clock.seconds()
 
-    async def _reach(self) -> None:
+    async def _reach(self, *, change: bool = False) -> None:
         self.asked += 1
+        self.changed += change
         await (self.hold or succeed(None))
-        if self.down:
+        if self.down or (change and self.full):
             raise StateUnavailable("Redis does not answer")
 
     def _count(self, name: bytes) -> Count:

@@ -6,8 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import TestCase
 
-from perimeter.auth.chain import throttle as throttling
-from perimeter.auth.chain.attempts import AttemptPeers, Attempts, Counted, Key, MemoryAttempts
+from perimeter.auth.chain.attempts import LONGEST_DELAY, AttemptPeers, Attempts, Counted, Key, MemoryAttempts
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.errors import TooManyAttempts
 from perimeter.run import shared_attempts
@@ -230,4 +229,4 @@ class MergeTests(TestCase):
         throttle = Throttle(3, MemoryAttempts(), clock, allowed_from_address=0)
         throttle.merge([(NAME, Attempts(3, 0.0, 1.0))])
         self.assertRaises(TooManyAttempts, throttle.admit, JOHN, "")
-        self.assertEqual(throttling.LONGEST_DELAY, 900.0)
+        self.assertEqual(LONGEST_DELAY, 900.0)

@@ -33,6 +33,9 @@ class Keys:
         self.asked.append("refresh")
         return succeed(None)
 
+    def announced(self) -> None:
+        """No other machine has keys."""
+
     def rotate_if_due(self) -> Deferred[None]:
         self.asked.append("rotate")
         return succeed(None)

@@ -22,6 +22,7 @@ from perimeter.errors import (
 )
 from perimeter.model import AuthenticationRequest, Principal
 from perimeter.plugin.redirect import IRedirectAuthenticator
+from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.sessions.opened import secret_of
 from perimeter.sessions.renewable import LONGEST, Renewable
 from perimeter.sessions.renewal import INTERVAL, Renewals
@@ -37,6 +38,10 @@ OPS = attrs.evolve(CAROL, roles=("ops", "added"))
 """What `BARE` becomes by the augmenters."""
 REQUEST = AuthenticationRequest("203.0.113.9")
 BARE = attrs.evolve(CAROL, roles=("ops",))
+
+
+FENCE = int((START + 60) // INTERVAL)
+"""Of a question in the first minute in which it is due."""
 
 
 class Claimed:
@@ -123,7 +128,9 @@ class RenewTests(RenewalCase):
         answer.callback(signed_in(principal=BARE))
         self.assertEqual(self.at_once(), OPS)
         kept = self.kept()
-        self.assertEqual((kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (OPS, Renewal(START + 1000), b"second"))
+        self.assertEqual(
+            (kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (OPS, Renewal(START + 1000, fence=FENCE), b"second")
+        )
         self.assertEqual(self.counts, [("corp", "renewed")])
         self.at(999.75)
         self.at_once()
@@ -144,7 +151,7 @@ class RenewTests(RenewalCase):
         self.provider.answers = [signed_in(renew_after=0.0)]
         self.at(60)
         self.at_once()
-        self.assertEqual(self.kept().renewal, Renewal(self.session.expires))
+        self.assertEqual(self.kept().renewal, Renewal(self.session.expires, fence=FENCE))
 
     def test_soon_due_again(self) -> None:
         self.provider.answers = [signed_in(renew_after=START + 90), signed_in(secret=b"third")]
@@ -182,6 +189,33 @@ class RenewTests(RenewalCase):
         self.at_once()
         self.assertEqual(list(self.claims.names.values()), [START + 60 + 3 * INTERVAL] * 2)
         self.assertLess(LONGEST, INTERVAL)
+
+    def test_attack_192_a_process_that_was_paused_before_its_question_does_not_ask(self) -> None:
+        for pause, asked in ((84.75, 1), (85, 0)):  # 120 s less LONGEST and the difference of clocks
+            self.setUp()
+            self.provider.answers = [signed_in()]
+            self.claims.hold = hold = Deferred()
+            self.at(60)
+            self.at_once()
+            self.at(60 + pause)
+            hold.callback(None)
+            self.assertEqual(len(self.asked()), asked, pause)
+
+    def test_attack_192_an_answer_that_comes_after_a_later_one_changes_nothing(self) -> None:
+        _, child = self.child(self.session, b"k" * 32)
+        later = Renewed(self.session.id, OPS, VOUCHED, b"later", Renewal(START + 900, fence=7))
+        self.done(self.stored.renew(later))
+        for fence, sealed in ((6, b"later"), (0, b"later"), (7, b"as late"), (8, b"latest")):
+            self.done(self.stored.renew(attrs.evolve(later, owner=CAROL, sealed=sealed, renewal=Renewal(START, fence=fence))))
+            self.assertEqual(self.kept().sealed, sealed)
+            found = self.stored.with_id(child.id)
+            assert found is not None
+            self.assertEqual(found.owner.roles, CAROL.roles if fence >= 7 else OPS.roles)
+
+    def test_the_fence_is_kept_in_texts(self) -> None:
+        session = attrs.evolve(self.session, renewal=Renewal(START + 60, True, 9))
+        for change in (session, Renewed(session.id, OPS, VOUCHED, b"x", Renewal(START, fence=9)), self.session):
+            self.assertEqual(STATE_KINDS.decode(*STATE_KINDS.encode(change)), change)
 
     def test_another_process_has_renewed_it_meanwhile(self) -> None:
         self.claims.hold = hold = Deferred()
@@ -305,7 +339,7 @@ class RefusedTests(RenewalCase):
         self.provider.answers = [ProviderUnavailable("lost"), Rejected("invalid_grant"), Rejected("invalid_grant")]
         self.at(60)
         self.at_once()
-        self.assertEqual(self.kept().renewal, Renewal(START + 60, True))
+        self.assertEqual(self.kept().renewal, Renewal(START + 60, True, FENCE))
         self.at(240)
         self.assertEqual(self.at_once(), CAROL)
         self.assertEqual((self.kept().owner, len(self.asked())), (CAROL, 2))
@@ -472,7 +506,9 @@ class UnavailableTests(RenewalCase):
         self.at(60)
         self.at_once()
         kept = self.kept()
-        self.assertEqual((kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (CAROL, Renewal(START + 60), b"second"))
+        self.assertEqual(
+            (kept.owner, kept.renewal, unseal(self.cookie, kept.sealed)), (CAROL, Renewal(START + 60, fence=FENCE), b"second")
+        )
         self.assertEqual(self.counts, [("corp", "unavailable")])
         self.fault = None
         self.at(240)

@@ -29,7 +29,7 @@ from tests.unit.doubles.sessions import session
 from tests.unit.state.test_database_file import descriptors
 from tests.unit.state.test_state import ALICE, LIMITS, token
 
-VERSIONS = sorted((kind.name, len(kind.table.migrations)) for kind in STATE_KINDS.all)
+VERSIONS = sorted((kind.name, len(kind.table.migrations)) for kind in STATE_KINDS.all if kind.table.migrations)
 
 FORMAT_1 = Path(__file__).parents[2] / "data" / "state-format-1.db"
 """Written by the code of format 1: two API tokens, one revoked access token, two revoked users."""

@@ -18,7 +18,8 @@ from twisted.trial.unittest import SkipTest, TestCase
 from perimeter.config.site.token import TokenSettings
 from perimeter.errors import InvalidToken, StartupError
 from perimeter.tokens.jwk import load_jwk_set
-from perimeter.tokens.keyring import GRACE, Keyring
+from perimeter.tokens.keyring import Keyring
+from perimeter.tokens.rotation import GRACE
 from perimeter.tokens.verifier import TokenVerifier
 from tests.unit.doubles.tokens_site import NOW, SECRET, TokenCase, parts
 

@@ -146,7 +146,7 @@ async def _waiting(asked: Asked) -> Mapping[str, Any]:
 
 async def _release(asked: Asked) -> str:
     what = asked.field("what")
-    released = asked.gateway.assembly.chain.release(what) if what else []
+    released = await asked.gateway.assembly.chain.release(what) if what else []
     if not released:
         raise Refused("There were no wrong passwords for this name or address.")
     return f"May try again: {', '.join(map(str, released))}."

@@ -116,6 +116,26 @@ class NodesTests(unittest.TestCase):
         self.assertEqual(self.two.release("john", JOHN), [NAME])
         self.assertEqual([self.wait(self.one), self.wait(self.two)], [0, 0])
 
+    def test_an_operator_of_a_machine_that_has_not_seen_the_user(self) -> None:
+        for _ in range(4):
+            self.guess(self.one)
+        self.successResultOf(Deferred.fromCoroutine(self.two.learn_named("john", JOHN)))
+        self.assertEqual(self.two.release("john", JOHN), [NAME])
+        self.assertEqual(self.wait(self.one), 0)
+        alone = Throttle(4, MemoryAttempts(), self.clock, allowed_from_address=8)
+        self.successResultOf(Deferred.fromCoroutine(alone.learn_named("john", JOHN)))
+
+    def test_a_failure_that_is_counted_drops_what_waits(self) -> None:
+        self.guess(self.two)
+        self.learn(self.one)
+        attempt = self.one.admit([("corp", "mary")], "")
+        self.counts.full = True
+        self.one.release("john", JOHN)
+        self.counts.full = False
+        with capturedLogs():
+            attempt.failed()
+        self.assertEqual(self.successResultOf(Deferred.fromCoroutine(self.counts.find([spelled(NAME)])))[0].failures, 0)
+
     def test_a_failure_after_the_drop_is_not_dropped(self) -> None:
         self.guess(self.one)
         self.two.release("john", JOHN)
@@ -142,7 +162,7 @@ class NodesTests(unittest.TestCase):
 
     # -- the others cannot be reached
 
-    def test_attack_191_alone_each_machine_allows_a_quarter(self) -> None:
+    def test_attack_190_alone_each_machine_allows_a_quarter(self) -> None:
         self.counts.down = True
         with capturedLogs() as logs:
             self.learn(self.one)
@@ -160,7 +180,8 @@ class NodesTests(unittest.TestCase):
     def test_limits_alone(self) -> None:
         nodes = self.nodes[0]
         self.assertEqual([nodes.limit(n) for n in (0, 3, 100)], [0, 3, 100])
-        nodes.away = True
+        self.counts.down = True
+        self.learn(self.one)
         self.assertEqual([nodes.limit(n) for n in (0, 1, 3, 4, 7, 8, 100)], [0, 1, 1, 1, 1, 2, 25])
 
     def test_not_every_sign_in_waits_for_the_others(self) -> None:
@@ -173,6 +194,50 @@ class NodesTests(unittest.TestCase):
         self.clock.advance(PAUSE * 0.1)
         self.learn(self.one)
         self.assertEqual(self.counts.asked, asked + 1)
+
+    def test_attack_190_once_the_others_are_reached_they_are_asked_again_at_once(self) -> None:
+        self.learn(self.one)
+        attempt = self.one.admit(JOHN, "192.0.2.1")
+        self.counts.down = True
+        self.learn(self.one)
+        self.counts.down = False
+        with capturedLogs():
+            attempt.failed()  # reaches them before the pause is over
+        self.assertFalse(self.nodes[0].away)
+        self.assertEqual((self.nodes[0].away, self.nodes[0].limit(8)), (False, 8))
+        for _ in range(3):
+            self.guess(self.two)
+        self.assertEqual(self.wait(self.one), 1)
+
+    def test_attack_190_counts_that_can_be_read_and_not_changed(self) -> None:
+        self.counts.full = True
+        with capturedLogs() as logs:
+            for number in range(3):
+                self.learn(self.one, "198.51.100.1")
+                self.one.admit([("corp", f"n{number}")], "").failed()
+                self.clock.advance(PAUSE)
+        said = [event["log_format"] for event in logs if "machine" in event.get("log_format", "")]
+        self.assertEqual(len(said), 1, said)
+        self.assertEqual(self.nodes[0].limit(8), 2)
+        self.assertEqual(self.nodes[1].limit(8), 8, "it has not tried")
+        self.counts.full = False
+        changed = self.counts.changed
+        self.learn(self.one)
+        self.assertEqual((self.nodes[0].limit(8), self.counts.changed), (8, changed + 1))
+        self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed + 1)
+
+    def test_a_change_is_not_tried_at_each_sign_in(self) -> None:
+        self.counts.full = True
+        self.one.release("john", JOHN)
+        changed = self.counts.changed
+        self.clock.advance(PAUSE * 0.75)
+        self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed)
+        self.clock.advance(PAUSE * 0.25)
+        for _ in range(3):
+            self.learn(self.one)
+        self.assertEqual(self.counts.changed, changed + 1)
 
     def test_what_was_dropped_meanwhile_is_dropped_then(self) -> None:
         self.guess(self.one)
