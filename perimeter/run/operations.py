@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, Final, Protocol
 
@@ -174,9 +175,19 @@ async def _up_to_date(examination: Examination, answer: OfState, question: Mappi
     return await answer(examination.assembly, question)
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Report for the operator that a list cannot be read from the store."""
+    try:
+        yield
+    except Unavailable as error:
+        raise ValueError(f"the list cannot be read: {error.detail}") from None
+
+
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
-    return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
+    with _readable():
+        return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -188,7 +199,8 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
+    with _readable():
+        return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
 
 
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
