@@ -33,7 +33,6 @@ CONNECT: Final = 1.0
 """Seconds within which a client notices a new primary: it asks the Sentinels each second."""
 
 
-
 @attrs.define(eq=False)
 class _Waiting:
     cursor: tuple[int, int]
@@ -80,7 +79,8 @@ class Engine:
         self.cpu = 0.0
         self.counts: Counter[str] = Counter()
         self._waiting: list[_Waiting] = []
-        self._under_way: set[Deferred[Any]] = set()
+        # A dictionary for its order, which makes a run deterministic.
+        self._under_way: dict[Deferred[Any], None] = {}
 
     # -- the server
 
@@ -112,8 +112,8 @@ class Engine:
         """Fire with the reply to a command, after the time that it takes."""
         if not self.alive:
             return fail(StateUnavailable("no primary"))
-        asked: Deferred[Any] = Deferred(self._under_way.discard)
-        self._under_way.add(asked)
+        asked: Deferred[Any] = Deferred(self._cancelled)
+        self._under_way[asked] = None
 
         def arrived() -> None:
             if asked not in self._under_way:
@@ -133,6 +133,9 @@ class Engine:
         self.clock.callLater(self._way(), arrived)
         return asked
 
+    def _cancelled(self, asked: Deferred[Any]) -> None:
+        self._under_way.pop(asked, None)
+
     def _way(self) -> float:
         return self.latency * self.chance.uniform(0.4, 0.6)
 
@@ -142,7 +145,7 @@ class Engine:
 
     def _answer(self, asked: Deferred[Any], value: Any) -> None:
         if asked in self._under_way:
-            self._under_way.discard(asked)
+            del self._under_way[asked]
             if isinstance(value, Exception):
                 asked.errback(value)
             else:

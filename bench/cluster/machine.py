@@ -25,7 +25,7 @@ from perimeter.model import Grant, GrantKind, Principal
 from perimeter.redis.client import RedisClient
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state.changes import Change, Held
-from perimeter.state.freshness import Freshness
+from perimeter.state.freshness import Always, Freshness
 from perimeter.state.kinds import Kinds
 from perimeter.state.writer import ChangeWriter
 from perimeter.tokens.revocation import RevokedGrant
@@ -38,7 +38,7 @@ CHANGE: Final = 6e-6
 
 
 class SharedLog(CommonLog):
-    """The log. Each entry is verified and parsed once for all machines, to save time; the machines take that time all the same."""
+    """The log. Each entry is verified and parsed once for all machines, to save time. In virtual time each machine does it."""
 
     def __init__(self, client: RedisClient, kinds: Kinds, sealing: Sealing, parsed: dict[bytes, Entry]) -> None:
         super().__init__(client, kinds, sealing)
@@ -94,8 +94,9 @@ class Machine:
         writer = cast(ChangeWriter, _Writer(clock))
         self.followed: Followed = FOLLOWED.view(writer)
         self.tokens: StoredTokens = TOKENS.view(writer)
-        self.freshness = Freshness("engine", 60.0, clock=clock.seconds)
-        self.freshness.compared(0.0)
+        self._heard = Freshness("engine", 60.0, clock=clock.seconds)
+        self._heard.compared(0.0)
+        self.freshness: Always = self._heard
         client, sealing = cast(RedisClient, self.client), Sealing(b"k" * 32)
         log = SharedLog(client, KINDS, sealing, parsed)
         self.publisher = Publisher(log, RecordStore(client, KINDS, sealing, clock.seconds), KINDS)
@@ -118,8 +119,8 @@ class Machine:
 
     def heard_all(self) -> None:
         """See `perimeter.cluster.follower.Machine`."""
-        self.freshness.heard()
-        self.freshness.read(self.freshness.mark())
+        self._heard.heard()
+        self._heard.read(self._heard.mark())
         if self.ready is None:
             self.ready = self._clock.seconds()
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from bench.cluster.clock import VirtualClock
 from bench.cluster.engine import Engine
-from bench.cluster.machine import KINDS, NEVER, Machine, deterministic
+from bench.cluster.machine import NEVER, Machine, deterministic
 from perimeter.cluster.followed import Heard
-from perimeter.cluster.log import BEGINNING, Entry
+from perimeter.cluster.log import Entry
 from perimeter.cluster.names import ORIGIN
-from perimeter.state.changes import Held
 from perimeter.tokens.revocation import RevokedGrant
 
 LATENCY: Final = 0.0005
@@ -146,7 +146,7 @@ def fail_over(seed: int, nodes: int, away: float, rate: float, *, again: bool) -
     site.start()
     site.load(rate, away + 40.0)
     site.clock.run(20.0 - LAG)
-    cut = site.machines[:: 10] if nodes >= 10 else site.machines[:1]
+    cut = site.machines[::10] if nodes >= 10 else site.machines[:1]
     for machine in cut:
         machine.client.cut_off = True
         machine.follower._close()
@@ -216,7 +216,8 @@ def restart(seed: int, nodes: int, revocations: int, *, keeps: bool) -> Restart:
         if keeps:
             machine.followed.apply(Heard("site", before.cursor))
         machine.follower.start()
-    clock.run(120.0)
+    while clock.seconds() < began + 120.0 and any(machine.ready is None for machine in site.machines):
+        clock.run(0.01)
     ready: Sequence[float] = sorted(machine.ready - began for machine in site.machines if machine.ready is not None)
     if len(ready) < nodes or not all(machine.refuses("jti-999") for machine in site.machines):
         raise AssertionError("a machine does not start")
@@ -225,11 +226,9 @@ def restart(seed: int, nodes: int, revocations: int, *, keeps: bool) -> Restart:
     return Restart(nodes, keeps, kept, statistics.median(ready), ready[-1], did["commands"], did["bytes"] / 1e6, engine.cpu - cpu)
 
 
-def _settled(site: Site, work: object) -> None:
-    from twisted.internet.defer import Deferred
-
+def _settled(site: Site, work: Coroutine[Any, Any, None]) -> None:
     done: list[object] = []
-    Deferred.fromCoroutine(work).addBoth(done.append)  # type: ignore[arg-type]
+    Deferred.fromCoroutine(work).addBoth(done.append)
     site.clock.run(30.0)
     if done != [None]:
         raise AssertionError(done)
