@@ -45,6 +45,7 @@ class PartialCase(SessionCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(partial, "LEAST_KEPT", self.kept)
+        self.patch(partial, "MOST_KEPT", self.kept)
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.reopen()
@@ -96,7 +97,7 @@ class IndexTests(TestCase):
             self.assertEqual((index.complete, index.counted), (whole, count))
 
     def test_a_partial_index_keeps_a_bounded_number(self) -> None:
-        for whole_up_to, kept in ((-1, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
+        for whole_up_to, kept in ((-1, 50_000), (0, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
             index = Bare()
             index.measure(Extent(10**9, whole_up_to))
             self.assertEqual(index.most_kept, kept)
