@@ -49,7 +49,7 @@ NEW: Final = 1.5
 _HANDED_OVER: Final = 0.05
 """Seconds before this worker looks again whether it has to follow, while another one still does."""
 _PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 2.0
+_LONGEST_PAUSE: Final = 0.3
 """Seconds between attempts to follow, at first and at most, and up to half of that more."""
 
 
