@@ -117,6 +117,10 @@ class Machine:
         """See `perimeter.cluster.follower.Machine`. What was removed here stays removed."""
         return self.take([*changes, heard])
 
+    def follow(self) -> Deferred[None]:
+        """See `perimeter.cluster.follower.Machine`: there are no other workers."""
+        return succeed(None)
+
     def heard_all(self) -> None:
         """See `perimeter.cluster.follower.Machine`."""
         self._heard.heard()
