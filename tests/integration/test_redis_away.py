@@ -36,6 +36,8 @@ upstream = app
 browser_login = yes
 """
 
+_ASKED = ("X-Original-URI: /x", "X-Original-Method: GET")
+
 EXTRA = f"""{LISTENERS}
 [listener https]
 port = @https@
@@ -105,6 +107,9 @@ class Client:
             "the sign-in page": lambda: self.stranger.navigate("/.perimeter/login").status_code,
             "a sign-in": lambda: self.stranger.post("/.perimeter/login", form).status_code,
             "a sign-out": lambda: self.other.post("/.perimeter/logout", self.out.fields).status_code,
+            "forward-auth about a request with an access token that lives longer": ask(
+                "/authenticate", bearer(self.long), *_ASKED
+            ),
             "`/health`": ask("/health"),
         }
 
@@ -118,7 +123,7 @@ class RedisAwayTests(ClusterCase):
     @classmethod
     def start_cluster(cls) -> Cluster:
         """Two gateways: the second one spares short access tokens."""
-        perimeter = f"stale_limit = {LIMIT:g}s\nredis_timeout = 300ms\n"
+        perimeter = f"stale_limit = {LIMIT:g}s\nredis_timeout = 300ms\ntrusted_proxies = 127.0.0.1\n"
         return Cluster((REFUSES, SPARES), perimeter=perimeter, own={SPARES: "stale = jwt\n"}, routes=ROUTES, extra=EXTRA)
 
     def setUp(self) -> None:
