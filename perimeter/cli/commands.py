@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, tuple[Entry, ...]]] = {
         Entry("second-factor", "second_factor", "List and reset second factors, and make codes for first ones."),
         Entry("identity", "identity", "List and release user names that belong to a provider."),
         Entry("keys", "keys", "Show or rotate the keys that sign tokens."),
+        Entry("copy-state", "copy_state", "Copy the tokens and sessions of this machine to Redis."),
         Entry("password", "password", "Hash a password for a realm file."),
         Entry("ecflowrc", "ecflowrc", "Write the credentials file of an ecFlow client."),
     ),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from perimeter.cli.exits import Exit
+from perimeter.cli.on_reactor import on_reactor
 from perimeter.cli.site import config_option, explained, json_option, print_json, read_site, realms_exist
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _with_password(site: SiteConfig, user: str, realms: tuple[str, ...], from_st
     from perimeter.cli.trying import try_login
     from perimeter.model import BasicCredentials
 
-    return _on_reactor(lambda reactor: try_login(reactor, site, BasicCredentials(user, password), frozenset(realms), say))
+    credentials = BasicCredentials(user, password)
+    return on_reactor(lambda reactor: try_login(reactor, site, credentials, frozenset(realms), say), Exit.NO)
 
 
 def _at_provider(site: SiteConfig, name: str, explain: bool, say: Callable[[str], None]) -> Exit:
@@ -104,7 +105,7 @@ def _at_provider(site: SiteConfig, name: str, explain: bool, say: Callable[[str]
     uri = callback_uri(site, settings)
     if not uri:
         raise click.UsageError(f"[provider {name}] also needs redirect_uri, or host of [login], to be used in a browser.")
-    return _on_reactor(lambda reactor: try_provider(reactor, site, settings, uri, _arrival, say, explain=explain))
+    return on_reactor(lambda reactor: try_provider(reactor, site, settings, uri, _arrival, say, explain=explain), Exit.NO)
 
 
 def _arrival(url: str) -> str:
@@ -115,18 +116,3 @@ def _arrival(url: str) -> str:
     except click.Abort:  # an exception would be shown with its traceback by the reactor
         return ""
     return pasted
-
-
-def _on_reactor(attempt: Callable[[Any], Coroutine[Any, Any, Exit]]) -> Exit:
-    """The result of ``attempt``, on a reactor that runs until it ends."""
-    from twisted.internet.defer import Deferred
-    from twisted.internet.task import react
-
-    outcome: list[Exit] = []
-
-    async def trying(reactor: Any) -> None:
-        outcome.append(await attempt(reactor))
-
-    with contextlib.suppress(SystemExit):
-        react(lambda reactor: Deferred.fromCoroutine(trying(reactor)), ())
-    return outcome[0] if outcome else Exit.NO  # without one, react has printed what failed

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from perimeter.cli.site import Ask, WallClock
+from perimeter.cluster.names import DATABASE as SHARED
 from perimeter.config.site.config import SiteConfig
 from perimeter.config.site.perimeter import StateKind
 from perimeter.errors import StartupError, Unavailable
@@ -38,6 +39,12 @@ from perimeter.tokens.stored import TOKENS
 @contextlib.contextmanager
 def opened(directory: Path, config: SiteConfig | None, nothing: StartupError) -> Iterator[Ask]:
     """Open the store in ``directory`` and query it. Without a store, raise ``nothing``: no gateway is running."""
+    shared = (directory / SHARED).exists() if config is None else config.perimeter.state is StateKind.REDIS
+    if shared:
+        raise StartupError(
+            f"no gateway is running with state_dir {directory}, and what it stores is in Redis: run this command on a machine "
+            "whose gateway runs, or start this one"
+        )
     if config is None and not (directory / DATABASE).exists():
         raise nothing
     if config is not None and config.perimeter.state is not StateKind.SQLITE:

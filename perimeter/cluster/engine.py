@@ -13,6 +13,7 @@ from perimeter.cluster.claims import CommonClaims
 from perimeter.cluster.followed import Owed
 from perimeter.cluster.follower import Follower, Machine
 from perimeter.cluster.log import CommonLog
+from perimeter.cluster.moving import Copied, copy
 from perimeter.cluster.names import ORIGIN
 from perimeter.cluster.published import Publisher
 from perimeter.cluster.records import RecordStore
@@ -50,6 +51,11 @@ class RedisEngine:
         self._records = RecordStore(client, kinds, self.sealing, clock)
         self._log = CommonLog(client, kinds, self.sealing)
         self._publisher = Publisher(self._log, self._records, kinds)
+
+    def use_key(self, key: SecretsKey) -> None:
+        """Use the key of the site ``key`` from now on."""
+        self.secrets = key
+        self.sealing.use(*key.derive_all(PURPOSE))
 
     def start(self) -> None:
         """Connect."""
@@ -93,6 +99,10 @@ class RedisEngine:
     def claim(self, claims: Sequence[Claim]) -> Deferred[Sequence[bool]]:
         """See `Engine`."""
         return ensureDeferred(finish(*map(self.claims.claim, claims)))
+
+    def copy(self, held: Held) -> Deferred[Copied]:
+        """Copy the contents of the store of a machine that had no Redis. Fails with `StateUnavailable`."""
+        return ensureDeferred(copy(held, self._records, self._publisher, self._kinds))
 
     def last(self) -> Deferred[str]:
         """See `Engine`."""

@@ -31,8 +31,8 @@ _chance = random.SystemRandom()
 
 _BLOCK: Final = 2000
 """Milliseconds that a read waits for an entry."""
-_COUNT: Final = 500
-"""Entries that are read at once."""
+_COUNT: Final = 200
+"""Entries that are read at once, at most: fewer after a read that has failed, since a reply may be too long to be taken."""
 HEARTBEAT: Final = 5.0
 """A machine that has heard nothing for so many seconds, and up to `_JITTER` more, adds an empty entry to the log."""
 _JITTER: Final = 1.5
@@ -89,6 +89,7 @@ class Follower:
         #: when that run was seen first: what was added to the log before may be lost (epoch seconds)
         self._since = 0.0
         self._beat = 0.0
+        self._count = _COUNT
         self._surveyed = -inf
         self.problem = ""
 
@@ -132,6 +133,7 @@ class Follower:
                 self.problem = "an error, which is in the log"
                 _log.failure("the common log cannot be followed")
             self._close()
+            self._count = max(1, self._count // 8)
             await deferLater(self._reactor, pause * _chance.uniform(1.0, 1.5))
             pause = min(pause * 2, _LONGEST_PAUSE)
 
@@ -195,8 +197,10 @@ class Follower:
         heard = self._machine.followed.heard
         beat = min(HEARTBEAT, self._machine.freshness.limit / _BEATS)
         block = min(_BLOCK, int(beat * 1000))
-        reply = await self._reader.call(*reading(heard.cursor, _COUNT, block), patience=block / 1000)
+        count = self._count
+        reply = await self._reader.call(*reading(heard.cursor, count, block), patience=block / 1000)
         entries = self._common.entries(reply)
+        self._count = min(_COUNT, 2 * count)
         now = self._reactor.seconds()
         if entries:
             owed = self._machine.followed.owed
@@ -204,7 +208,7 @@ class Follower:
             await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
             self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
             self._beat = now + beat + _chance.uniform(0.0, _JITTER) * beat / HEARTBEAT
-            if len(entries) < _COUNT:
+            if len(entries) < count:
                 self._machine.heard_all()
                 if self.problem:
                     self.problem = ""

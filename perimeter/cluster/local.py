@@ -8,22 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
 
 from perimeter.cluster.followed import FOLLOWED, Heard, of_this_machine
+from perimeter.cluster.names import DATABASE
 from perimeter.state.changes import Change, Cursor
 from perimeter.state.kinds import Kinds
 from perimeter.state.schema import migrate
 from perimeter.state.sqlite import SqliteStore
 
-NAME: Final = "cluster.db"
-
 
 class LocalStore(SqliteStore):
-    """Opens `NAME` in ``directory``, as `SqliteStore` does ``state.db``. ``kinds`` are all kinds, with `FOLLOWED`."""
+    """Opens `DATABASE` in ``directory``, as `SqliteStore` does ``state.db``. ``kinds`` are all kinds, with `FOLLOWED`."""
 
     def __init__(self, directory: Path, kinds: Kinds, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(directory, kinds, clock, NAME, whole_up_to=-1)  # no records are here
+        super().__init__(directory, kinds, clock, DATABASE, whole_up_to=-1)  # no records are here
 
     def replace(self, changes: Iterable[Change], heard: Heard) -> Cursor:
         """Keep ``changes`` instead of what there is, except for what removes something: nothing that was revoked comes back.

@@ -1,4 +1,4 @@
-"""The names of the keys in Redis. All of them begin with `PREFIX`, so that an ACL can name them."""
+"""The names of the keys in Redis, which all begin with `PREFIX`, so that an ACL can name them, and of the file beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Final
 from perimeter.state.writer import LookupKey
 
 PREFIX: Final = "perimeter:"
+
+DATABASE: Final = "cluster.db"
+"""The file of the store of one machine, in ``state_dir``."""
 
 LOG: Final = f"{PREFIX}log"
 """The stream of changes."""

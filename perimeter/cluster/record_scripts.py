@@ -62,7 +62,9 @@ return found
 LISTED: Final = Script("""
 local found, first, count = {}, tonumber(ARGV[2]), tonumber(ARGV[3])
 while count > 0 do
-    local digests = redis.call(ARGV[4] == '1' and 'ZREVRANGE' or 'ZRANGE', KEYS[1], first, first + count - 1)
+    local digests
+    if ARGV[4] == '1' then digests = redis.call('ZREVRANGE', KEYS[1], first, first + count - 1)
+    else digests = redis.call('ZRANGE', KEYS[1], first, first + count - 1) end
     if #digests == 0 then return found end
     for _, digest in ipairs(digests) do
         local value = redis.call('GET', ARGV[1] .. digest)

@@ -25,7 +25,7 @@ from perimeter.state.kinds import Effect, Kinds, Records
 from perimeter.state.page import Page
 from perimeter.state.writer import LookupKey, finish
 
-_PAGE: Final = 200
+_PAGE: Final = 100
 """Records that one answer has at most: it is parsed in one turn of the reactor."""
 _AT_ONCE: Final = 50
 """Questions that are asked together."""

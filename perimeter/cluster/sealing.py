@@ -31,6 +31,10 @@ class Sealing:
     def __init__(self, first: bytes, *others: bytes) -> None:
         self._keys = (first, *others)
 
+    def use(self, first: bytes, *others: bytes) -> None:
+        """Use these keys from now on."""
+        self._keys = (first, *others)
+
     def seal(self, name: str, data: bytes) -> bytes:
         """``data`` with its MAC, for the key ``name`` of Redis."""
         return _mac(self._keys[0], name, data) + data

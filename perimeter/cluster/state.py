@@ -22,6 +22,7 @@ from perimeter.cluster.local import LocalStore
 from perimeter.cluster.log import place
 from perimeter.errors import StateUnavailable
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Extent, Held
 from perimeter.state.freshness import Freshness
 from perimeter.state.kinds import Kinds
@@ -66,6 +67,10 @@ class ClusterState(State):
         #: callers that wait for a question that was not asked yet
         self._asking_last: list[Deferred[None]] = []
         self._asked = False
+
+    def use_key(self, key: SecretsKey) -> None:
+        """See `State`."""
+        self.engine.use_key(key)
 
     def start(self) -> None:
         """See `State`. Connects to Redis."""
@@ -135,6 +140,13 @@ class ClusterState(State):
         if self.stale:
             return fail(stale_fault())
         return unaffected(self.engine.find(kind, key))
+
+    def _apply_owed(self) -> None:
+        """See `State`: what this machine owes the common log is still among the records of Redis."""
+        super()._apply_owed()
+        for owed in self.followed.owed.values():
+            change = self._kinds.decode(owed.word, owed.body)
+            self._view(change).apply(change)
 
     def catch_up(self) -> Deferred[None]:
         """Wait until this worker has everything that is in the log now. All callers before the next question share it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,7 +13,7 @@ from perimeter.net.contexts import ClientTLS
 from perimeter.net.contract import Reactor
 from perimeter.redis.connection import Argument
 from perimeter.redis.dialling import Dialler
-from perimeter.redis.link import Finder, Found, Link
+from perimeter.redis.link import Finder, Link
 from perimeter.redis.script import Script
 from perimeter.redis.sentinels import Sentinels
 from perimeter.redis.single import SingleServer
@@ -22,8 +22,7 @@ from perimeter.redis.single import SingleServer
 class RedisClient:
     """Calls of the primary that ``url`` leads to. Each takes ``timeout`` (seconds) at most. For the reactor thread.
 
-    ``tls`` verifies servers and Sentinels, each for its own host; it is needed if the URL says so. ``primary_changed`` is called
-    when there is a connection to a server with another ``run_id`` than the last one, and for the first.
+    ``tls`` verifies servers and Sentinels, each for its own host; it is needed if the URL says so.
 
     No call is repeated. After a connection was lost it is not known whether the server has carried out what was under way, so
     every call has to be such that it may be made twice.
@@ -36,16 +35,13 @@ class RedisClient:
         *,
         tls: ClientTLS | None = None,
         timeout: float = 2.0,
-        primary_changed: Callable[[], object] = lambda: None,
     ) -> None:
         self._clock = cast(IReactorTime, reactor)
         self._timeout = timeout
         dialler = Dialler(reactor, tls, timeout)
         self._finder: Finder = Sentinels(url, dialler) if url.primary else SingleServer(url, dialler)
-        self._link = Link(self._clock, self._finder, timeout, self._up)
+        self._link = Link(self._clock, self._finder, timeout)
         self._readers: list[Link] = []
-        self._last_run = ""
-        self.primary_changed = primary_changed
 
     def start(self) -> None:
         """Begin to connect. Returns at once; calls wait for the connection."""
@@ -74,7 +70,7 @@ class RedisClient:
 
         Redis answers the calls of a connection in their order, so a call that waits would hold up all others.
         """
-        link = Link(self._clock, self._finder, self._timeout, lambda found: None)
+        link = Link(self._clock, self._finder, self._timeout)
         self._readers = [known for known in self._readers if known.running]
         self._readers.append(link)
         link.start()
@@ -111,8 +107,3 @@ class RedisClient:
     def offset(self) -> float:
         """How far the primary's clock is ahead of that of this machine, in seconds; measured each second."""
         return self._link.offset
-
-    def _up(self, found: Found) -> None:
-        if found.greeting.run_id != self._last_run:
-            self._last_run = found.greeting.run_id
-            self.primary_changed()

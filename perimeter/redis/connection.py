@@ -24,6 +24,9 @@ from perimeter.redis.framing import BadReply, Framing
 MOST_WAITING: Final = 10_000
 """Calls of one connection that wait for their replies at a time. Further ones fail."""
 
+CLOSED: Final = "the connection was closed"
+"""The reason of a connection that the other side has ended, or the network."""
+
 Argument = bytes | str | int
 """An argument of a command. Text is sent in UTF-8."""
 
@@ -122,7 +125,7 @@ class RedisConnection(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """See Twisted's ``Protocol``."""
-        self.drop("the connection was closed")
+        self.drop(CLOSED)
 
     def _deliver(self, reply: Any) -> None:
         if not self._waiting:

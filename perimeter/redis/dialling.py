@@ -14,7 +14,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.net.connect import HandshakeFailed, connect
 from perimeter.net.contexts import ClientTLS
 from perimeter.net.contract import Reactor
-from perimeter.redis.connection import RedisConnection
+from perimeter.redis.connection import CLOSED, RedisConnection
 from perimeter.redis.greeting import greet
 from perimeter.redis.link import Found
 
@@ -65,7 +65,9 @@ class Dialler:
         try:
             greeting = yield greet(connection, url)
         except Exception as problem:
-            detail = problem.detail if isinstance(problem, StateUnavailable) else str(problem)
+            detail = (problem.detail if isinstance(problem, StateUnavailable) else str(problem)).removeprefix("Redis: ")
+            if detail == CLOSED and self._tls is None:
+                detail = "it closed the connection at once: if it speaks TLS, write rediss:// in redis_url"
             connection.drop(detail)
-            raise StateUnavailable(f"Redis: {at(host, port)}: {detail.removeprefix('Redis: ')}") from None
+            raise StateUnavailable(f"Redis: {at(host, port)}: {detail}") from None
         return Found(connection, at(host, port), greeting, epoch)

@@ -16,6 +16,13 @@ from perimeter.redis.connection import Argument, RedisConnection
 CLIENT_NAME: Final = "perimeter"
 """The name of the gateway's connections, in ``CLIENT LIST``."""
 
+_MODES: Final = {
+    "standalone": "it is a server and no Sentinel: write redis:// or rediss:// in redis_url, or the port of a Sentinel",
+    "sentinel": "it is a Sentinel: write redis+sentinel:// or rediss+sentinel:// in redis_url",
+    "cluster": "it is part of a Redis Cluster, which is not supported: use a primary with replicas and Sentinels",
+}
+"""What it means that a server is in a mode that redis_url does not expect."""
+
 
 @attrs.frozen
 class Greeting:
@@ -44,14 +51,24 @@ def greet(connection: RedisConnection, url: RedisUrl) -> Generator[Deferred[Any]
     calls.append(connection.call("INFO", "server"))
     calls.append(look(connection))
     results = yield DeferredList(calls, fireOnOneErrback=False, consumeErrors=True)
-    for succeeded, result in results:
+    for number, (succeeded, result) in enumerate(results):
         if not succeeded:
             result.raiseException()
+        if not number:
+            check_mode(result, "standalone")
     facts = _facts(results[-2][1])
     run_id = facts.get("run_id", "")
     if not run_id:
         raise StateUnavailable("Redis: it does not say its run_id")
     return Greeting(run_id, facts.get("valkey_version") or facts.get("redis_version", ""), results[-1][1])
+
+
+def check_mode(reply: object, wanted: str) -> None:
+    """Raise `StateUnavailable` if the reply to HELLO is that of a server in another mode: ``standalone`` or ``sentinel``."""
+    mode = reply.get(b"mode", b"") if isinstance(reply, dict) else b""
+    found = mode.decode("ascii", "replace") if isinstance(mode, bytes) else ""
+    if found != wanted:
+        raise StateUnavailable(f"Redis: {_MODES.get(found, 'it does not say what it is')}")
 
 
 @inlineCallbacks

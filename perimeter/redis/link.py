@@ -65,16 +65,15 @@ class Finder(Protocol):
 
 
 class Link:
-    """One connection to the primary that ``finder`` finds. ``up`` is called with each new one, before any call goes out on it.
+    """One connection to the primary that ``finder`` finds.
 
     While there is no connection, calls wait for one, at most ``timeout`` seconds from its loss; later ones fail at once.
     """
 
-    def __init__(self, clock: IReactorTime, finder: Finder, timeout: float, up: Callable[[Found], object]) -> None:
+    def __init__(self, clock: IReactorTime, finder: Finder, timeout: float) -> None:
         self._clock = clock
         self._finder = finder
         self._timeout = timeout
-        self._up = up
         self._reported = ("", 0.0)
         self._found: Found | None = None
         self._finding: Deferred[Any] | None = None
@@ -200,10 +199,6 @@ class Link:
         self.offset = found.greeting.offset
         self._again = self._clock.callLater(self._soon(LOOK), self._look)
         _log.info("Redis: connected to the primary {place}", place=found.place)
-        try:
-            self._up(found)
-        except Exception:
-            _log.failure("what a new connection to Redis leads to")
         self._release()
 
     def _not_found(self, failure: Failure) -> None:

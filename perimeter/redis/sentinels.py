@@ -20,7 +20,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.redis.connection import RedisConnection
 from perimeter.redis.dialling import Dialler, at
 from perimeter.redis.errors import ErrorReply
-from perimeter.redis.greeting import hello, look
+from perimeter.redis.greeting import check_mode, hello, look
 from perimeter.redis.link import Found
 
 _UNKNOWN: Final = "ERR No such master"
@@ -28,7 +28,7 @@ _UNKNOWN: Final = "ERR No such master"
 
 @attrs.frozen
 class Named:
-    """The primary that a Sentinel names. ``epoch`` grows with each failover."""
+    """The primary that a Sentinel names. ``epoch`` is that of its configuration, which grows with each failover."""
 
     host: str
     port: int
@@ -36,11 +36,16 @@ class Named:
 
 
 def read_named(reply: object) -> Named:
-    """What ``SENTINEL MASTER`` has replied. Raises `StateUnavailable` for what is no address."""
+    """What ``SENTINEL MASTER`` has replied. Raises `StateUnavailable` for what is no address.
+
+    The Sentinel that carries out a failover has the new epoch some time before it names the new primary.
+    """
     facts: dict[Any, Any] = reply if isinstance(reply, dict) else {}
     try:
         host = checked_host(_bracketed(facts[b"ip"].decode("ascii"))).strip("[]")
         port, epoch = int(facts[b"port"]), int(facts[b"config-epoch"])
+        if b"failover_in_progress" in facts[b"flags"].split(b","):
+            epoch -= 1
         if not 0 < port < 65536:
             raise ValueError(port)
     except (KeyError, AttributeError, TypeError, ValueError, BadValue):
@@ -116,7 +121,7 @@ class _Sentinel:
     def _greeted(self, url: RedisUrl) -> Generator[Deferred[Any], Any, RedisConnection]:
         connection = yield self._dialler.dial(self._host, self._port, lambda reason: None)
         try:
-            yield connection.call(*hello(url))
+            check_mode((yield connection.call(*hello(url))), "sentinel")
         except BaseException:  # also if the question is cancelled
             connection.drop("the Sentinel was not greeted")
             raise

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil
 from typing import Any, Final, Protocol
 
@@ -179,9 +180,19 @@ async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
     return {"released": [str(key) for key in await assembly.chain.release(what)]}
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Report for the operator that a list cannot be read from the store."""
+    try:
+        yield
+    except Unavailable as error:
+        raise ValueError(f"the list cannot be read: {error.detail}") from None
+
+
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     passing = question.get("passing") is True
-    return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
+    with _readable():
+        return await list_tokens(_realms(assembly), assembly.tokens, *_owner(question), passing=passing, first=_first(question))
 
 
 async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -193,7 +204,8 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
-    return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
+    with _readable():
+        return await list_sessions(_realms(assembly), assembly.sessions, *_owner(question), _first(question))
 
 
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.config.site.config import SiteConfig
-from perimeter.sessions.stored import StoredSessions, Use
+from perimeter.sessions.stored import StoredSessions
+from perimeter.sessions.used import Use
 from perimeter.workers.place import Place
 
 _log = Logger()

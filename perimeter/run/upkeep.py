@@ -55,6 +55,7 @@ class Upkeep:
         self._assembly: Assembly | None = None
         self._cutting = False
         self._users_revoked = 0
+        self._doubts = 0
         self._reviewer = Reviewer(runtime.reactor, exchanges)
         self._record = OwnRecord(runtime)
         self._renewals = Renewals(runtime.reactor, runtime.challenges, runtime.place, renewed)
@@ -100,6 +101,7 @@ class Upkeep:
             assembly.state.view(KEY_NEWS).heard = assembly.keys.announced
             assembly.keys.announced()
             self._users_revoked = assembly.tokens.users_revoked
+            self._doubts = _doubts(assembly)
             self._renewals.put_in_force(assembly.config)
             remember = assembly.config.authentication.remember_password
             self._reviewer.put_in_force(assembly.gates, assembly.gate_of_routes, assembly.identifier, remember)
@@ -162,4 +164,12 @@ class Upkeep:
         if tokens.users_revoked != self._users_revoked:
             self._users_revoked = tokens.users_revoked
             assembly.chain.forget_revoked()
+        if _doubts(assembly) != self._doubts:
+            self._doubts = _doubts(assembly)
+            self._reviewer.everything()
         withdraw_unless(assembly.still_good, self._exchanges())
+
+
+def _doubts(assembly: Assembly) -> int:
+    """How often the end of a token or session that is not in memory may have been missed."""
+    return assembly.tokens.doubts + assembly.sessions.doubts

@@ -157,6 +157,7 @@ class Worker:
             "a part of the new configuration is not in force",
             partial(self._runtime.metrics.configured, made.prepared.config),
             partial(self._runtime.states.adopt, made.prepared.state),
+            partial(made.prepared.state.state.use_key, made.prepared.secrets),
             partial(self._listeners.put_in_force, bound),
             partial(self._upkeep.look_after, bound.assembly),
             partial(go_on, old, bound.assembly),

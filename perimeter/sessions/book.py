@@ -245,12 +245,15 @@ class SessionBook:
 
         Sessions of ``subject`` whose provider's session is not known end in any case. Raises `Unavailable`.
         """
-        await finished(self._stored.learn(("sub", provider, subject) if subject else ("sid", provider, sid)))
+        # The end is in force before anything is looked up, which may fail: the provider does not ask again.
+        ending = self._stored.end_vouched(provider, subject, sid)
+        try:
+            await finished(self._stored.learn(("sub", provider, subject) if subject else ("sid", provider, sid)))
+        finally:
+            ended = await ending
         of_user = self._stored.vouched_by(provider, subject=subject) if sid and subject else []
         unknown = [one for one in of_user if one.vouched is not None and not one.vouched.sid]
-        ended, *_ = await finish(
-            self._stored.end_vouched(provider, subject, sid), *(self._stored.end(session) for session in unknown)
-        )
+        await finish(*(self._stored.end(session) for session in unknown))
         return [*ended, *unknown]
 
     def vouched(self, session: Session) -> Vouched | None:

@@ -11,9 +11,7 @@ import attrs
 from perimeter.model import Principal
 from perimeter.sessions.session import EndedSession, EndedUser, EndedVouched, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.state.changes import Change
-from perimeter.state.kinds import Codec, Effect, Execute, Listed, Records
-from perimeter.state.page import PAGE, Page
-from perimeter.state.writer import LookupKey
+from perimeter.state.kinds import Codec, Execute
 from perimeter.tokens.owners import decode_owner, encode_owner
 
 T = TypeVar("T")
@@ -68,25 +66,12 @@ CREATE TABLE session_vouched_ended (
 # To look sessions up. Earlier versions had few enough to read all.
 _LOOK_UP: Final = "CREATE INDEX session_age ON session (created);"
 
-_SELECT: Final = """
+SELECT: Final = """
 SELECT id, digest, realm, username, owner, created, expires, idle, proved, address, agent, parent, vouched, sealed, due, unsure,
 seen, gap FROM session
 """
-_ALL: Final = f"{_SELECT} ORDER BY realm, username, created, parent"
-_FIND: Final = {
-    "digest": "digest = ?",
-    "id": "id = ?",
-    "parent": "parent = ? AND parent <> ''",
-    "owner": "realm = ? AND username = ?",
-    "sub": "provider = ? AND subject = ? AND provider <> ''",
-    "sid": "provider = ? AND sid = ? AND provider <> ''",
-}
-# Of a sign-in that has not ended: it, or a session that came from it, was used not long ago.
-_OPEN: Final = """
-parent = '' AND expires > ? AND (idle = 0 OR seen + idle > ? OR EXISTS (
-    SELECT 1 FROM session AS child WHERE child.parent = session.id AND child.seen + session.idle > ?
-))
-"""
+"""What `read` needs."""
+_ALL: Final = f"{SELECT} ORDER BY realm, username, created, parent"
 # Not a session that was begun before all of its user's were ended, and is written only now (attack 39), nor one whose parent has
 # ended meanwhile, or whose sign-in the provider has ended (attack O6).
 _ADD: Final = """
@@ -133,7 +118,7 @@ class SessionTable:
     def load(self, execute: Execute) -> Iterator[Change]:
         """Everything; ended users first, since they decide which sessions count, then users by name."""
         yield from ends(execute)
-        yield from _read(execute(_ALL))
+        yield from read(execute(_ALL))
 
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""
@@ -176,30 +161,7 @@ def ends(execute: Execute) -> Iterator[Change]:
         yield EndedVouched(*row)
 
 
-def find(execute: Execute, key: LookupKey) -> Iterator[Change]:
-    """The sessions with ``key``, and when they were used last.
-
-    Keys are ``digest`` (hexadecimal), ``id``, ``parent`` (an id), ``owner`` (realm and user name), ``sub`` and ``sid`` (the name
-    of a provider, and its id of the user or of its session); and a `perimeter.state.page.Page`, of sessions without a parent,
-    with all that came from them. Raises KeyError for another key.
-    """
-    word, *values = key
-    if word == PAGE:
-        return _read(_page(execute, Page.of(key)))
-    given = (bytes.fromhex(*values),) if word == "digest" else values
-    return _read(execute(f"{_SELECT} WHERE {_FIND[word]} ORDER BY parent <> '', created", given))
-
-
-def _page(execute: Execute, page: Page) -> Iterator[Sequence[Any]]:
-    ids = []
-    for row in execute(*page.sql(_SELECT, _OPEN, (page.now,) * 3)).fetchall():
-        ids.append(row[0])
-        yield row
-    for id in ids:
-        yield from execute(f"{_SELECT} WHERE {_FIND['parent']}", (id,)).fetchall()
-
-
-def _read(rows: Iterable[Sequence[Any]]) -> Iterator[Change]:
+def read(rows: Iterable[Sequence[Any]]) -> Iterator[Change]:
     """Sessions, and their uses after all of them."""
     shared, uses = _Shared(), []
     for *row, seen, gap in rows:
@@ -209,50 +171,6 @@ def _read(rows: Iterable[Sequence[Any]]) -> Iterator[Change]:
             uses.append((session.id, seen, gap))
     if uses:
         yield Seen(tuple(uses))
-
-
-def count(execute: Execute) -> int:
-    """How many sessions there are, with those that have ended a short time ago."""
-    return int(execute("SELECT count(*) FROM session").fetchone()[0])
-
-
-def _keys(session: Session) -> Sequence[LookupKey]:
-    found: list[LookupKey] = [("digest", session.digest.hex()), ("id", session.id)]
-    found.append(("owner", session.owner.realm, session.owner.username))
-    if session.parent:
-        found.append(("parent", session.parent))
-    vouched = session.vouched
-    if vouched is not None:
-        found.append(("sub", vouched.provider, vouched.subject))
-        if vouched.sid:
-            found.append(("sid", vouched.provider, vouched.sid))
-    return found
-
-
-def _effect(change: Change) -> Effect[Session] | None:
-    """What ends sessions, renews them, or notes their use."""
-    if isinstance(change, EndedSession):
-        return Effect((("id", change.id), ("parent", change.id)), lambda _: None)
-    if isinstance(change, EndedUser):
-        user = change
-        return Effect((("owner", user.realm, user.username),), lambda session: None if user.covers(session) else session)
-    if isinstance(change, EndedVouched):
-        there = change
-        key = ("sid", there.provider, there.sid) if there.sid else ("sub", there.provider, there.subject)
-        return Effect((key,), lambda session: None if there.covers(session) else session)
-    if isinstance(change, Renewed):
-        return Effect((("id", change.id), ("parent", change.id)), change.applied)
-    if isinstance(change, Seen):
-        return Effect([("id", id) for id, *_ in change.uses], lambda session: session, change.beside)
-    return None
-
-
-def _listed(session: Session) -> Listed | None:
-    return None if session.parent else Listed(session.created, session.owner.realm, session.owner.username)
-
-
-RECORDS: Final = Records(Session, _keys, lambda session: session.expires, _effect, find, count, ends, _listed)
-"""Sessions, which can be looked up one by one."""
 
 
 def _row(session: Session) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -23,23 +23,17 @@ Found: TypeAlias = Sequence[Change] | Unavailable
 class RecordFinder:
     """``find`` looks up in ``thread`` (`perimeter.state.store.IStateStore.find`).
 
-    ``unwritten`` has what was taken away of a kind and is not in the store yet: the store may still find that.
+    It may find what was taken away and is not in the store yet: the view has that (`perimeter.state.partial.PartialIndex`).
     """
 
-    def __init__(
-        self,
-        thread: Offload,
-        find: Callable[[str, LookupKey], Sequence[Change]],
-        unwritten: Callable[[str], Iterable[Change]],
-    ) -> None:
+    def __init__(self, thread: Offload, find: Callable[[str, LookupKey], Sequence[Change]]) -> None:
         self._find = find
-        self._unwritten = unwritten
         self._queue: WriteQueue[Wanted, Mapping[Wanted, Found], Sequence[Change]] = WriteQueue(
             thread, self._find_all, self._found
         )
 
     def find(self, kind: str, key: LookupKey) -> Deferred[Sequence[Change]]:
-        """The records with ``key``, and then what was taken away. Fails with `Unavailable`, also if too many wait."""
+        """The records with ``key``. Fails with `Unavailable`, also if too many wait."""
         return self._queue.add((kind, key))
 
     def _find_all(self, wanted: Sequence[Wanted]) -> Mapping[Wanted, Found]:
@@ -52,10 +46,9 @@ class RecordFinder:
             return problem
 
     def _found(self, batch: Batch[Wanted, Sequence[Change]], found: Mapping[Wanted, Found]) -> None:
-        gone = {kind: list(self._unwritten(kind)) for kind in {kind for kind, _ in found}}
         for wanted, done in batch:
             result = found[wanted]
             if isinstance(result, Unavailable):
                 done.errback(result)
             else:
-                done.callback([*result, *gone[wanted[0]]])
+                done.callback(result)

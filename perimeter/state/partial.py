@@ -9,15 +9,17 @@ what was found does not come back (attack 175). If a record was altered meanwhil
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from perimeter.errors import StateUnavailable, Unavailable
+from perimeter.recent import Expiring
 from perimeter.state.changes import Change, Extent
 from perimeter.state.kinds import IndexedView
 from perimeter.state.writer import ChangeWriter, LookupKey, unaffected
@@ -31,6 +33,12 @@ MOST_KEPT: Final = 50_000
 LEAST_KEPT: Final = 2_000
 """Records of a kind that a partial view may keep in any case: more than those of one user, which are looked up together."""
 
+MOST_ABSENT: Final = 10_000
+"""Digests of records that the store does not have which a partial view remembers."""
+
+ABSENT: Final = 5.0
+"""Seconds for which it remembers them: a client that repeats what was revoked asks the store once in this time."""
+
 _ATTEMPTS: Final = 5
 """How often the store is asked if the records change all the time."""
 
@@ -38,8 +46,8 @@ _ANY: Final = ""
 """In place of an id: all records may have changed."""
 
 
-class PartialIndex:
-    """The part of an index that drops records. A record, with all that must go with it, has one id here."""
+class PartialIndex(ABC):
+    """An index that drops records. A record, with all that must go with it, has one id here."""
 
     def __init__(self) -> None:
         self.complete = True
@@ -60,6 +68,14 @@ class PartialIndex:
         self.most_kept = max(LEAST_KEPT, min(extent.whole_up_to, MOST_KEPT))
         self.complete = extent.whole
 
+    @abstractmethod
+    def apply(self, change: Change) -> None:
+        """See `perimeter.state.kinds.Index`."""
+
+    @abstractmethod
+    def forget(self, now: float) -> None:
+        """See `perimeter.state.kinds.Index`."""
+
     def has_ended(self, id: str) -> bool:
         """Whether a partial index has seen the end of this record, not long ago."""
         return id in self._ended or id in self._ended_before
@@ -68,6 +84,12 @@ class PartialIndex:
         """The record with this id has ended, whether it is in memory or not."""
         if not self.complete:
             self._ended.add(id)
+
+    def take_ends(self, before: PartialIndex) -> None:
+        """Remember the ends that the index ``before`` this one has seen."""
+        if not self.complete:
+            self._ended |= before._ended
+            self._ended_before |= before._ended_before
 
     def forget_ends(self) -> None:
         """Drop the ends that were seen before the last call."""
@@ -98,16 +120,7 @@ class PartialIndex:
         self._order.pop(id, None)
 
 
-class _Index(Protocol):
-    complete: bool
-    counted: int
-
-    def apply(self, change: Change) -> None: ...
-
-    def forget(self, now: float) -> None: ...
-
-
-I = TypeVar("I", bound=_Index)  # noqa: E741
+I = TypeVar("I", bound=PartialIndex)  # noqa: E741
 
 
 class PartialView(IndexedView[I]):
@@ -118,6 +131,9 @@ class PartialView(IndexedView[I]):
         self._name = name
         #: for each look-up that is under way: the ids of records that were altered meanwhile
         self._meanwhile: list[set[str]] = []
+        #: what the store was asked for and did not have. Nobody knows the text with a digest before its record is written, so a
+        #: record that is absent does not come later.
+        self._absent: Expiring[LookupKey, bool] = Expiring(MOST_ABSENT, ABSENT, writer.seconds)
         #: whether there was an index before this one
         self.replaced = False
         #: how often a partial index has replaced another one: an end may have been missed then
@@ -134,9 +150,11 @@ class PartialView(IndexedView[I]):
 
     def replace(self, index: I) -> None:
         """See `perimeter.state.kinds.View`."""
+        index.take_ends(self._index)
         super().replace(index)
         self.doubts += self.replaced and not index.complete
         self.replaced = True
+        self._absent.clear()
         self._altered(_ANY)
 
     def _altered(self, id: str) -> None:
@@ -153,7 +171,9 @@ class PartialView(IndexedView[I]):
 
         Fails with `perimeter.errors.Unavailable` if the store does not say whether there is something.
         """
-        return self._writer.catch_up() if self._index.complete else self.gather(key)
+        if self._index.complete:
+            return self._writer.catch_up()
+        return None if self._absent.get(key) else self.gather(key)
 
     def gather(self, key: LookupKey) -> Deferred[None] | None:
         """Look up all that has ``key``, whether some of it is in memory or not. None if all is in memory. Fails as `learn`."""
@@ -175,9 +195,13 @@ class PartialView(IndexedView[I]):
                 changes = await self._ask(key)
             finally:
                 self._meanwhile = [one for one in self._meanwhile if one is not meanwhile]
+            if self._index.complete:  # by now: then it has what was found
+                return changes
             if _ANY not in meanwhile and meanwhile.isdisjoint(self._ids(changes)):
                 for change in changes:
                     self._index.apply(change)
+                if not changes and key[0] == "digest":
+                    self._absent.keep(key, True)
                 return changes
         raise StateUnavailable("what was looked up is being changed all the time")
 

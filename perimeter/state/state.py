@@ -7,7 +7,7 @@ processes write is read from the store's log. A change is answered when it is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, Final, NoReturn, TypeVar, cast
 
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
+from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Cursor, Gap
 from perimeter.state.finder import RecordFinder
 from perimeter.state.freshness import ALWAYS, Always
@@ -70,7 +71,7 @@ class State:
         self.freshness = freshness
         self._queue: WriteQueue[Change, Cursor, None] = WriteQueue(self._thread, self._commit, self._written)
         self._claims: WriteQueue[Claim, Sequence[bool], bool] = WriteQueue(self._thread, store.claim, fire)
-        self._finder = RecordFinder(self._thread, store.find, self._unwritten)
+        self._finder = RecordFinder(self._thread, store.find)
         self._reading = DeferredLock()
         #: callers that wait for a read of the log that has not begun
         self._asking: list[Deferred[None]] = []
@@ -91,11 +92,14 @@ class State:
         indexes, self._cursor = loaded
         for name, index in indexes.items():
             self._views[name].replace(index)
-        self._apply_unwritten()
+        self._apply_owed()
 
     def start(self) -> None:
         """Write from now on."""
         self._thread.start()
+
+    def use_key(self, key: SecretsKey) -> None:
+        """Use the key of the site ``key`` from now on, if the state has anything that is sealed with it."""
 
     def settled(self) -> Deferred[None]:
         """Fires when the state is known, or after a few seconds: a gateway that starts is ready then. Never fails."""
@@ -170,9 +174,6 @@ class State:
             return fail(stale_fault())
         return unaffected(self._finder.find(kind, key)).addTimeout(_LOOK, self._reactor, _late)
 
-    def _unwritten(self, kind: str) -> Iterator[Change]:
-        return (change for change in self._all_unwritten() if self._kinds.of(change).name == kind)
-
     def _view(self, change: Change) -> View:
         return self._views[self._kinds.of(change).name]
 
@@ -228,6 +229,7 @@ class State:
         self._forgotten = now
         for view in self._views.values():
             view.forget(now)
+        self._apply_owed()
         return self._guarded(self._forget(now))
 
     async def _forget(self, now: float) -> None:
@@ -329,11 +331,13 @@ class State:
 
         Additions on their way are applied when they are written.
         """
-        for change in self._all_unwritten():
-            self._view(change).apply(change)
+        for change in (*self._queue.pending(), *self._owed):
+            if not change.adds:
+                self._view(change).apply(change)
 
-    def _all_unwritten(self) -> Iterator[Change]:
-        return (change for change in (*self._queue.pending(), *self._owed) if not change.adds)
+    def _apply_owed(self) -> None:
+        """Apply again what was taken away while it is not where other processes see it: views forget what has ended."""
+        self._apply_unwritten()
 
     def _guarded(self, work: Any) -> Deferred[None]:
         return Deferred.fromCoroutine(work).addErrback(self._failed)

@@ -22,13 +22,10 @@ Key = tuple[Any, ...]
 
 
 def _key(settings: PerimeterSettings) -> Key:
-    """What makes it another state if it changes."""
+    """What makes it another state if it changes. A change of ``cluster_secret`` does not: see `State.use_key`."""
     if settings.state is not StateKind.REDIS:
         return settings.state, settings.state_dir
-    return (
-        *(settings.state, settings.state_dir, settings.redis_url, settings.redis_ca, settings.redis_timeout),
-        settings.cluster_secret,
-    )
+    return settings.state, settings.state_dir, settings.redis_url, settings.redis_ca, settings.redis_timeout
 
 
 @attrs.frozen

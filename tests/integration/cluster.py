@@ -40,7 +40,8 @@ LISTENERS = "[listener tokens]\nport = @tokens@\ninterface = 127.0.0.1\nserve = 
 class Cluster:
     """A Redis and ``names`` of gateways, each with a directory and a state of its own machine.
 
-    ``perimeter`` are more lines of ``[perimeter]``, ``own`` those of one gateway, by its name; ``extra`` are more sections.
+    ``perimeter`` are more lines of ``[perimeter]``, ``own`` those of one gateway, by its name; ``extra`` are more sections;
+    ``secret_lines`` are further lines of the cluster secret.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Cluster:
         files: Mapping[str, str | bytes] = USERS,
         redis: RedisPeer | None = None,
         url: str = "",
+        secret_lines: str = "",
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="perimeter-test-"))
         atexit.register(self.close)
@@ -61,7 +63,7 @@ class Cluster:
         self.redis = redis or RedisPeer(self.directory / "redis", users=users)
         self.app = Upstream(answering)
         secret = self.directory / "cluster.secret"
-        secret.write_text(secrets.token_urlsafe(48) + "\n")
+        secret.write_text(f"{secrets.token_urlsafe(48)}\n{secret_lines}")
         secret.chmod(0o600)
         self.gateways: dict[str, Gateway] = {}
         for name in names:

@@ -212,7 +212,7 @@ class SentinelPeer(Peer):
         *options: str,
         quorum: int = 2,
         name: str = "perimeter",
-        down_after: int = 300,
+        down_after: int = 1000,
         password: str = "",
     ) -> None:
         self.name = name

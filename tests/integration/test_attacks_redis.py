@@ -23,8 +23,8 @@ from tests.integration.ldapkit import shared
 from tests.integration.netkit import identity, pem
 from tests.integration.redispeer import RedisPeer
 
-HELLO = b"%1\r\n+proto\r\n:3\r\n"
-SENTINEL = b"%%3\r\n+ip\r\n$9\r\n127.0.0.1\r\n+port\r\n+%d\r\n+config-epoch\r\n+1\r\n"
+HELLO = b"%1\r\n+mode\r\n+sentinel\r\n"
+SENTINEL = b"%%4\r\n+flags\r\n+master\r\n+ip\r\n$9\r\n127.0.0.1\r\n+port\r\n+%d\r\n+config-epoch\r\n+1\r\n"
 
 
 class Impostor:

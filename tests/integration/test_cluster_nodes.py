@@ -15,6 +15,7 @@ from perimeter.cluster.state import ClusterState
 from perimeter.errors import StateUnavailable
 from perimeter.model import Grant, Principal
 from perimeter.providers.pins import PINS, Pin, ReleasedName
+from perimeter.redis import framing
 from perimeter.sessions.session import EndedSession, Origin, Renewal, Renewed, Seen, Session, Vouched
 from perimeter.sessions.session import mint as mint_session
 from perimeter.state.once import ONCE
@@ -87,6 +88,15 @@ class LogTests(NodesCase):
         await a.add(pin())
         (b,) = await self.nodes("b")
         self.assertEqual(names(b), ["bob"])
+
+    async def test_a_reply_that_is_too_long_is_read_in_parts(self) -> None:
+        a, b = await self.nodes("a", "b")
+        await b.stop()
+        for number in range(30):
+            await a.add(pin(f"user-{number}"))
+        self.patch(framing, "MOST_BYTES", 2500)
+        (b,) = await self.nodes("b")
+        self.assertEqual(len(names(b)), 30)
 
     async def test_a_base_is_made_after_some_entries_and_the_log_before_the_last_one_is_cut(self) -> None:
         self.patch(base_module, "EVERY", 200)

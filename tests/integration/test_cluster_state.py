@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from typing import Any
 
-from tests.integration.cluster import BOB, Cluster, ClusterCase
+from tests.integration.cluster import ALICE, BOB, LISTENERS, ROUTES, USERS, Cluster, ClusterCase
 from tests.integration.fleet import asked
+from tests.integration.harness import SOURCE, Gateway, GatewayCase, site
+from tests.integration.stage import answering
 
 
 class TokenTests(ClusterCase):
@@ -55,3 +61,38 @@ class WorkerTests(ClusterCase):
         time.sleep(0.3)
         for name in ("one", "two"):
             self.assertEqual(self.statuses(name, access) | self.statuses(name, made["token"]), {401})
+
+
+class CopyTests(GatewayCase):
+    """A machine that had its state in a file gets a Redis."""
+
+    def test_tokens_and_revocations_go_on_after_the_state_was_copied(self) -> None:
+        gateway = self.gateway(site(ROUTES.replace("<app>", self.upstream(answering).url), extra=LISTENERS), USERS)
+        made, ended = (self.made(gateway) for _ in range(2))
+        with gateway.connect("http") as wire:
+            self.assertEqual(wire.get(f"/token/{ended['id']}", ALICE, method="DELETE").status, 204)
+        gateway.stop()
+        key = (gateway.directory / "state" / "secrets.key").read_bytes().hex()
+        cluster = Cluster(("one",), secret_lines=f"secrets.key:{key}\n")
+        self.addCleanup(cluster.close)
+        for _ in range(2):  # to copy twice does no harm
+            done = self.copied(cluster, gateway)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("copied: 1 API tokens and sessions", done.stdout)
+        self.assertEqual([cluster.status("one", one["token"]) for one in (made, ended)], [200, 401])
+        secret = cluster.directory / "cluster.secret"
+        secret.write_text(secret.read_text().replace(f"secrets.key:{key}\n", ""))
+        done = self.copied(cluster, gateway)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("are good on other machines only if cluster_secret has this key", done.stderr)
+
+    def copied(self, cluster: Cluster, gateway: Gateway) -> subprocess.CompletedProcess[str]:
+        config, directory = cluster.gateways["one"].config, gateway.directory / "state"
+        program = [sys.executable, "-c", "from perimeter.cli.main import main; main()"]
+        command = [*program, "copy-state", "-c", str(config), str(directory)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=SOURCE)
+
+    def made(self, gateway: Gateway) -> dict[str, Any]:
+        with gateway.connect("http") as wire:
+            response = wire.get("/tokens", ALICE, "Content-Type: application/json", method="POST", body=b'{"name": "ci"}')
+        return dict(json.loads(response.body))

@@ -188,6 +188,19 @@ class ConnectTests(NetTestCase):
         await client.until(1)
         self.assertEqual(serving.built[0].transport.server_name, "")
 
+    async def test_tls_for_another_name(self) -> None:
+        """One file of CAs for servers of several names and addresses: each is verified for its own, and asked for its own."""
+        serving, port = self.serve(echo, ServerContexts([SERVICE]))
+        tls = ClientTLS("other.example.com", self.ca)
+        self.ca.unlink()
+        for number, (name, asked) in enumerate((("service.example.com", "service.example.com"), ("127.0.0.1", ""))):
+            client = await self.dial("127.0.0.1", port, tls.for_name(name))
+            client.transport.write(b"x")
+            await client.until(1)
+            self.assertEqual(serving.built[number].transport.server_name, asked)
+        for wrong in (tls, tls.for_name("127.0.0.2")):
+            await self.assertFailure(self.dial("127.0.0.1", port, wrong), HandshakeFailed)
+
     async def test_every_certificate_of_the_file_is_a_trust_anchor(self) -> None:
         """An intermediate without its root, and the certificate of the service itself, as operators save it from the service."""
         intermediate = identity(ca=True, issuer=CA, common="intermediate")

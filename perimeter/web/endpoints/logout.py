@@ -7,13 +7,14 @@ Logout 1.0): the session here ends first, then a page leads to the provider, whi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 from twisted.logger import Logger
 
 from perimeter.config.site.login import Cleared
-from perimeter.errors import Refusal
+from perimeter.errors import Refusal, Unavailable
 from perimeter.gate.access import ANYBODY
 from perimeter.plugin.redirect import IEndsElsewhere
 from perimeter.sessions.session import Session
@@ -74,9 +75,10 @@ class Logout(PageEndpoint):
         return self.known_session(request)
 
     async def gather(self, request: Any) -> None:
-        """See `PageEndpoint.gather`."""
+        """See `PageEndpoint.gather`. The page shows how many other sessions there are, if that is known."""
         await super().gather(request)
-        await self.gather_owned(request)
+        with suppress(Unavailable):
+            await self.gather_owned(request)
 
     def render_GET(self, request: Any) -> bytes:
         """The question; a browser that is not signed in has signed out already."""

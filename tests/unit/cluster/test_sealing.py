@@ -46,6 +46,16 @@ class SealingTests(SynchronousTestCase):
         with self.assertRaises(StateUnavailable):
             both.open("a", Sealing(OTHER).seal("a", b"data"))
 
+    def test_the_secret_is_replaced(self) -> None:
+        sealing = Sealing(OLD)
+        before = sealing.seal("a", b"data")
+        sealing.use(NEW, OLD)
+        self.assertEqual(sealing.open("a", before), b"data")
+        self.assertEqual(sealing.seal("a", b"data"), Sealing(NEW).seal("a", b"data"))
+        sealing.use(NEW)
+        with self.assertRaises(StateUnavailable):
+            sealing.open("a", before)
+
 
 class TextTests(SynchronousTestCase):
     def test_changes_come_back(self) -> None:

@@ -35,11 +35,16 @@ class Server:
         return [command[0] for command in self.commands]
 
 
+def hello(mode: bytes) -> bytes:
+    """The reply to HELLO of a server in this mode."""
+    return b"%%2\r\n+proto\r\n:3\r\n+mode\r\n$%d\r\n%b\r\n" % (len(mode), mode)
+
+
 def primary(run_id: str = "r1", role: bytes = b"master", version: str = "7.2.4") -> Server:
     """A server that says that it is the primary, with a clock at 1,000 s after the epoch."""
     info = f"# Server\r\nredis_version:{version}\r\nrun_id:{run_id}\r\n".encode()
     return Server(
-        HELLO=b"%1\r\n+proto\r\n:3\r\n",
+        HELLO=hello(b"standalone"),
         SELECT=b"+OK\r\n",
         INFO=b"=%d\r\ntxt:%b\r\n" % (len(info) + 4, info),
         ROLE=b"*3\r\n$%d\r\n%b\r\n:0\r\n*0\r\n" % (len(role), role),
@@ -48,11 +53,11 @@ def primary(run_id: str = "r1", role: bytes = b"master", version: str = "7.2.4")
     )
 
 
-def sentinel(host: str = "10.0.0.1", port: int = 6379, epoch: int = 0) -> Server:
+def sentinel(host: str = "10.0.0.1", port: int = 6379, epoch: int = 0, flags: str = "master") -> Server:
     """A Sentinel that names a primary."""
-    facts = {"name": "site", "ip": host, "port": str(port), "flags": "master", "config-epoch": str(epoch)}
+    facts = {"name": "site", "ip": host, "port": str(port), "flags": flags, "config-epoch": str(epoch)}
     text = b"".join(b"$%d\r\n%b\r\n" % (len(part), part.encode()) for fact in facts.items() for part in fact)
-    return Server(HELLO=b"%0\r\n", SENTINEL=b"%%%d\r\n%b" % (len(facts), text))
+    return Server(HELLO=hello(b"sentinel"), SENTINEL=b"%%%d\r\n%b" % (len(facts), text))
 
 
 class _Transport(StringTransport):

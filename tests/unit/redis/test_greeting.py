@@ -13,6 +13,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.redis import greeting
 from perimeter.redis.greeting import Greeting, greet, hello, look
 from tests.unit.doubles.redis_server import MemoryDialler, Server, primary, settle
+from tests.unit.doubles.redis_server import hello as says
 
 HOST = (("h", 6379),)
 
@@ -63,6 +64,11 @@ class GreetingTests(SynchronousTestCase):
         for changes, words in (
             ({"HELLO": b"-WRONGPASS x\r\n"}, "refuses the user or the password"),
             ({"HELLO": b"-NOAUTH x\r\n"}, "demands a user and a password"),
+            ({"HELLO": says(b"sentinel"), "TIME": b"-ERR x\r\n"}, "it is a Sentinel: write redis+sentinel://"),
+            ({"HELLO": says(b"cluster")}, "Redis Cluster, which is not supported"),
+            ({"HELLO": says(b"other")}, "does not say what it is"),
+            ({"HELLO": b"%1\r\n+mode\r\n:1\r\n"}, "does not say what it is"),
+            ({"HELLO": b"+OK\r\n"}, "does not say what it is"),
             ({"HELLO": b"-ERR unknown command\r\n"}, "the error ERR"),
             ({"SELECT": b"-ERR DB index is out of range\r\n"}, "the error ERR"),
             ({"INFO": b"-NOPERM x\r\n"}, "rules (ACL)"),

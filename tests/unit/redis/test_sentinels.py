@@ -13,6 +13,7 @@ from perimeter.errors import StateUnavailable
 from perimeter.redis.link import Found
 from perimeter.redis.sentinels import Named, Sentinels, read_named
 from tests.unit.doubles.redis_server import MemoryDialler, Server, primary, sentinel, settle
+from tests.unit.doubles.redis_server import hello as says
 
 URL = RedisUrl((("s1", 26379), ("s2", 26379), ("s3", 26379)), primary="site", username="gateway", password="secret")
 
@@ -103,14 +104,14 @@ class SentinelsTests(SynchronousTestCase):
         self.fails(self.connect(), "no Sentinel answers; s1:26379: refused")
 
     def test_sentinel_does_not_know_the_name(self) -> None:
-        self.name(*(Server(HELLO=b"%0\r\n", SENTINEL=b"-ERR No such master with that name\r\n") for _ in range(3)))
+        self.name(*(Server(HELLO=says(b"sentinel"), SENTINEL=b"-ERR No such master with that name\r\n") for _ in range(3)))
         self.fails(self.connect(), "s1:26379: the Sentinel knows no primary called site")
 
     def test_sentinel_that_demands_a_password(self) -> None:
         """The user and the password are sent only to a Sentinel that says that it needs them."""
 
         def hello(command: list[bytes]) -> bytes:
-            return b"%0\r\n" if b"secret" in command else b"-NOAUTH HELLO must be called\r\n"
+            return says(b"sentinel") if b"secret" in command else b"-NOAUTH HELLO must be called\r\n"
 
         for number in (1, 2, 3):
             server = self.servers[f"s{number}:26379"]
@@ -129,6 +130,14 @@ class SentinelsTests(SynchronousTestCase):
             else:
                 self.fails(self.connect(), "it demands a user and a password")
 
+    def test_server_in_the_place_of_a_sentinel(self) -> None:
+        """It is said what is wrong in redis_url, and nothing is left open."""
+        wrong = [primary() for _ in range(3)]
+        for number, server in enumerate(wrong, 1):
+            self.servers[f"s{number}:26379"] = server
+        self.fails(self.connect(), "s1:26379: it is a server and no Sentinel: write redis://")
+        self.assertEqual([[], [], []], [server.connections for server in wrong])
+
     def test_sentinel_that_refuses(self) -> None:
         """Another error than that of a missing password is not answered with one."""
         for number in (1, 2, 3):
@@ -136,7 +145,7 @@ class SentinelsTests(SynchronousTestCase):
             assert server is not None
             server.replies["HELLO"] = b"-DENIED x\r\n"
         self.fails(self.connect(), "protected mode")
-        self.name(*(Server(HELLO=b"%0\r\n", SENTINEL=b"-IDONTKNOW x\r\n") for _ in range(3)))
+        self.name(*(Server(HELLO=says(b"sentinel"), SENTINEL=b"-IDONTKNOW x\r\n") for _ in range(3)))
         self.fails(self.connect(), "the error IDONTKNOW")
         first = self.servers["s1:26379"]
         assert first is not None
@@ -181,6 +190,17 @@ class SentinelsTests(SynchronousTestCase):
         self.name(sentinel(epoch=0), sentinel(epoch=0), sentinel(epoch=0))
         self.successResultOf(self.look(found))
 
+    def test_primary_is_left_during_its_failover(self) -> None:
+        """Also if it was found in the middle of the failover, at the Sentinel that carries it out."""
+        self.name(*(sentinel(epoch=1, flags="master,failover_in_progress") for _ in range(3)))
+        found = self.found()
+        self.assertEqual("10.0.0.1:6379", found.place)
+        self.name(
+            sentinel(epoch=1, flags="master,failover_in_progress"), sentinel("10.0.0.2", epoch=1), sentinel("10.0.0.2", epoch=1)
+        )
+        self.fails(self.look(found), "the Sentinels name another primary, 10.0.0.2:6379")
+        self.assertEqual("r2", self.found().greeting.run_id)
+
     def test_same_primary_in_a_newer_configuration(self) -> None:
         found = self.found()
         self.name(*(sentinel(epoch=7) for _ in range(3)))
@@ -218,9 +238,20 @@ class NamedTests(SynchronousTestCase):
             reply = {b"ip": host.encode(), b"port": b"6380", b"config-epoch": b"12", b"flags": b"master"}
             self.assertEqual(Named(host, 6380, 12), read_named(reply))
 
+    def test_failover_in_progress(self) -> None:
+        """The Sentinel that carries it out has the new epoch already, and the old address still."""
+        reply = {b"ip": b"10.0.0.1", b"port": b"6380", b"config-epoch": b"12"}
+        for flags, epoch in (
+            (b"master", 12),
+            (b"s_down,o_down,master", 12),
+            (b"master,failover_in_progress", 11),
+            (b"s_down,o_down,master,failover_in_progress,force_failover", 11),
+        ):
+            self.assertEqual(epoch, read_named({**reply, b"flags": flags}).epoch)
+
     def test_attack_174_what_is_no_address(self) -> None:
         """What a Sentinel says is an address and a port, or nothing."""
-        good = {b"ip": b"10.0.0.1", b"port": b"6379", b"config-epoch": b"1"}
+        good = {b"ip": b"10.0.0.1", b"port": b"6379", b"config-epoch": b"1", b"flags": b"master"}
         for change in (
             {b"ip": b"/run/other.sock"},
             {b"ip": b""},
@@ -233,6 +264,7 @@ class NamedTests(SynchronousTestCase):
             {b"port": b"65536"},
             {b"port": b"x"},
             {b"config-epoch": b""},
+            {b"flags": None},
         ):
             with self.subTest(change=change), self.assertRaises(StateUnavailable):
                 read_named({**good, **change})

@@ -65,7 +65,7 @@ class UpkeepTests(WorkersCase):
         def keys_changed() -> None:
             self.keys_changed += 1
 
-        sessions = SimpleNamespace(keep_uses=lambda: succeed(None), keep_all_uses=lambda: succeed(None), good=lambda user: True)
+        sessions = SimpleNamespace(doubts=0, keep_uses=lambda: succeed(None), keep_all_uses=lambda: succeed(None))
         return SimpleNamespace(
             state=state,
             tokens=state.view(TOKENS),
@@ -100,6 +100,15 @@ class UpkeepTests(WorkersCase):
         self.clock.advance(0.1)
         self.remember()
         self.assertEqual(self.remembered(), [True, True], "verified again")
+
+    def test_attack_178_what_is_open_is_judged_again_after_an_end_that_may_have_been_missed(self) -> None:
+        judged: list[int] = []
+        self.patch(self.upkeeps[0]._reviewer, "everything", lambda: judged.append(1))
+        for doubts, seen in ((0, 0), (1, 1), (1, 1), (2, 2)):
+            self.assemblies[0].sessions.doubts = doubts
+            self.upkeeps[0]._revoked()
+            self.clock.advance(0.1)
+            self.assertEqual(len(judged), seen)
 
     def test_attack_186_what_is_open_is_judged_again_when_the_state_becomes_stale(self) -> None:
         upkeep, state = self.upkeeps[0], self.workers[0].state

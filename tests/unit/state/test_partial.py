@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from perimeter.run.session_operations import end_sessions, list_sessions
 from perimeter.run.token_operations import list_tokens
 from perimeter.sessions.session import Origin, Renewal, Renewed, Session, Vouched, digest_of, grant_of
 from perimeter.state import partial
-from perimeter.state.changes import Extent
+from perimeter.state.changes import Change, Extent
 from perimeter.state.direct import DirectState
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialIndex
 from perimeter.state.sqlite import SqliteStore
+from perimeter.state.writer import LookupKey
 from perimeter.tokens import stored as tokens_module
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.api_token import grant_of as token_grant
@@ -79,23 +81,29 @@ class PartialCase(SessionCase):
         return self.tokens.find(kept.digest)
 
 
+class Bare(PartialIndex):
+    def apply(self, change: Change) -> None: ...
+
+    def forget(self, now: float) -> None: ...
+
+
 class IndexTests(TestCase):
     def test_the_records_up_to_a_number_are_all_in_memory(self) -> None:
         for count, whole in ((2, True), (3, False)):
-            index = PartialIndex()
+            index = Bare()
             self.assertEqual((index.complete, index.counted), (True, 0))
             index.measure(Extent(count, 2))
             self.assertEqual((index.complete, index.counted), (whole, count))
 
     def test_a_partial_index_keeps_a_bounded_number(self) -> None:
         for whole_up_to, kept in ((-1, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
-            index = PartialIndex()
+            index = Bare()
             index.measure(Extent(10**9, whole_up_to))
             self.assertEqual(index.most_kept, kept)
 
     def test_an_index_that_has_grown_too_large_drops_what_was_used_longest_ago(self) -> None:
         self.patch(partial, "LEAST_KEPT", 3)
-        index = PartialIndex()
+        index = Bare()
         index.measure(Extent(0, 3))
         present: list[str] = []
         for id in "abc":
@@ -113,7 +121,7 @@ class IndexTests(TestCase):
         self.assertEqual(index.came("f", 6, lambda: present), ["c", "a"], "two at a time")
 
     def test_ends_are_remembered_for_two_rounds(self) -> None:
-        index = PartialIndex()
+        index = Bare()
         index.note_end("whole")
         self.assertFalse(index.has_ended("whole"))
         index.measure(Extent(1, 0))
@@ -123,6 +131,17 @@ class IndexTests(TestCase):
         self.assertTrue(index.has_ended("one"))
         index.forget_ends()
         self.assertFalse(index.has_ended("one"))
+
+    def test_another_index_remembers_them_too(self) -> None:
+        before, index, whole = Bare(), Bare(), Bare()
+        before.measure(Extent(1, 0))
+        index.measure(Extent(1, 0))
+        before.note_end("one")
+        before.forget_ends()
+        before.note_end("two")
+        for one in (index, whole):
+            one.take_ends(before)
+        self.assertEqual([(index.has_ended(id), whole.has_ended(id)) for id in ("one", "two")], [(True, False)] * 2)
 
 
 class TokenTests(PartialCase):
@@ -135,6 +154,29 @@ class TokenTests(PartialCase):
         self.assertIsNone(self.learnt_token(mint("", ALICE, 0.0, inf)[1]))
         self.assertEqual(self.done(self.tokens_of.revoke(text, "192.0.2.7")), ALICE)
         self.assertIsNone(self.learnt_token(kept))
+
+    def test_attack_181_a_token_that_does_not_exist_is_looked_up_once_in_five_seconds(self) -> None:
+        _, kept = self.token()
+        self.done(self.tokens.remove(kept))
+        asked: list[LookupKey] = []
+
+        def find(kind: str, key: LookupKey) -> Sequence[Change]:
+            asked.append(key)
+            return SqliteStore.find(self.sqlite, kind, key)
+
+        self.reopen(find=find)
+        key = ("digest", kept.digest.hex())
+        self.assertIsNone(self.learnt_token(kept))
+        self.clock.advance(4.75)
+        self.assertIsNone(self.tokens.learn(key))
+        self.assertEqual(asked, [key])
+        self.clock.advance(0.25)
+        self.assertIsNone(self.learnt_token(kept))
+        self.assertEqual(asked, [key, key])
+        self.assertIsNotNone(self.tokens.learn(("id", kept.id)))
+        self.assertIsNotNone(self.tokens.learn(("id", kept.id)), "only digests cannot come later")
+        self.state.replace(self.state.load())
+        self.assertIsNone(self.learnt_token(kept), "it is looked up again after everything was loaded")
 
     def test_few_tokens_are_all_in_memory(self) -> None:
         kept = [self.token()[1] for _ in range(2)]
@@ -200,8 +242,11 @@ class TokenTests(PartialCase):
         self.patch(self.sqlite, "write", self.full)
         self.fails(Unavailable, self.state.remove(Removed(kept.id)))
         for _ in range(3):
-            self.tokens.forget(self.clock.seconds())
+            self.clock.advance(600)
+            self.done(self.state.tend())
             self.assertIsNone(self.learnt_token(kept))
+        self.state.replace(self.state.load())
+        self.assertIsNone(self.learnt_token(kept))
 
     def full(self, changes: object) -> int:
         raise StateUnavailable("disk full")

@@ -9,13 +9,14 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.site.perimeter import PerimeterSettings, Stale
+from perimeter.config.site.perimeter import PerimeterSettings, Stale, StateKind
 from perimeter.errors import StartupError
 from perimeter.model import Principal
 from perimeter.offload import Offload
 from perimeter.run.build.state_kinds import STATE_KINDS
 from perimeter.state import stores as stores_module
 from perimeter.state.freshness import Freshness
+from perimeter.state.memory import MemoryStore
 from perimeter.state.sqlite import SqliteStore
 from perimeter.state.state import State
 from perimeter.state.stores import States
@@ -101,6 +102,21 @@ class StatesTests(TestCase):
         self.patch(Store, "load", broken)
         self.assertRaises(StartupError, self.states.open, self.settings())
         self.assertEqual(Store.closed, 1)
+
+    def test_a_replaced_cluster_secret_makes_no_other_state(self) -> None:
+        def shared(reactor: Any, settings: PerimeterSettings, kinds: Any) -> Any:
+            store = MemoryStore()
+            return self.immediate(store, kinds, reactor), store
+
+        self.states = States(self.clock, STATE_KINDS, shared=shared)
+
+        def settings(secret: str, timeout: float = 2.0) -> PerimeterSettings:
+            redis = attrs.evolve(self.settings(), state=StateKind.REDIS)
+            return attrs.evolve(redis, cluster_secret=secret, redis_timeout=timeout)
+
+        state = self.states.adopt(self.states.open(settings("a")))
+        self.assertIs(self.states.open(settings("b")).state, state)
+        self.assertIsNot(self.states.open(settings("b", 3.0)).state, state)
 
     def test_a_reload_changes_how_old_the_state_may_be(self) -> None:
         store = Store(self.directories[0], STATE_KINDS)
