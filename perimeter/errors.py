@@ -598,6 +598,12 @@ class StateUnavailable(Unavailable):
     phrase = "The gateway cannot read or write its state at the moment"
 
 
+class NotWritten(StateUnavailable):
+    """Something was taken away: it is in force on this machine, and is not written, or not known to all machines, yet."""
+
+    phrase = "This is in force, but it could not be written everywhere yet"
+
+
 class AuditUnavailable(Unavailable):
     """The audit log cannot be written and ``strict`` is on, so no request is served."""
 

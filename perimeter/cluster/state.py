@@ -36,7 +36,7 @@ _SETTLE: Final = 3.0
 """Seconds that a gateway that starts waits until it has heard of the other machines."""
 _LOOK: Final = 0.02
 
-_TURN: Final = 1.0
+_TURN: Final = 0.2
 """Seconds between two looks whether this worker has to follow the log."""
 
 
@@ -75,6 +75,7 @@ class ClusterState(State):
     def start(self) -> None:
         """See `State`. Connects to Redis."""
         super().start()
+        self._reactor.wary = True
         self.engine.start()
         self._turns.start(_TURN)
 

@@ -18,7 +18,7 @@ _OWN: Final = (problems.Subject.AUDIT, problems.Subject.STATE, problems.Subject.
 
 _REMEDIES: Final = {
     problems.Subject.AUDIT: "make room, or let the gateway's user write there; it tries again each second",
-    problems.Subject.STATE: "make room in state_dir; the gateway tries again by itself",
+    problems.Subject.STATE: "make room in state_dir, or make Redis answer; the gateway tries again by itself",
     problems.Subject.RELOAD: "correct site.ini (perimeter check shows all faults), then perimeter reload",
     problems.Subject.WORKER: "the manager replaces a worker that ends or hangs; its log says why",
 }

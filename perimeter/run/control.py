@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perimeter.descriptors import system_reason
-from perimeter.errors import StartupError
+from perimeter.errors import StartupError, Unavailable
 from perimeter.run.asking import LONG_TIMEOUT, NAME, TIMEOUT, short_path
 from perimeter.strict_json import decode_object
 
@@ -174,6 +174,8 @@ class _Conversation(Protocol):
             answer = found if isinstance(found, Mapping) else await found
         except (ValueError, StartupError) as error:
             answer = {"error": str(error)}
+        except Unavailable as error:
+            answer = {"error": f"the gateway cannot answer now: {error.detail or error.phrase}"}
         except Exception:
             _log.failure("a question on the control socket could not be answered")
             answer = {"error": "the gateway failed to answer; its log says why"}

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import TimeoutError
 
 import perimeter
-from perimeter.errors import Unavailable
+from perimeter.errors import NotWritten, Unavailable
 from perimeter.factors.stored import FACTORS
 from perimeter.metrics.figures import totals
 from perimeter.providers.pins import PINS
@@ -142,7 +142,7 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
         **await brief_status(gateway, examination),
         "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
         "orders": await _orders(examination),
-        **await shared_status(examination.assembly, examination.runtime.reactor.seconds()),
+        **await shared_status(examination.assembly, examination.runtime.reactor),
     }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:
@@ -176,10 +176,6 @@ async def _up_to_date(examination: Examination, answer: OfState, question: Mappi
     return await answer(examination.assembly, question)
 
 
-async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
-    return {"released": [str(key) for key in await assembly.chain.release(what)]}
-
-
 @contextmanager
 def _readable() -> Iterator[None]:
     """Report for the operator that a list cannot be read from the store."""
@@ -187,6 +183,10 @@ def _readable() -> Iterator[None]:
         yield
     except Unavailable as error:
         raise ValueError(f"the list cannot be read: {error.detail}") from None
+
+
+async def _unban(assembly: Assembly, what: str) -> Mapping[str, Any]:
+    return {"released": [str(key) for key in await assembly.chain.release(what)]}
 
 
 async def _tokens(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -199,8 +199,8 @@ async def _revoke(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[st
     wanted = Revocation(_ids(question), _whole_owner(question), _text(question, "token"))
     try:
         return attrs.asdict(await revoke_tokens(_realms(assembly), assembly.revoker, wanted))
-    except Unavailable as error:
-        raise ValueError(f"the tokens are refused from now on, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the tokens are refused from now on, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -211,8 +211,8 @@ async def _sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[
 async def _end_sessions(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return await end_sessions(_realms(assembly), assembly.sessions, _ids(question), _whole_owner(question))
-    except Unavailable as error:
-        raise ValueError(f"the sessions have ended, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the sessions have ended, but this is not written everywhere yet: {error.detail}") from None
 
 
 async def _identities(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -223,8 +223,8 @@ async def _release_identity(assembly: Assembly, question: Mapping[str, Any]) -> 
     user = _named_user(question)
     try:
         return await release_identity(assembly.state.view(PINS), assembly.revoker, user)
-    except Unavailable as error:
-        raise ValueError(f"the release is in force, but not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(f"the release is in force, but not written everywhere yet: {error.detail}") from None
 
 
 async def _factors(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -235,8 +235,10 @@ async def _reset_factors(assembly: Assembly, question: Mapping[str, Any]) -> Map
     user, stored, now = _named_user(question), assembly.state.view(FACTORS), assembly.state.seconds()
     try:
         return await remove_factors(_realms(assembly), stored, user, now)
-    except Unavailable as error:
-        raise ValueError(f"the second factors do not count any more, but this is not on disk yet: {error.detail}") from None
+    except NotWritten as error:
+        raise ValueError(
+            f"the second factors do not count any more, but this is not written everywhere yet: {error.detail}"
+        ) from None
 
 
 async def _enroll_code(assembly: Assembly, question: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -97,13 +97,12 @@ class Freshness(Always):
         self._clock = clock
         self._tag = int.from_bytes(sha256(engine.encode("utf-8", "surrogateescape")).digest()[:2], "big")
         self._peers: Peers = ALONE
-        #: the latest note of this process, and the latest that counts here
-        self._noted: Note = 0
+        #: the latest note that counts here
         self._known: Note = 0
         #: seconds by which the engine's clock is surely ahead of (or behind, negative) this machine's
         self._skew = 0.0
         self._compared = False
-        self._was_stale = True
+        self._was_stale = False
 
     def allow(self, limit: float, spared: float) -> None:
         """Use these limits from now on."""
@@ -112,7 +111,7 @@ class Freshness(Always):
     def join(self, peers: Peers) -> None:
         """Share notes with ``peers`` from now on."""
         self._peers = peers
-        peers.note_heard(self._noted)
+        peers.note_heard(self._known)
 
     # -- what is heard
 
@@ -124,23 +123,18 @@ class Freshness(Always):
         if not self._compared or abs(self._skew) > MOST_SKEW:
             return
         note = (max(0, int((self._clock() - age) * 1000)) << _TAG) | self._tag
-        self._known = max(self._known, note)
-        if note > self._noted:
-            self._noted = note
-            self._peers.note_heard(note)
+        self.read(note)
 
     def mark(self) -> Note:
         """The latest note of any process, for `read`. To be taken before the local log is read."""
         mask = (1 << _TAG) - 1
-        return max((note for note in (self._noted, *self._peers.heard()) if note & mask == self._tag), default=0)
+        return max((note for note in (self._known, *self._peers.heard()) if note & mask == self._tag), default=0)
 
     def read(self, mark: Note) -> None:
         """The local log was read to its end after ``mark`` was taken. The note is passed on, as its process may end."""
         if mark > self._known:
             self._known = mark
-            if mark > self._noted:
-                self._noted = mark
-                self._peers.note_heard(mark)
+            self._peers.note_heard(mark)
 
     def compared(self, ahead: float) -> None:
         """The engine's clock is surely ``ahead`` seconds ahead of this machine's (negative: behind)."""

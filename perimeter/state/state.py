@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perimeter.errors import StartupError, StateUnavailable, Unavailable
+from perimeter.errors import NotWritten, StartupError, StateUnavailable, Unavailable
 from perimeter.offload import Offload
 from perimeter.secrets_key import SecretsKey
 from perimeter.state.changes import Change, Cursor, Gap
@@ -144,13 +144,13 @@ class State:
         return unaffected(self._queue.add(change))
 
     def remove(self, change: Change) -> Deferred[None]:
-        """Apply ``change`` at once, and write it. Fails with `Unavailable` if it is not written yet."""
+        """Apply ``change`` at once, and write it. Fails with `NotWritten` if it is not written yet."""
         view = self._view(change)
         view.apply(change)
         view.removed()
         if not change.passing:
             self._notify()
-        return self._write_removal(change)
+        return self._write_removal(change).addErrback(_in_force)
 
     def claim(self, digest: bytes, until: float) -> Deferred[bool]:
         """Whether this is the first claim of ``digest``. Fails with `Unavailable` if the store does not answer in time, too."""
@@ -244,15 +244,15 @@ class State:
 
         Then remembered decisions are made again. What is under way is not cut, but has to be judged again.
         """
-        if not self.freshness.turned():
-            return False
-        if self.freshness.stale:
+        turned, stale = self.freshness.turned(), self.stale
+        if turned and stale:
             _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
-        else:
-            _log.info("the state is known again: tokens and sessions are good again")
-        for view in self._views.values():
-            view.removed()
-        return True
+        elif turned:
+            _log.info("the other machines are heard: tokens and sessions are good again")
+        if turned or stale:  # also what was decided while it was fresh for a moment
+            for view in self._views.values():
+                view.removed()
+        return turned
 
     def follow(self) -> Deferred[None]:
         """Put changes of other processes in force. Never fails.
@@ -353,6 +353,11 @@ class State:
 
 async def _nothing() -> None:
     pass
+
+
+def _in_force(failure: Failure) -> NoReturn:
+    failure.trap(Unavailable)
+    raise NotWritten(getattr(failure.value, "detail", ""))
 
 
 def _late(_: object, seconds: float) -> NoReturn:

@@ -29,7 +29,7 @@ class ChangeWriter(Protocol):
     def remove(self, change: Change) -> Deferred[None]:
         """Put a change in force that takes something away, and write it. Fires when it is written.
 
-        Fails with `perimeter.errors.Unavailable` if it cannot be written now: it is in force, and is written as soon as possible.
+        Fails with `perimeter.errors.NotWritten` if it cannot be written now: it is in force, and is written as soon as possible.
         """
 
     def claim(self, digest: bytes, until: float) -> Deferred[bool]:

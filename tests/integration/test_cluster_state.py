@@ -9,7 +9,8 @@ import time
 from typing import Any
 
 from tests.integration.cluster import ALICE, BOB, LISTENERS, ROUTES, USERS, Cluster, ClusterCase
-from tests.integration.fleet import asked
+from tests.integration.each_worker import worker_processes
+from tests.integration.fleet import asked, await_serving
 from tests.integration.harness import SOURCE, Gateway, GatewayCase, site
 from tests.integration.stage import answering
 
@@ -61,6 +62,27 @@ class WorkerTests(ClusterCase):
         time.sleep(0.3)
         for name in ("one", "two"):
             self.assertEqual(self.statuses(name, access) | self.statuses(name, made["token"]), {401})
+
+    def test_another_worker_follows_when_the_one_that_did_is_killed(self) -> None:
+        gateway = self.cluster.gateways["two"]
+        made = self.cluster.made("one")
+        self.assertEqual(self.statuses("two", made["token"]), {200})
+        leader = worker_processes(gateway)[0]
+        leader.kill()
+        self.assertEqual(self.cluster.ended("one", made["id"]), 204)
+        answered = time.monotonic()
+        while 200 in {self.try_status("two", made["token"]) for _ in range(4)}:
+            self.assertLess(time.monotonic() - answered, 5.0)
+        await_serving(gateway, 2)
+        again = self.cluster.made("two")
+        self.assertEqual(self.statuses("two", again["token"]) | self.statuses("one", again["token"]), {200})
+
+    def try_status(self, name: str, token: str) -> int:
+        """As `Cluster.status`, 0 if the connection was that of a worker that has ended."""
+        try:
+            return self.cluster.status(name, token)
+        except (OSError, EOFError):
+            return 0
 
 
 class CopyTests(GatewayCase):

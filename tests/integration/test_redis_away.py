@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping
 from math import inf
@@ -33,6 +35,8 @@ path = /
 upstream = app
 browser_login = yes
 """
+
+_ASKED = ("X-Original-URI: /x", "X-Original-Method: GET")
 
 EXTRA = f"""{LISTENERS}
 [listener https]
@@ -103,6 +107,9 @@ class Client:
             "the sign-in page": lambda: self.stranger.navigate("/.perimeter/login").status_code,
             "a sign-in": lambda: self.stranger.post("/.perimeter/login", form).status_code,
             "a sign-out": lambda: self.other.post("/.perimeter/logout", self.out.fields).status_code,
+            "forward-auth about a request with an access token that lives longer": ask(
+                "/authenticate", bearer(self.long), *_ASKED
+            ),
             "`/health`": ask("/health"),
         }
 
@@ -116,7 +123,7 @@ class RedisAwayTests(ClusterCase):
     @classmethod
     def start_cluster(cls) -> Cluster:
         """Two gateways: the second one spares short access tokens."""
-        perimeter = f"stale_limit = {LIMIT:g}s\nredis_timeout = 300ms\n"
+        perimeter = f"stale_limit = {LIMIT:g}s\nredis_timeout = 300ms\ntrusted_proxies = 127.0.0.1\n"
         return Cluster((REFUSES, SPARES), perimeter=perimeter, own={SPARES: "stale = jwt\n"}, routes=ROUTES, extra=EXTRA)
 
     def setUp(self) -> None:
@@ -128,11 +135,9 @@ class RedisAwayTests(ClusterCase):
         self.addCleanup(client.close)
         return client
 
-    def await_stale(self, *names: str) -> None:
-        for name in names:
-            made = bearer(f"perimeter_{'A' * 43}")
-            eventually(lambda name=name: "sessions get 503" in self.cluster.gateways[name].log, "the state is stale", 3 * LIMIT)
-            self.assertEqual(self.cluster.ask(name, "/x", made).status, 503)
+    def await_stale(self, name: str, client: Client) -> None:
+        token = client.kept["token"]
+        eventually(lambda: self.cluster.status(name, token) == 503, f"the state of {name} is stale", 3 * LIMIT)
 
     def test_attack_188_each_request_gets_what_the_page_promises(self) -> None:
         table, clients = promised(), [self.client(name) for name in (REFUSES, SPARES)]
@@ -143,7 +148,8 @@ class RedisAwayTests(ClusterCase):
         found = clients[0].statuses(away + LIMIT / 2)
         self.assertEqual(found, {request: table[request][0] for request in found})
         self.assertIn("a password", found)
-        self.await_stale(REFUSES, SPARES)
+        for client, name in zip(clients, (REFUSES, SPARES), strict=True):
+            self.await_stale(name, client)
         for at, client in enumerate(clients):
             self.assertEqual(client.statuses(), {request: statuses[at + 1] for request, statuses in table.items()})
             self.assertEqual(client.visitor.cookie, client.cookie)
@@ -180,6 +186,20 @@ class RedisAwayTests(ClusterCase):
             self.assertEqual(waiting.response().status, 503)
         redis.thaw()
         eventually(lambda: self.cluster.ask(REFUSES, "/x", made_up).status == 401, "the token is known to be none", 10)
+
+    def test_attack_186_a_machine_that_was_stopped_does_not_go_on_with_what_it_remembers(self) -> None:
+        kept = self.cluster.made(REFUSES)
+        process = self.cluster.gateways[SPARES].pid
+        with self.cluster.gateways[SPARES].connect("http") as wire:
+            self.assertEqual(wire.get("/x", bearer(kept["token"])).status, 200)
+            os.kill(process, signal.SIGSTOP)
+            try:
+                self.assertEqual(self.cluster.ended(REFUSES, kept["id"]), 204)
+                wire.send(f"GET /x HTTP/1.1\r\nHost: gw\r\n{bearer(kept['token'])}\r\n\r\n".encode())
+                time.sleep(LIMIT + 0.5)
+            finally:
+                os.kill(process, signal.SIGCONT)
+            self.assertIn(wire.response().status, (401, 503))
 
     def _start(self) -> None:
         redis = self.cluster.redis

@@ -12,6 +12,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from perimeter.net import reactor as reactor_module
 from perimeter.net.reactor import LeanReactor
 
 
@@ -76,6 +77,26 @@ class LeanReactorTests(TestCase):
         far.send(b"x")
         self.reactor.doPoll(0)
         self.assertEqual(selectable.events, ["read"])
+
+    def test_attack_186_after_a_pause_of_the_process_what_is_due_by_the_clock_comes_first(self) -> None:
+        selectable, far = self._pair()
+        times: list[float] = []
+        self.patch(reactor_module, "_machine_seconds", lambda: times.pop(0))
+        for wary, timeout, clock, events in (
+            (False, 2, [], ["read"]),
+            (True, 2, [100.0], []),
+            (True, 2, [102.5], ["read"]),
+            (True, 2, [105.25], []),
+            (True, 0, [105.75], ["read"]),
+            (True, None, [106.25], ["read"]),
+            (True, None, [107.0], []),
+            (False, 2, [], ["read"]),
+        ):
+            self.reactor.wary, times[:] = wary, clock
+            far.send(b"x")
+            self.reactor.doPoll(timeout)
+            self.assertEqual((selectable.events, times), (events, []))
+            selectable.events.clear()
 
     def test_writable_goes_the_long_way(self) -> None:
         selectable, _ = self._pair()

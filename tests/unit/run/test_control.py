@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
-from perimeter.errors import StartupError
+from perimeter.errors import StartupError, StateUnavailable, Unavailable
 from perimeter.run import asking, control
 from perimeter.run.asking import ask
 from perimeter.run.control import ControlPort
@@ -69,6 +69,12 @@ class ConversationTests(ControlCase):
         self.reply = StartupError("site.ini:3: unknown option\nsite.ini:4: unknown option")
         error = await self.assertFailure(self.ask({}), StartupError)
         self.assertEqual(str(error), "site.ini:3: unknown option\nsite.ini:4: unknown option")
+
+    async def test_what_cannot_be_known_now_is_reported(self) -> None:
+        for error, text in ((Unavailable("Redis: away"), "Redis: away"), (StateUnavailable(), StateUnavailable.phrase)):
+            self.reply = error
+            found = await self.assertFailure(self.ask({}), StartupError)
+            self.assertEqual(str(found), f"the gateway cannot answer now: {text}")
 
     async def test_half_a_character_is_refused(self) -> None:
         for text in ("\ud800", "\udcff"):

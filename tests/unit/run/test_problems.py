@@ -67,7 +67,7 @@ class ProblemsTests(TestCase):
         self.audit: list[str] = []
         self.paths: list[Path] = []
         self.strict = True
-        self.state = ""
+        self.state, self.stale = "", False
 
     def begin(self, refused: str = "", **identities: Any) -> Deferred[list[Problem]]:
         assembly: Any = SimpleNamespace(
@@ -82,7 +82,7 @@ class ProblemsTests(TestCase):
                 orders_certificates=bool(self.listeners),
                 listeners=self.listeners,
             ),
-            state=SimpleNamespace(problem=lambda: self.state),
+            state=SimpleNamespace(problem=lambda: self.state, stale=self.stale),
         )
         runtime: Any = SimpleNamespace(reactor=self.clock, offload=FakeOffload())
         return Deferred.fromCoroutine(problems(Examination(assembly, runtime, identities, refused)))
@@ -164,6 +164,10 @@ class ProblemsTests(TestCase):
                 (2, "reload", "/site.ini", "the last reload was refused, the earlier configuration is in force: site.ini:3: no"),
             ],
         )
+
+    def test_a_state_that_is_stale_makes_requests_fail(self) -> None:
+        self.state, self.stale = "tokens and sessions get 503: why", True
+        self.assertEqual(self.found(), [(1, "state", "/var", "tokens and sessions get 503: why")])
 
     def test_file_systems(self) -> None:
         path = Path(self.mktemp())

@@ -7,7 +7,7 @@ from math import inf
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.state.freshness import MOST_SKEW, Freshness, machine_seconds
+from perimeter.state.freshness import ALWAYS, MOST_SKEW, Freshness, machine_seconds
 from perimeter.state.peers import Alone
 
 
@@ -149,7 +149,7 @@ class FreshnessTests(SynchronousTestCase):
         self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of the engine of the state")
 
     def test_each_turn_is_seen_once(self) -> None:
-        self.assertFalse(self.fresh.turned())
+        self.assertEqual([self.fresh.turned(), self.fresh.turned()], [True, False])
         self.hears(self.fresh)
         self.assertEqual([self.fresh.turned(), self.fresh.turned()], [True, False])
         self.now += 61.0
@@ -159,3 +159,12 @@ class FreshnessTests(SynchronousTestCase):
         self.assertLessEqual(machine_seconds(), machine_seconds())
         with open("/proc/uptime", encoding="ascii") as file:
             self.assertLess(abs(machine_seconds() - float(file.read().split()[0])), 5.0)
+
+
+class AlwaysTests(SynchronousTestCase):
+    def test_the_state_of_one_machine_is_never_stale(self) -> None:
+        ALWAYS.allow(1.0, 1.0)
+        ALWAYS.join(Page(1))
+        ALWAYS.read(ALWAYS.mark())
+        self.assertEqual((ALWAYS.stale, ALWAYS.turned(), ALWAYS.reason), (False, False, ""))
+        self.assertEqual((ALWAYS.silent, ALWAYS.skew, ALWAYS.spared, ALWAYS.limit, ALWAYS.mark()), (0.0, 0.0, 0.0, inf, 0))

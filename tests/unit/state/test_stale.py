@@ -7,7 +7,7 @@ from math import inf
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from perimeter.errors import StateUnavailable
+from perimeter.errors import NotWritten, StateUnavailable
 from perimeter.model import Grant, GrantKind, Principal
 from perimeter.state.freshness import SHORT, Freshness
 from perimeter.tokens.api_token import ApiToken, mint
@@ -73,6 +73,12 @@ class StaleTests(StaleCase):
         self.assertIsNone(self.tokens.find(self.kept.digest))
         self.assertEqual(self.store.written, [[self.kept], [Removed(self.kept.id)]])
 
+    def test_a_removal_that_cannot_be_written_says_that_it_is_in_force(self) -> None:
+        self.store.fails = True
+        error = self.failureResultOf(self.tokens.remove(self.kept), NotWritten).value
+        self.assertEqual((error.detail, error.status, error.reason), ("disk full", 503, "state_unavailable"))
+        self.assertIsNone(self.tokens.find(self.kept.digest))
+
     def test_what_is_under_way_is_not_cut(self) -> None:
         cut: list[bool] = []
         self.state.on_removed.add(lambda: cut.append(True))
@@ -80,7 +86,7 @@ class StaleTests(StaleCase):
         self.assertEqual(cut, [])
         self.assertTrue(self.tokens.good(Principal("alice", "local", grant=Grant(self.kept.id, 0.0, inf, API))))
 
-    def test_remembered_decisions_are_made_again_at_each_turn(self) -> None:
+    def test_remembered_decisions_are_made_again_while_it_is_stale_and_after_it(self) -> None:
         before = self.tokens.epoch, self.stored.epoch
         self.silence(60.0)
         self.assertEqual((self.tokens.epoch, self.stored.epoch), before)
@@ -88,7 +94,7 @@ class StaleTests(StaleCase):
             self.clock.advance(0.5)
             self.assertEqual([self.state.grow_old(), self.state.grow_old()], [True, False])
             self.silence(1.0)
-        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 1, before[1] + 1))
+        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 3, before[1] + 3))
         self.assertEqual([event["log_level"].name for event in events], ["error"])
         self.assertIn("was not heard for 60 s", str(events[0]["reason"]))
         self.assertTrue(self.state.stale)
@@ -96,7 +102,18 @@ class StaleTests(StaleCase):
             self.hear()
         self.assertFalse(self.state.stale)
         self.assertEqual([event["log_level"].name for event in events], ["info"])
-        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 2, before[1] + 2))
+        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 4, before[1] + 4))
+        self.silence(1.0)
+        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 4, before[1] + 4))
+
+    def test_attack_186_what_was_decided_while_it_was_fresh_for_a_moment_is_decided_again(self) -> None:
+        self.silence()
+        self.heard.heard()
+        before = self.tokens.epoch, self.stored.epoch
+        self.assertFalse(self.state.stale)
+        self.clock.advance(61.0)
+        self.assertFalse(self.state.grow_old(), "it was stale at the last look as well")
+        self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 1, before[1] + 1))
 
     def test_the_operator_reads_why(self) -> None:
         self.assertEqual(self.state.problem(), "")

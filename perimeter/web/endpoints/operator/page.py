@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from perimeter.errors import MissingCredentials, NoRoute, StartupError, Unavailable
+from perimeter.errors import MissingCredentials, NoRoute, NotWritten, StartupError, Unavailable
 from perimeter.gate.access import session_only
 from perimeter.web.endpoints.endpoint import reading, user_of
 from perimeter.web.endpoints.operator.access import PATH, operator_policy
@@ -136,8 +136,10 @@ class OperatorPage(PageEndpoint):
             note = True, await action.do(self._asked(request))
         except Refused as refused:
             note = False, str(refused)
+        except NotWritten as error:
+            note = False, f"This is in force, but it is not written everywhere yet: {error.detail or error.phrase}"
         except Unavailable as error:
-            note = False, f"This is in force, but it is not on disk yet: {error.detail or error.phrase}"
+            note = False, f"Not done: {error.detail or error.phrase}"
         except StartupError as error:
             note = False, f"Not done: {error}"
         self._desk.notes.keep(session.id, note)

@@ -398,7 +398,7 @@ class ActionTests(OperatorCase):
         page = self.page(browser, "/sessions?user=bob")
         self.store.fails = True
         self.act(browser, page, "sessions/end\\?")
-        self.assertIn("in force, but it is not on disk yet", self.page(browser, "/sessions"))
+        self.assertIn("in force, but it is not written everywhere yet", self.page(browser, "/sessions"))
         self.assertEqual(self.stored.owned("local", "bob"), [])
 
     def test_attack_27_a_form_without_its_token(self) -> None:
