@@ -32,9 +32,9 @@ from perimeter.cli.site import Site, explained, gateway_options, json_option, pr
 def command(file: Path, state_dir: Path | None, as_json: bool, watch: bool, every: float, alive: bool) -> None:
     """Show the state of the running gateway: its problems first, the worst at the top.
 
-    Then the workers, the last reload, requests, listeners, upstreams, authenticators, certificates, and the users and addresses
-    that have to wait after wrong passwords. The gateway checks whether directories and services answer, which takes at most three
-    seconds. The exit status is 1 if there is a problem.
+    Then the nodes that share the state, the workers, the last reload, requests, listeners, upstreams, authenticators,
+    certificates, and the users and addresses that have to wait after wrong passwords. The gateway checks whether directories and
+    services answer, which takes at most three seconds. The exit status is 1 if there is a problem.
     """
     site = Site(file, state_dir)
     if alive:

@@ -44,7 +44,6 @@ class RedisEngine:
         replicas: bool = False,
     ) -> None:
         self.client = client
-        self.secrets = secrets_key
         self.sealing = Sealing(*secrets_key.derive_all(PURPOSE))
         self._kinds = kinds
         self.claims = CommonClaims(client, clock, replicas=replicas)
@@ -54,7 +53,6 @@ class RedisEngine:
 
     def use_key(self, key: SecretsKey) -> None:
         """Use the key of the site ``key`` from now on."""
-        self.secrets = key
         self.sealing.use(*key.derive_all(PURPOSE))
 
     def start(self) -> None:

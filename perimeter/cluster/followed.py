@@ -14,6 +14,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 
 from perimeter.cluster.log import BEGINNING, place
+from perimeter.errors import StateUnavailable
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Codec, Execute, IndexedView, Kind
 from perimeter.state.writer import ChangeWriter
@@ -24,12 +25,20 @@ CREATE TABLE cluster_owed (name TEXT PRIMARY KEY, at REAL NOT NULL, word TEXT NO
 """
 
 
+class Overtaken(StateUnavailable):
+    """Another worker of this machine has written what was heard."""
+
+
 @attrs.frozen
 class Heard(Change):
-    """This machine has all changes up to ``cursor`` of the log of the contents with the name ``origin``."""
+    """This machine has all changes up to ``cursor`` of the log of the contents with the name ``origin``.
+
+    It can be written only to a store that has heard the log up to ``after``, unless that is "": another worker may have gone on.
+    """
 
     origin: str
     cursor: str
+    after: str = ""
 
     @property
     def adds(self) -> bool:
@@ -161,6 +170,8 @@ class FollowedTable:
     def write(self, execute: Execute, change: Change) -> None:
         """Apply one change."""
         if isinstance(change, Heard):
+            if change.after and execute("SELECT cursor FROM cluster_heard").fetchall() != [(change.after,)]:
+                raise Overtaken("another worker follows the log")
             execute("INSERT OR REPLACE INTO cluster_heard VALUES (1, ?, ?)", (change.origin, change.cursor))
         elif isinstance(change, Owed):
             execute("INSERT OR REPLACE INTO cluster_owed VALUES (?, ?, ?, ?)", attrs.astuple(change))

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from perimeter.cluster.base import Bases
-from perimeter.cluster.followed import Followed, Heard, Owed, Settled
+from perimeter.cluster.followed import Followed, Heard, Overtaken, Owed, Settled
 from perimeter.cluster.log import BEGINNING, CommonLog, Survey, reading
 from perimeter.cluster.published import Publisher
 from perimeter.errors import StartupError, StateUnavailable, Unavailable
@@ -46,6 +46,8 @@ _AT_ONCE: Final = 100
 """Removals that are added again, or settled, at a time."""
 NEW: Final = 1.5
 """Seconds that a machine without history waits before it takes an empty Redis for a new one."""
+_HANDED_OVER: Final = 0.05
+"""Seconds before this worker looks again whether it has to follow, while another one still does."""
 _PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 2.0
 """Seconds between attempts to follow, at first and at most, and up to half of that more."""
@@ -62,6 +64,9 @@ class Machine(Protocol):
 
     def exchange(self, changes: Sequence[Change], heard: Heard) -> Deferred[None]:
         """Put ``changes`` in place of all that is kept (`LocalStore.replace`). Fails with `Unavailable`."""
+
+    def follow(self) -> Deferred[None]:
+        """Read what other workers of this machine have written. Never fails."""
 
     def heard_all(self) -> None:
         """All that the log had a moment ago is in force here."""
@@ -80,6 +85,9 @@ class Follower:
         self._machine = machine
         self._reactor = reactor
         self._work: Deferred[None] | None = None
+        self._stopping = False
+        #: callers of `stop` that wait
+        self._waiting: list[Deferred[None]] = []
         self._reader: Link | None = None
         #: by name of what is owed: when it was heard in the log of the present primary (reactor's seconds)
         self._confirmed: dict[str, float] = {}
@@ -102,34 +110,45 @@ class Follower:
     def start(self) -> None:
         """Follow from now on."""
         self._run = ""
+        self._stopping = False
         self._work = Deferred.fromCoroutine(self._follow())
+        self._work.addBoth(self._ended)
+
+    def _ended(self, _: object) -> None:
+        self._work = None
+        self.problem = ""
+        self._close()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None)
 
     def stop(self) -> Deferred[None]:
-        """Follow no more. Fires when nothing is under way."""
-        work, self._work = self._work, None
-        if work is None:
-            done: Deferred[None] = Deferred()
-            done.callback(None)
-            return done
-        work.addErrback(lambda failure: failure.trap(CancelledError) and None)
-        work.cancel()
-        self._close()
-        return work
+        """Follow no more. Fires when nothing is under way; never fails."""
+        if self._work is None:
+            return succeed(None)
+        self._stopping = True
+        done: Deferred[None] = Deferred()
+        self._waiting.append(done)
+        self._work.cancel()
+        return done
 
     async def _follow(self) -> None:
         pause = _PAUSE
-        while True:
+        while not self._stopping:
             try:
                 await self._catch_up()
                 pause = _PAUSE
-                while True:
+                while not self._stopping:
                     await self._read()
+            except Overtaken:
+                await deferLater(self._reactor, _HANDED_OVER)
+                continue
             except (Unavailable, StartupError) as error:
                 if self.problem != str(error):
                     self.problem = str(error)
                     _log.error("the changes of other machines are not seen: {error}", error=self.problem)
             except CancelledError:
-                raise
+                return
             except Exception:
                 self.problem = "an error, which is in the log"
                 _log.failure("the common log cannot be followed")
@@ -147,6 +166,8 @@ class Follower:
 
     async def _catch_up(self) -> None:
         """Begin to read: where this machine has stopped, or with everything."""
+        self._close()
+        await self._machine.follow()
         await self._check()
         self._reader = self._client.reader()
         await self._publisher.publish(self._name(), ())  # so that it is known at once that the end of the log was read
@@ -206,7 +227,7 @@ class Follower:
         if entries:
             owed = self._machine.followed.owed
             changes = [change for entry in entries for change in entry.changes]
-            await self._machine.take([*changes, Heard(heard.origin, entries[-1].id)])
+            await self._machine.take([*changes, Heard(heard.origin, entries[-1].id, heard.cursor)])
             self._confirmed.update({entry.name: now for entry in entries if entry.name in owed})
             self._latest, self._jitter = now, _chance.uniform(0.0, _JITTER)
             if len(entries) < count:

@@ -66,7 +66,7 @@ class Registry:
 
     async def read(self) -> Nodes:
         """All nodes."""
-        members = await self._client.call("ZRANGE", _NAMES, 0, MOST_NODES - 1)
+        members = await self._client.call("ZRANGE", _NAMES, 0, MOST_NODES - 1, "REV")
         names = sorted({text for text in map(_name, _listed(members)) if text})
         parts = [names[at : at + _AT_ONCE] for at in range(0, len(names), _AT_ONCE)]
         values = await finish(*(self._client.call("MGET", *map(key_of, part)) for part in parts))

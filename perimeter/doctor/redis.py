@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError
 
 from perimeter.cluster.comparison import MOST_SKEW, NOTICED_SKEW, NodeFault, Trouble, faults
 from perimeter.cluster.configuration import configuration_hash
@@ -20,8 +20,9 @@ from perimeter.errors import StateUnavailable
 from perimeter.net.contexts import ClientTLS
 from perimeter.secrets_key import SecretsKey, cluster_keys
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # they need hiredis
     from perimeter.redis.client import RedisClient
+    from perimeter.redis.dialling import Dialler
 
 SECONDS: Final = 5.0
 """Time for all questions to Redis."""
@@ -89,6 +90,8 @@ async def _ask(config: SiteConfig, url: RedisUrl, reactor: Any) -> AsyncIterator
         yield _down(error.detail)
     finally:
         client.stop()
+    for finding in await _of_sentinels(config, url, reactor):
+        yield finding
     if await _is_open(config, url, reactor):
         message = "Redis answers without a password: everybody who can connect to it can delete or hold back what is in it"
         remedy = "user default off in the ACL file of Redis, or requirepass in redis.conf"
@@ -97,12 +100,15 @@ async def _ask(config: SiteConfig, url: RedisUrl, reactor: Any) -> AsyncIterator
 
 def _client(config: SiteConfig, url: RedisUrl, reactor: Any, most: float = SECONDS / 2) -> RedisClient:
     """A client that takes ``most`` seconds for a question at most."""
-    from perimeter.redis.client import RedisClient  # needs hiredis
+    from perimeter.redis.client import RedisClient
 
-    tls = ClientTLS(url.servers[0][0], config.perimeter.redis_ca, alpn=()) if url.tls else None
-    client = RedisClient(reactor, url, tls=tls, timeout=min(config.perimeter.redis_timeout, most))
+    client = RedisClient(reactor, url, tls=_tls(config, url), timeout=min(config.perimeter.redis_timeout, most))
     client.start()
     return client
+
+
+def _tls(config: SiteConfig, url: RedisUrl) -> ClientTLS | None:
+    return ClientTLS(url.servers[0][0], config.perimeter.redis_ca, alpn=()) if url.tls else None
 
 
 def _clock(offset: float, place: str) -> Iterator[Finding]:
@@ -139,6 +145,35 @@ async def _allows_more(client: RedisClient) -> bool:
         else:
             return True
     return False
+
+
+async def _of_sentinels(config: SiteConfig, url: RedisUrl, reactor: Any) -> list[Finding]:
+    """Sentinels that do not answer, which nobody notices before a failover, and those that answer everybody."""
+    if not url.primary:
+        return []
+    from perimeter.redis.dialling import Dialler
+
+    dialler = Dialler(reactor, _tls(config, url), _BRIEF)
+    asked = [Deferred.fromCoroutine(_of_sentinel(dialler, host, port)) for host, port in url.servers]
+    return [finding for _, findings in await DeferredList(asked, consumeErrors=True) for finding in findings]
+
+
+async def _of_sentinel(dialler: Dialler, host: str, port: int) -> list[Finding]:
+    place = f"Sentinel [{host}]:{port}" if ":" in host else f"Sentinel {host}:{port}"
+    try:
+        connection = await dialler.dial(host, port, lambda reason: None)
+    except StateUnavailable as error:
+        message = f"it cannot be asked ({error.detail}): without a majority of the Sentinels there is no failover"
+        return [Finding(Name.REDIS_DOWN, Grade.SOON, place, message, "start it, or correct redis_url")]
+    try:
+        await connection.call("PING")
+    except StateUnavailable:
+        return []
+    finally:
+        connection.drop("the look is over")
+    message = "it answers without a password: everybody who can connect to it can name another primary"
+    remedy = "user default off in sentinel.conf, and a user for the gateways, as in etc/cluster/sentinel.conf"
+    return [Finding(Name.REDIS_OPEN, Grade.OPEN, place, message, remedy)]
 
 
 async def _is_open(config: SiteConfig, url: RedisUrl, reactor: Any) -> bool:

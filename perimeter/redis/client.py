@@ -70,7 +70,7 @@ class RedisClient:
 
         Redis answers the calls of a connection in their order, so a call that waits would hold up all others.
         """
-        link = Link(self._clock, self._finder, self._timeout)
+        link = Link(self._clock, self._finder, self._timeout, logged=False)
         self._readers = [known for known in self._readers if known.running]
         self._readers.append(link)
         link.start()

@@ -65,13 +65,14 @@ class Finder(Protocol):
 
 
 class Link:
-    """One connection to the primary that ``finder`` finds.
+    """One connection to the primary that ``finder`` finds. Only one of several links should be ``logged``.
 
     While there is no connection, calls wait for one, at most ``timeout`` seconds from its loss; later ones fail at once.
     """
 
-    def __init__(self, clock: IReactorTime, finder: Finder, timeout: float) -> None:
+    def __init__(self, clock: IReactorTime, finder: Finder, timeout: float, *, logged: bool = True) -> None:
         self._clock = clock
+        self._logged = logged
         self._finder = finder
         self._timeout = timeout
         self._reported = ("", 0.0)
@@ -198,7 +199,8 @@ class Link:
         self.problem = ""
         self.offset = found.greeting.offset
         self._again = self._clock.callLater(self._soon(LOOK), self._look)
-        _log.info("Redis: connected to the primary {place}", place=found.place)
+        if self._logged:
+            _log.info("Redis: connected to the primary {place}", place=found.place)
         self._release()
 
     def _not_found(self, failure: Failure) -> None:
@@ -248,7 +250,7 @@ class Link:
         self.problem = problem
         now = self._clock.seconds()
         last, when = self._reported
-        if problem != last or now - when >= SILENCE:
+        if self._logged and (problem != last or now - when >= SILENCE):
             self._reported = (problem, now)
             _log.warn("{problem}", problem=problem)
 

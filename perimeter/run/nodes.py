@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 
 import perimeter
 from perimeter.cluster.announcing import Announcer
@@ -23,6 +23,9 @@ from perimeter.state.state import State
 if TYPE_CHECKING:
     from perimeter.run.build.assembly import Assembly
     from perimeter.run.build.runtime import Runtime
+
+LONGEST: Final = 1.0
+"""Seconds that the operator waits for the records of the nodes."""
 
 _UNREADABLE: Final = "its record cannot be read: another cluster_secret, or no gateway has written it"
 
@@ -120,13 +123,13 @@ class OwnRecord:
         )
 
 
-async def shared_status(assembly: Assembly, now: float) -> dict[str, Any]:
+async def shared_status(assembly: Assembly, reactor: Any) -> dict[str, Any]:
     """``redis`` and ``nodes`` of ``perimeter status``; {} if this machine has its state for itself. Never raises."""
     engine = engine_of(assembly.state)
     if engine is None:
         return {}
     client, settings = engine.client, assembly.config.perimeter
-    found = await _read(engine)
+    found = await _read(engine, reactor)
     return {
         "redis": {
             "node": settings.node_name,
@@ -134,24 +137,25 @@ async def shared_status(assembly: Assembly, now: float) -> dict[str, Any]:
             "version": client.version,
             "problem": client.problem,
         },
-        "nodes": rows(found, now + client.offset, settings.stale_limit),
+        "nodes": rows(found, reactor.seconds() + client.offset, settings.stale_limit),
     }
 
 
-async def node_faults(assembly: Assembly, now: float) -> Sequence[NodeFault]:
+async def node_faults(assembly: Assembly, reactor: Any) -> Sequence[NodeFault]:
     """What is wrong among the nodes. Never raises: if Redis does not answer, the state reports it."""
     engine = engine_of(assembly.state)
     if engine is None:
         return ()
-    found = await _read(engine)
+    found = await _read(engine, reactor)
     return [
         *(NodeFault(Trouble.UNREADABLE, name, _UNREADABLE) for name in found.unreadable),
-        *faults(found.all, now + engine.client.offset, assembly.config.perimeter.stale_limit),
+        *faults(found.all, reactor.seconds() + engine.client.offset, assembly.config.perimeter.stale_limit),
     ]
 
 
-async def _read(engine: _Engine) -> Nodes:
+async def _read(engine: _Engine, reactor: Any) -> Nodes:
+    reading = Deferred.fromCoroutine(Registry(engine.client, engine.sealing).read())
     try:
-        return await Registry(engine.client, engine.sealing).read()
-    except StateUnavailable:
+        return await reading.addTimeout(LONGEST, reactor)
+    except (StateUnavailable, TimeoutError):
         return Nodes()

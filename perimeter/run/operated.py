@@ -108,7 +108,7 @@ class OperatedGateway:
 
     async def shared(self) -> Mapping[str, Any]:
         """The nodes that share the state, and Redis (`perimeter.run.nodes.shared_status`)."""
-        return await shared_status(self.assembly, self.seconds())
+        return await shared_status(self.assembly, self._runtime.reactor)
 
     def troubles(self) -> Deferred[Sequence[Problem]]:
         """What is wrong, the worst first.

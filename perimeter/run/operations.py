@@ -142,7 +142,7 @@ async def examined_status(gateway: RunningGateway, examination: Examination) -> 
         **await brief_status(gateway, examination),
         "certificates": certificates(examination.identities, examination.runtime.reactor.seconds()),
         "orders": await _orders(examination),
-        **await shared_status(examination.assembly, examination.runtime.reactor.seconds()),
+        **await shared_status(examination.assembly, examination.runtime.reactor),
     }
     down = {one.name: one.message for one in found if one.subject is Subject.AUTHENTICATOR}
     for authenticator in answer["authenticators"]:

@@ -138,7 +138,7 @@ async def _nodes(assembly: Assembly, runtime: Runtime) -> list[Problem]:
     """What is wrong among the machines that share the state."""
     return [
         Problem(Severity.SOME_REQUESTS_FAIL if one.refuses else Severity.WORKS_FOR_NOW, Subject.NODE, one.name, one.message)
-        for one in await node_faults(assembly, runtime.reactor.seconds())
+        for one in await node_faults(assembly, runtime.reactor)
     ]
 
 

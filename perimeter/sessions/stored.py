@@ -86,7 +86,7 @@ class StoredSessions(UsedSessions):
 
     def __len__(self) -> int:
         """How many sessions there are, with those that have ended a short time ago; roughly, if not all are in memory."""
-        return len(self._index.by_id) if self.complete else self._index.counted
+        return len(self._index.by_id) if self.complete else max(self._index.counted, len(self._index.by_id))
 
     def find(self, digest: bytes) -> Session | None:
         """The session with this SHA-256, perhaps over."""

@@ -26,7 +26,8 @@ class Change:
 
 @attrs.frozen
 class Extent(Change):
-    """How many records of a kind a store has (``count``). Up to ``whole_up_to`` all follow, and none of more.
+    """How many records of a kind a store has (``count``). Up to ``whole_up_to`` all follow, and none of more. A negative
+    ``whole_up_to`` means that none ever follow: they are in Redis.
 
     It is no change: it comes before all others of a kind whose records can be looked up, and is never written.
     """

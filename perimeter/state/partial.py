@@ -65,7 +65,7 @@ class PartialIndex(ABC):
         """The store has said how many records there are. To be called before any of them comes."""
         self.counted = extent.count
         self._whole_up_to = extent.whole_up_to
-        self.most_kept = max(LEAST_KEPT, min(extent.whole_up_to, MOST_KEPT))
+        self.most_kept = MOST_KEPT if extent.whole_up_to < 0 else max(LEAST_KEPT, min(extent.whole_up_to, MOST_KEPT))
         self.complete = extent.whole
 
     @abstractmethod

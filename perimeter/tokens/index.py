@@ -40,7 +40,8 @@ class TokenIndex(PartialIndex):
             key = (change.realm, change.username)
             self.users[key] = change.merged(self.users.get(key))
             for token in (*self.named.get(key, {}).values(), *self.passing.get(key, {}).values()):
-                self.remove(token)
+                if change.covers(token):
+                    self.remove(token)
         elif isinstance(change, Extent):
             self.measure(change)
 

@@ -17,7 +17,7 @@ from perimeter.state.changes import Change
 from perimeter.state.kinds import Kind
 from perimeter.state.page import Page
 from perimeter.state.partial import PartialView
-from perimeter.state.writer import ChangeWriter, check_fresh, unaffected
+from perimeter.state.writer import ChangeWriter, check_fresh, finish, unaffected
 from perimeter.tokens.api_token import ApiToken
 from perimeter.tokens.index import Owner, TokenIndex
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
@@ -103,7 +103,7 @@ class StoredTokens(PartialView[TokenIndex]):
 
     def __len__(self) -> int:
         """How many API tokens there are, with those that expired a short time ago; roughly, if not all are in memory."""
-        return len(self._index.by_id) if self.complete else self._index.counted
+        return len(self._index.by_id) if self.complete else max(self._index.counted, len(self._index.by_id))
 
     def realms(self) -> frozenset[str]:
         """The realms of the owners of API tokens in memory, which may be ones that are no longer configured."""
@@ -229,7 +229,10 @@ class StoredTokens(PartialView[TokenIndex]):
     async def _revoke_user(self, realm: str, username: str) -> list[ApiToken]:
         await self.gather_if_possible(("owner", realm, username))
         had = self.owned(realm, username)
-        await self._writer.remove(RevokedUser(realm, username, self._writer.seconds()))
+        now = self._writer.seconds()
+        later = [token for token in had if token.created > now]  # the clock was ahead when they were made
+        ends = [RevokedUser(realm, username, now), *(Removed(token.id) for token in later)]
+        await finish(*(self._writer.remove(end) for end in ends))
         return had
 
 

@@ -77,7 +77,8 @@ class TokenTable:
         elif isinstance(change, RevokedGrant):
             execute("INSERT OR REPLACE INTO revoked_grant VALUES (?, ?)", (change.id, change.expires))
         elif isinstance(change, RevokedUser):
-            execute("DELETE FROM api_token WHERE realm = ? AND username = ?", (change.realm, change.username))
+            gone = (change.realm, change.username, change.before)
+            execute("DELETE FROM api_token WHERE realm = ? AND username = ? AND created <= ?", gone)
             execute(_REVOKE_USER, (change.realm, change.username, change.before, change.until))
 
     def forget(self, execute: Execute, now: float) -> None:
@@ -124,7 +125,8 @@ def _effect(change: Change) -> Effect[ApiToken] | None:
     if isinstance(change, Removed):
         return Effect((("id", change.id),), lambda _: None)
     if isinstance(change, RevokedUser):
-        return Effect((("owner", change.realm, change.username),), lambda _: None)
+        user = change
+        return Effect((("owner", user.realm, user.username),), lambda token: None if user.covers(token) else token)
     return None
 
 

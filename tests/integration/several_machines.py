@@ -177,7 +177,7 @@ class Example:
                 "users.realm": (ETC / "users.realm").read_bytes(),
             },
         )
-        for secret_file in ("redis.url", "cluster.secret", f"{HOST}.key"):
+        for secret_file in ("redis.url", "cluster.secret", f"{HOST}.key", "users.realm"):
             (directory / secret_file).chmod(0o600)
         self._run(gateway)
         return gateway

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from math import inf
+from pathlib import Path
 
 import attrs
 
@@ -23,6 +25,7 @@ from perimeter.state.page import Page
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.stored import TOKENS
 from tests.integration.clusternodes import NodesCase, hears, until
+from tests.integration.redispeer import SentinelSet
 
 
 def pin(name: str = "bob", subject: str = "s") -> Pin:
@@ -473,3 +476,26 @@ class ListTests(NodesCase):
         for number in range(20):
             await a.add(made(number))
         self.assertLess(self.redis.ask("ZCARD", list_of("tokens", "", passing=False)), 30)
+
+
+class FailoverTests(NodesCase):
+    """A primary with a replica that Sentinels watch."""
+
+    async def test_what_was_removed_before_a_failover_stays_removed_and_what_was_claimed_stays_claimed(self) -> None:
+        servers = SentinelSet(Path(self.mktemp()).resolve(), replicas=2, sentinels=3)
+        self.addCleanup(servers.close)
+        a, b = await self.nodes("a", "b", url=servers.url())
+        gone, kept = [grant(f"jti-{number}") for number in range(20)], made()
+        await a.add(kept)
+        for one in gone[:10]:
+            await a.view(TOKENS).revoke(one)
+        self.assertTrue(await a.claim(b"x" * 32, time.time() + 600))
+        servers.primary().kill()
+        for one in gone[10:]:
+            with contextlib.suppress(StateUnavailable):
+                await a.view(TOKENS).revoke(one)
+        await until(lambda: all(revoked(b, one) for one in gone), 20)
+        self.assertTrue(all(revoked(a, one) for one in gone))
+        await hears(a)
+        self.assertFalse(await b.claim(b"x" * 32, time.time() + 600))
+        self.assertEqual([one.id for one in await b.find("tokens", ("digest", kept.digest.hex()))], [kept.id])

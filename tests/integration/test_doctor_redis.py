@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,7 +20,7 @@ from perimeter.redis.client import RedisClient
 from perimeter.secrets_key import SecretsKey, cluster_keys
 from tests.integration.ldapkit import shared
 from tests.integration.ports import free_port
-from tests.integration.redispeer import RedisPeer
+from tests.integration.redispeer import RedisPeer, SentinelPeer
 from tests.unit.doctor.examined import SITE, ExaminedCase
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -69,6 +70,23 @@ class RedisFindingTests(ExaminedCase):
                 ("redis-evicts", "soon", place),
                 ("redis-volatile", "soon", place),
                 ("redis-open", "open", "[perimeter]"),
+            ],
+        )
+
+    async def test_sentinels_that_are_gone_or_answer_everybody(self) -> None:
+        sentinel = SentinelPeer(Path(self.mktemp()).resolve(), self.good)
+        self.addCleanup(sentinel.close)
+        gone = free_port()
+        found = await self.see(f"redis+sentinel://gateway:secret@127.0.0.1:{sentinel.port},127.0.0.1:{gone}/perimeter")
+        place = f"127.0.0.1:{self.good.port}"
+        self.assertEqual(
+            self.said(found),
+            [
+                ("redis-replicas", "advice", "[perimeter]"),
+                ("redis-replicas", "soon", place),
+                ("redis-replicas", "soon", place),
+                ("redis-open", "open", f"Sentinel 127.0.0.1:{sentinel.port}"),
+                ("redis-down", "soon", f"Sentinel 127.0.0.1:{gone}"),
             ],
         )
 

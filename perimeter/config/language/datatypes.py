@@ -84,7 +84,7 @@ class Datatype(Generic[T]):
     ``before_reference`` in the text may be a reference to a value that is stored elsewhere; without it only the whole text may be
     one. ``referred`` converts in the place of ``convert`` if there was a reference: then nothing in the value has a meaning of
     its own. With ``quotes`` a value may be in quotes, which ``convert`` deals with; the section refuses them in values of all
-    other datatypes.
+    other datatypes. ``in_file``: what is no reference is the path of a file that has the secret.
     """
 
     label: str
@@ -99,6 +99,7 @@ class Datatype(Generic[T]):
     referred: Callable[[str, Path], T] | None = None
     quotes: bool = False
     split: Callable[[str], list[tuple[int, str]]] | None = None
+    in_file: bool = False
 
 
 def closest(word: str, legal: Sequence[str]) -> str:

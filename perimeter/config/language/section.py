@@ -209,6 +209,10 @@ class Section:
             for text in _secret_texts(scanned, option.type):
                 try:
                     resolved = self._references.resolve(text)
+                    if option.type.in_file and not resolved.origin:
+                        path = self._base / text
+                        yield Secret(self.header, name, option.type.convert(text, self._base), f"file:{text}", path)
+                        continue
                 except BadValue:
                     continue
                 yield Secret(self.header, name, resolved.text, resolved.origin, self._references.file_of(resolved.origin))
@@ -226,7 +230,7 @@ class Section:
             self.problem(scanned.name, "expected one line; an indented line continues the value above it", line=following)
             return _MISSING
         resolved = self._resolved(scanned, scanned.value, scanned.line, kind)
-        if kind.secret and scanned.cut and resolved is not None and not resolved.origin:
+        if kind.secret and not kind.in_file and scanned.cut and resolved is not None and not resolved.origin:
             message = "a comment cannot follow a secret, of which it may be a part: put it, or the secret, somewhere else"
             self.problem(scanned.name, message, line=min(scanned.cut))
             return _MISSING

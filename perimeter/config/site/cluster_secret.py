@@ -38,4 +38,4 @@ def _given(text: str, base: Path) -> str:
     return text
 
 
-CLUSTER_SECRET: Final[Datatype[str]] = Datatype("secret", _read, "", secret=True, referred=_given)
+CLUSTER_SECRET: Final[Datatype[str]] = Datatype("secret", _read, "", secret=True, referred=_given, in_file=True)

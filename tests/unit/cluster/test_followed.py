@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Owed, Settled
+from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Overtaken, Owed, Settled
 from perimeter.cluster.local import LocalStore, with_followed
 from perimeter.cluster.log import Survey, place
 from perimeter.errors import StartupError
@@ -114,6 +114,15 @@ class LocalStoreTests(SynchronousTestCase):
         self.assertEqual(self.held("cluster"), [Heard("o", "2-0"), Owed("b", 4.0, "w", "b"), OWED])
         self.store.write([Settled(("name",))])
         self.assertEqual(self.held("cluster"), [Heard("o", "2-0"), Owed("b", 4.0, "w", "b")])
+
+    def test_of_two_workers_that_have_heard_the_same_one_writes_it(self) -> None:
+        self.store.write([Heard("o", "1-0")])
+        self.store.write([pin("a"), Heard("o", "2-0", "1-0")])
+        before = self.store.load()[1]
+        for after in ("1-0", "3-0"):
+            with self.assertRaises(Overtaken):
+                self.store.write([pin("b"), Heard("o", "2-0", after)])
+        self.assertEqual((self.held("provider_names"), self.store.load()[1]), ([pin("a")], before))
 
     def test_an_exchange_drops_what_was_added_and_keeps_what_was_removed_and_is_owed(self) -> None:
         grant, user = RevokedGrant("jti", 1e9), RevokedUser("local", "bob", 50.0, 1e9)

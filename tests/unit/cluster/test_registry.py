@@ -47,8 +47,8 @@ class Keys:
     def _zremrangebyrank(self, key: str, first: int, last: int) -> int:
         return 0
 
-    def _zrange(self, key: str, first: int, last: int) -> list[bytes]:
-        return [name.encode() for name in list(self.names)[first : last + 1]]
+    def _zrange(self, key: str, first: int, last: int, order: str) -> list[bytes]:
+        return [name.encode() for name in sorted(self.names, key=self.names.__getitem__, reverse=True)[first : last + 1]]
 
     def _mget(self, *keys: str) -> list[Any]:
         return [self.values.get(key) for key in keys]
@@ -132,6 +132,12 @@ class RegistryTests(SynchronousTestCase):
         self.keys.names = {f"n{number:03}": 1 for number in range(201)}
         self.nodes()
         self.assertEqual([len(one) - 1 for one in self.keys.calls if one[0] == "MGET"], [200, 1])
+
+    def test_the_latest_records_are_read_if_there_are_too_many(self) -> None:
+        self.keys.names = {f"n{number}": number for number in range(2002)}
+        self.nodes()
+        asked = {name for one in self.keys.calls if one[0] == "MGET" for name in one[1:]}
+        self.assertEqual(asked, {f"perimeter:node:n{number}" for number in range(2, 2002)})
 
     def test_redis_is_away(self) -> None:
         self.keys.down = True

@@ -153,6 +153,10 @@ class LinkTests(SynchronousTestCase):
             self.clock.advance(1.0)
             self.server.refuse("two")
         self.assertEqual(["Redis: one", "Redis: two", "Redis: two"], told)
+        quiet = Link(self.clock, self.server, 2.0, logged=False)
+        quiet.start()
+        self.server.refuse("three")
+        self.assertEqual((3, "Redis: three"), (len(told), quiet.problem))
 
     def test_lost_and_found(self) -> None:
         self.server.accept()
@@ -248,6 +252,14 @@ class LinkTests(SynchronousTestCase):
         self.fails(waiting, "stopping")
         self.assertTrue(self.server.attempts[0].called)
         self.fails(self.link.call("A"), "stopping")
+        self.assertEqual([], self.clock.getDelayedCalls())
+
+    def test_stop_during_a_later_attempt(self) -> None:
+        self.server.refuse()
+        self.clock.advance(0.05)
+        self.assertEqual(1, len(self.server.attempts))
+        self.link.stop()
+        self.link.stop()
         self.assertEqual([], self.clock.getDelayedCalls())
 
     def test_stop_with_a_connection(self) -> None:

@@ -141,28 +141,39 @@ class ShownTests(SharedCase):
         own.start()
 
     def test_the_status_has_redis_and_the_nodes(self) -> None:
-        found = self.done(shared_status(self.shared(), NOW))
+        found = self.done(shared_status(self.shared(), self.clock))
         self.assertEqual(found["redis"], {"node": "gw-1", "primary": "10.0.0.9:6379", "version": "7.0.15", "problem": ""})
         self.assertEqual([(one["name"], one["state"], one["age"]) for one in found["nodes"]], [("gw-1", "serving", 0.0)])
-        (later,) = self.done(shared_status(self.shared(), NOW + 31.0))["nodes"]
+        later_clock = Clock()
+        later_clock.advance(NOW + 31.0)
+        (later,) = self.done(shared_status(self.shared(), later_clock))["nodes"]
         self.assertEqual((later["state"], later["age"]), ("silent", 31.0))
 
     def test_a_state_of_one_machine_has_neither(self) -> None:
-        self.assertEqual(self.done(shared_status(self.assembly(), NOW)), {})
-        self.assertEqual(self.done(node_faults(self.assembly(), NOW)), ())
+        self.assertEqual(self.done(shared_status(self.assembly(), self.clock)), {})
+        self.assertEqual(self.done(node_faults(self.assembly(), self.clock)), ())
 
     def test_redis_is_away(self) -> None:
         self.client.down = True
-        found = self.done(shared_status(self.shared(), NOW))
+        found = self.done(shared_status(self.shared(), self.clock))
         self.assertEqual((found["redis"]["node"], found["nodes"]), ("gw-1", []))
-        self.assertEqual(self.done(node_faults(self.shared(), NOW)), [])
+        self.assertEqual(self.done(node_faults(self.shared(), self.clock)), [])
+
+    def test_redis_hangs(self) -> None:
+        self.patch(self.client, "call", lambda *what: Deferred())
+        for ask in (shared_status, node_faults):
+            asked = Deferred.fromCoroutine(ask(self.shared(), self.clock))
+            self.clock.advance(0.9)
+            self.assertNoResult(asked)
+            self.clock.advance(0.1)
+            self.successResultOf(asked)
 
     def test_faults(self) -> None:
-        self.assertEqual(self.done(node_faults(self.shared(), NOW)), [])
+        self.assertEqual(self.done(node_faults(self.shared(), self.clock)), [])
         (node,) = self.nodes()
         foreign = Registry(self.client, Sealing(b"x" * 32))
         self.done(foreign.write(attrs.evolve(node, name="gw-3")))
         self.done(Registry(self.client, self.sealing).write(attrs.evolve(node, name="gw-2", heard=61.0)))
-        found = self.done(node_faults(self.shared(), NOW))
+        found = self.done(node_faults(self.shared(), self.clock))
         self.assertEqual([(one.trouble, one.name) for one in found], [(Trouble.UNREADABLE, "gw-3"), (Trouble.BEHIND, "gw-2")])
         self.flushLoggedErrors()

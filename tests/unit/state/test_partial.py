@@ -45,6 +45,7 @@ class PartialCase(SessionCase):
     def setUp(self) -> None:
         super().setUp()
         self.patch(partial, "LEAST_KEPT", self.kept)
+        self.patch(partial, "MOST_KEPT", self.kept)
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         self.reopen()
@@ -96,7 +97,7 @@ class IndexTests(TestCase):
             self.assertEqual((index.complete, index.counted), (whole, count))
 
     def test_a_partial_index_keeps_a_bounded_number(self) -> None:
-        for whole_up_to, kept in ((-1, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
+        for whole_up_to, kept in ((-1, 50_000), (0, 2_000), (2_001, 2_001), (50_000, 50_000), (50_001, 50_000)):
             index = Bare()
             index.measure(Extent(10**9, whole_up_to))
             self.assertEqual(index.most_kept, kept)
@@ -294,6 +295,34 @@ class TokenTests(PartialCase):
         self.assertEqual(self.tokens.owned("local", "alice"), kept)
         self.assertEqual(self.done(self.tokens_of.remove(ALICE, kept[3].id)), kept[3])
         self.assertEqual(self.done(self.tokens.revoke_user("local", "alice")), [*kept[:3], kept[4]])
+
+    def test_a_revocation_that_is_heard_once_more_ends_no_newer_token(self) -> None:
+        user = RevokedUser("local", "alice", self.clock.seconds())
+        self.done(self.state.remove(user))
+        self.clock.advance(0.5)
+        kept = self.token()[1]
+        self.tokens.apply(user)
+        self.assertIs(self.tokens.find(kept.digest), kept)
+
+    def test_attack_39_tokens_that_were_made_while_the_clock_was_ahead_end_with_the_others(self) -> None:
+        self.tokens._index.most_kept = 10
+        ahead = mint("ci", ALICE, self.clock.seconds() + 3600, inf)[1]
+        self.done(self.tokens.add(ahead))
+        kept = self.token()[1]
+        self.assertEqual(self.done(self.tokens.revoke_user("local", "alice")), [kept, ahead])
+        self.assertEqual((self.learnt_token(kept), self.learnt_token(ahead)), (None, None))
+
+    def test_what_cannot_be_counted_is_counted_with_the_next_token(self) -> None:
+        self.patch(tokens_module, "MOST_PASSING", 3)
+        self.tokens._index.most_kept = 10
+        self.token(passing=True)
+        self.assertEqual(self.tokens._unchecked, {("local", "alice"): 50})
+        self.reopen(find=self.unreadable)
+        self.token(passing=True)
+        self.assertEqual(self.tokens._unchecked, {})
+
+    def unreadable(self, kind: str, key: tuple[str, ...]) -> list[Change]:
+        raise StateUnavailable("a record cannot be read")
 
     def test_no_more_tokens_than_allowed(self) -> None:
         self.patch(tokens_module, "MOST_PASSING", 3)

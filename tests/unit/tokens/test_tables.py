@@ -13,7 +13,7 @@ from perimeter.model import Principal, Restriction
 from perimeter.state.changes import Change
 from perimeter.tokens.api_token import ApiToken, mint
 from perimeter.tokens.revocation import Removed, RevokedGrant, RevokedUser
-from perimeter.tokens.tables import CODECS, TokenTable
+from perimeter.tokens.tables import CODECS, RECORDS, TokenTable
 from tests.unit.doubles.tables import TableCase
 
 ALICE = Principal("alice", "local", ("admin", "a,b"), "ldap", {"mail": "é@x"}, {"data": ("read", "write")})
@@ -27,6 +27,12 @@ def token(owner: Principal = ALICE, created: float = 10.0, expires: float = inf,
 
 class TableTests(TableCase):
     TABLE = TokenTable
+
+    def test_a_revocation_that_is_written_once_more_ends_no_newer_token(self) -> None:
+        older, newer = token(created=10.0), token(created=10.5)
+        user = RevokedUser("local", "alice", 10.0)
+        self.write(older, newer, user, user)
+        self.assertEqual(self.held(), [user, newer])
 
     def test_a_token_is_read_as_it_was_written(self) -> None:
         limited = mint("ci", ALICE, 10.0, 20.5, LIMITS)[1]
@@ -107,3 +113,22 @@ class CodecTests(TestCase):
         self.assertEqual(json.loads(text)[9:], [1, 5.5])
         self.assertEqual(CODECS["api_token"].decode(text), proved)
         self.assertEqual(CODECS["api_token_removed"].decode('["x"]'), Removed("x", passing=False))
+
+
+class RecordTests(TestCase):
+    def test_keys_and_ends(self) -> None:
+        kept = mint("ci", ALICE, 10.0, 20.0)[1]
+        owner = ("owner", ALICE.realm, ALICE.username)
+        self.assertEqual(RECORDS.keys(kept), (("digest", kept.digest.hex()), ("id", kept.id), owner))
+        self.assertEqual(RECORDS.ends(kept), 20.0)
+        for change, key, left in (
+            (Removed(kept.id), ("id", kept.id), False),
+            (RevokedUser(ALICE.realm, ALICE.username, 10.0), owner, False),
+            (RevokedUser(ALICE.realm, ALICE.username, 9.5), owner, True),
+        ):
+            effect = RECORDS.effect(change)
+            assert effect is not None
+            self.assertEqual(effect.keys, (key,))
+            self.assertEqual(effect.applied(kept) is kept, left)
+        self.assertIsNone(RECORDS.effect(RevokedGrant("jti", 20.0)))
+        self.assertIsNone(RECORDS.effect(kept))

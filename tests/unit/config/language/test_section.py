@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from perimeter.config.language.datatypes import BOOLEAN, SIZE, TEXT, Datatype, duration, file_path, integer, list_of, optional
+from perimeter.config.language.datatypes import (
+    BOOLEAN,
+    SIZE,
+    TEXT,
+    BadValue,
+    Datatype,
+    duration,
+    file_path,
+    integer,
+    list_of,
+    optional,
+)
 from perimeter.config.language.datatypes import SECRET as SECRET_TYPE
 from perimeter.config.language.net_types import NETWORK
 from perimeter.config.language.option import Option
@@ -255,6 +266,29 @@ class SettingsTests(SectionCase):
         missing = self.section("a = key file:none\n")
         missing.value(option)
         self.assertEqual(list(missing.secrets()), [])
+
+    def test_a_secret_whose_value_is_the_path_of_its_file(self) -> None:
+        """The secret is what the file has, and the path is none. A comment may follow."""
+        (self.base / "file").write_text(SECRET)
+
+        def read(text: str, base: Path) -> str:
+            try:
+                return (base / text).read_text()
+            except OSError:
+                raise BadValue("no file") from None
+
+        kind = Datatype("secret", read, "", secret=True, referred=lambda text, base: f"<{text}>", in_file=True)
+        for text, value, origin in (
+            ("file", SECRET, "file:file"),
+            ("file  ; a comment", SECRET, "file:file"),
+            ("file:file", f"<{SECRET}>", "file:file"),
+        ):
+            section = self.section(f"a = {text}\n")
+            self.assertEqual(section.value(_option("a", kind)), value)
+            (found,) = section.secrets()
+            self.assertEqual((found.text, found.origin, found.file), (SECRET, origin, self.base / "file"))
+        (self.base / "file").unlink()
+        self.assertEqual(list(section.secrets()), [])
 
     def test_references_are_shown_as_they_are_written(self) -> None:
         self.environ["NAME"] = SECRET
