@@ -118,7 +118,7 @@ class Machine:
         return self.take([*changes, heard])
 
     def follow(self) -> Deferred[None]:
-        """See `perimeter.cluster.follower.Machine`. It has one worker."""
+        """See `perimeter.cluster.follower.Machine`: there are no other workers."""
         return succeed(None)
 
     def heard_all(self) -> None:

@@ -68,6 +68,8 @@ class Announcer:
             node, known = self._describe(), self._written
             self._written = node
             before = await self._registry.write(node)
+            if known is not None and known.name != node.name and self._twin is None:
+                await self._registry.remove(known.name)  # a reload has given the node another name
         except StateUnavailable as error:
             self._fault = error.detail
             return

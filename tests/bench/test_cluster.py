@@ -1,4 +1,4 @@
-"""The simulation of many machines: it is deterministic; nothing is lost by the rules of the follower, and something without."""
+"""The simulation of many machines: it is deterministic, loses nothing with the rules of the follower, and something without."""
 
 from __future__ import annotations
 

@@ -48,6 +48,8 @@ class NodesCase(TestCase):
 
     def setUp(self) -> None:
         self.patch(follower, "NEW", 0.0)
+        self.patch(follower, "_BLOCK", 200)
+        self.patch(follower, "HEARTBEAT", 1.0)
         self.redis = RedisPeer(Path(self.mktemp()).resolve(), "appendonly no", users=USERS)
         self.addCleanup(self.redis.close)
 

@@ -131,7 +131,7 @@ class PerimeterSettings(Settings):
     stale_limit: float = option(
         duration(),
         "with `state = redis`: how long tokens and sessions are still good while nothing is heard of what other machines have "
-        "revoked. After that they get 503",
+        "revoked. After that they get 503. 2 seconds or more",
         default="60s",
     )
     stale: Stale = option(

@@ -138,3 +138,17 @@ class AnnouncerTests(SynchronousTestCase):
         self.node = attrs.evolve(A, name="b")
         self.clock.advance(10.0)
         self.assertEqual(self.announcer.problem(), "")
+
+    def test_a_node_with_a_new_name_is_not_shown_under_the_old_one(self) -> None:
+        self.announcer.start()
+        self.node = attrs.evolve(A, name="b")
+        self.clock.advance(10.0)
+        self.assertEqual([one.name for one in self.known()], ["b"])
+
+    def test_the_record_of_a_twin_stays_when_this_node_gets_a_new_name(self) -> None:
+        self.announcer.start()
+        self.successResultOf(Deferred.fromCoroutine(self.registry.write(attrs.evolve(A, instance="beef"))))
+        self.clock.advance(10.0)
+        self.node = attrs.evolve(A, name="b")
+        self.clock.advance(10.0)
+        self.assertEqual([one.name for one in self.known()], ["a", "b"])
