@@ -13,6 +13,7 @@ from bench.cluster.clock import VirtualClock
 from bench.cluster.engine import Engine, EngineClient
 from perimeter.cluster import follower as follower_module
 from perimeter.cluster.base import Bases
+from perimeter.cluster.confirmed import ConfirmedWrites
 from perimeter.cluster.followed import FOLLOWED, Followed, Heard, Owed, Settled
 from perimeter.cluster.follower import Follower
 from perimeter.cluster.local import with_followed
@@ -99,7 +100,8 @@ class Machine:
         self.freshness: Always = self._heard
         client, sealing = cast(RedisClient, self.client), Sealing(b"k" * 32)
         log = SharedLog(client, KINDS, sealing, parsed)
-        self.publisher = Publisher(log, RecordStore(client, KINDS, sealing, clock.seconds), KINDS)
+        records = RecordStore(client, ConfirmedWrites(client, replicas=True), KINDS, sealing, clock.seconds)
+        self.publisher = Publisher(log, records, KINDS)
         self.bases = Bases(client, log, KINDS, sealing, lambda: succeed(self.contents()))
         self.follower = Follower(client, log, self.bases, self.publisher, self, clock)
         #: when it had heard all of the log for the first time

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from perimeter.cluster.base import Bases
 from perimeter.cluster.claims import CommonClaims
+from perimeter.cluster.confirmed import ConfirmedWrites
 from perimeter.cluster.followed import Owed
 from perimeter.cluster.follower import Follower, Machine
 from perimeter.cluster.log import CommonLog
@@ -31,7 +32,7 @@ from perimeter.state.writer import LookupKey, finish
 class RedisEngine:
     """The engine over ``client``. ``secrets_key`` is that of all machines; ``clock`` gives epoch seconds.
 
-    ``replicas``: a claim counts only when a replica has it, too.
+    ``replicas``: a claim counts only when a replica has it, too, and a record waits a moment for one.
     """
 
     def __init__(
@@ -46,8 +47,9 @@ class RedisEngine:
         self.client = client
         self.sealing = Sealing(*secrets_key.derive_all(PURPOSE))
         self._kinds = kinds
-        self.claims = CommonClaims(client, clock, replicas=replicas)
-        self._records = RecordStore(client, kinds, self.sealing, clock)
+        writes = ConfirmedWrites(client, replicas=replicas)
+        self.claims = CommonClaims(writes, clock)
+        self._records = RecordStore(client, writes, kinds, self.sealing, clock)
         self._log = CommonLog(client, kinds, self.sealing)
         self._publisher = Publisher(self._log, self._records, kinds)
 

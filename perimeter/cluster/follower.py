@@ -48,7 +48,9 @@ NEW: Final = 1.5
 """Seconds that a machine without history waits before it takes an empty Redis for a new one."""
 _HANDED_OVER: Final = 0.05
 """Seconds before this worker looks again whether it has to follow, while another one still does."""
-_PAUSE: Final = 0.2
+_NO_CONNECTION: Final = 0.05
+"""Seconds between two looks whether there is a connection again."""
+_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 0.3
 """Seconds between attempts to follow, at first and at most, and up to half of that more."""
 
@@ -156,6 +158,8 @@ class Follower:
             self._count = max(1, self._count // 8)
             await deferLater(self._reactor, pause * _chance.uniform(1.0, 1.5))
             pause = min(pause * 2, _LONGEST_PAUSE)
+            while self._client.problem and not self._stopping:
+                await deferLater(self._reactor, _NO_CONNECTION)
 
     def _close(self) -> None:
         if self._reader is not None:

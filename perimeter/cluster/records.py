@@ -14,12 +14,14 @@ from typing import Any, Final
 import attrs
 from twisted.internet.defer import Deferred
 
+from perimeter.cluster.confirmed import ConfirmedWrites
 from perimeter.cluster.names import index_of, list_of, realms_of, records_of
 from perimeter.cluster.record_scripts import BY_ID, BY_INDEX, EXCHANGE, KEEP, LISTED
 from perimeter.cluster.sealing import Sealing
 from perimeter.cluster.text import decode, encode
 from perimeter.errors import StateUnavailable
 from perimeter.redis.client import RedisClient
+from perimeter.redis.connection import Argument
 from perimeter.state.changes import Change
 from perimeter.state.kinds import Effect, Kinds, Records
 from perimeter.state.page import Page
@@ -48,8 +50,11 @@ class _Found:
 class RecordStore:
     """The records of ``kinds``. ``clock`` gives epoch seconds. All methods raise `perimeter.errors.Unavailable`."""
 
-    def __init__(self, client: RedisClient, kinds: Kinds, sealing: Sealing, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, client: RedisClient, writes: ConfirmedWrites, kinds: Kinds, sealing: Sealing, clock: Callable[[], float]
+    ) -> None:
         self._client = client
+        self._writes = writes
         self._kinds = kinds
         self._sealing = sealing
         self._clock = clock
@@ -68,11 +73,21 @@ class RecordStore:
         lists, listed = _lists(kind.name, records, record), records.listed(record)
         created, realm = ("", "") if listed is None else (repr(listed.created), listed.realm)
         ended = "+inf" if ends == inf else repr(ends)
-        await self._client.run(
-            KEEP,
-            [name, *_indexes(kind.name, keys), *lists, realms_of(kind.name), *parents],
-            [value, life, ended, digest, len(parents), repr(now), len(lists), created, realm, records_of(kind.name)],
-        )
+        names: list[str | bytes] = [name, *_indexes(kind.name, keys), *lists, realms_of(kind.name), *parents]
+        arguments: list[Argument] = [
+            value,
+            life,
+            ended,
+            digest,
+            len(parents),
+            repr(now),
+            len(lists),
+            created,
+            realm,
+            records_of(kind.name),
+        ]
+        # A replica is not needed: while all are away, users can sign in. Usually it has the record before the answer is sent.
+        await self._writes.write(lambda link: link.run(KEEP, names, arguments), needed=False)
 
     async def find(self, kind: str, key: LookupKey) -> list[Change]:
         """The records with ``key``, as changes that lead to them: those that came from others are behind them."""

@@ -23,7 +23,8 @@ _log = Logger()
 FIRST_PAUSE: Final = 0.05
 """Seconds before the second attempt to connect. Each further pause is twice as long, up to `LONGEST_PAUSE`."""
 
-LONGEST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 0.25
+"""Short, since machines that come to a new primary one after the other accept for as long what the first of them revokes."""
 
 LOOK: Final = 1.0
 """Seconds between two looks whether the server answers and is still the primary."""

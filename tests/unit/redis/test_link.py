@@ -119,7 +119,7 @@ class LinkTests(SynchronousTestCase):
             while not self.server.attempts:
                 self.clock.advance(0.005)
             pauses.append(round(self.clock.seconds() - before, 2))
-        self.assertEqual([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0], pauses)
+        self.assertEqual([0.05, 0.1, 0.2, 0.25, 0.25, 0.25, 0.25], pauses)
         # a connection that lasts for a while begins them anew
         self.server.accept()
         self.clock.advance(1.0)
