@@ -89,7 +89,7 @@ class _Machine(Gateway):
 
 
 class GatewayOfMachines(Gateway):
-    """See the module. What a test reads of files and signals is the first machine's, except for the audit log."""
+    """See the module. Both machines have the same files. Their logs are read as one; the process is the first one's."""
 
     def __init__(
         self, directory: Path, config: str, files: Mapping[str, str | bytes] | None = None, *rest: Any, **more: Any
@@ -106,9 +106,10 @@ class GatewayOfMachines(Gateway):
         ports: dict[str, int] = {}
         for number, address in enumerate(MACHINES):
             place = directory / f"machine{number}"
-            self.machines.append(
-                _Machine(address, ports, f"{lines}node = machine{number}\n", place, config, files, *rest, **more)
-            )
+            for name in files or {}:  # a test that changes a file changes it on both machines
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).symlink_to(directory / name)
+            self.machines.append(_Machine(address, ports, f"{lines}node = machine{number}\n", place, config, {}, *rest, **more))
         super().__init__(directory, config, files, *rest, **more)
         self.ports = ports
         self.config = self.machines[0].config

@@ -66,7 +66,10 @@ class LoginTests(ClusterCase):
 
     def test_attack_190_a_guesser_who_changes_machines_is_locked_out(self) -> None:
         self.assertEqual([self.guess(name) for name in ("one", "two", "one", "two")], [401] * 4)
-        self.assertEqual([self.guess(name) for name in ("one", "two")], [429, 429])
+        statuses: list[int] = []
+        while statuses[-2:] != [429, 429]:  # at once, unless the first lockouts, of 1 and 2 s, have passed meanwhile
+            statuses += [self.guess(name) for name in ("one", "two")]
+            self.assertLess(statuses.count(401), 4, "each machine allows its own")
         self.assertEqual(self.guess("two", ALICE), 429, "the right one too")
         self.assertEqual(self.guess("one", BOB), 200)
         ran = self.run_command("two", "unban", "alice")

@@ -278,7 +278,7 @@ class AuthenticatorChain:
         try:
             principal = await self._ask_all(credentials, request)
         except (Rejected, Contradicted):
-            attempt.failed()
+            await attempt.failed()
             raise
         except BaseException:
             attempt.undecided()

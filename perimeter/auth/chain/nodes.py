@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -17,6 +17,7 @@ from perimeter.auth.chain.attempts import FORGOTTEN_AFTER, Counted, Key
 from perimeter.cluster.counts import NO_DECAY, Count, Decay
 from perimeter.errors import Unavailable
 from perimeter.recent import Recent
+from perimeter.state.writer import unaffected
 
 _log = Logger()
 
@@ -25,6 +26,9 @@ ALONE_PART: Final = 4
 
 PAUSE: Final = 1.0
 """Seconds after a question or a change that failed until the next one, so that not every sign-in waits for it."""
+
+LONGEST_WAIT: Final = 0.25
+"""Seconds that the answer to a wrong password waits until the other machines can know of it."""
 
 _MOST_UNDROPPED: Final = 1000
 
@@ -80,10 +84,14 @@ class Nodes:
             self._write_again()
         return zip(keys, found, strict=True)
 
-    def add(self, failures: Iterable[tuple[Key, int]], guess: bytes, learned: Callable[[Key, Count], None]) -> None:
-        """Count failures: keys, and how many are allowed. ``learned`` is called with the counts of all machines after them."""
-        for key, allowed in failures:
-            Deferred.fromCoroutine(self._add(key, allowed, guess, learned)).addErrback(_log_bug)
+    def add(self, failures: Iterable[tuple[Key, int]], guess: bytes, learned: Callable[[Key, Count], None]) -> Deferred[Any]:
+        """Count failures: keys, and how many are allowed. ``learned`` is called with the counts of all machines after them.
+
+        Fires when they are counted, or cannot be, and after `LONGEST_WAIT` in any case.
+        """
+        adding = [Deferred.fromCoroutine(self._add(key, allowed, guess, learned)) for key, allowed in failures]
+        counted: Deferred[Any] = unaffected(DeferredList([one.addErrback(_log_bug) for one in adding]))
+        return counted.addTimeout(LONGEST_WAIT, self._clock).addErrback(lambda _: None)  # it was late
 
     async def _add(self, key: Key, allowed: int, guess: bytes, learned: Callable[[Key, Count], None]) -> None:
         address = key.kind is Counted.ADDRESS

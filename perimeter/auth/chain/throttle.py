@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
 from ipaddress import IPv6Address, ip_address
 from math import ceil
+from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -44,14 +46,18 @@ class Attempt:
         self._keys = keys
         self._guess = guess
 
-    def failed(self) -> None:
-        """The password was wrong, or no authenticator knew the name."""
+    def failed(self) -> Deferred[Any]:
+        """The password was wrong, or no authenticator knew the name.
+
+        Fires when the other machines can know it, in bounded time: a client that is told so before could go on guessing there.
+        """
         throttle = self._throttle
         throttle._landed(self._keys)
         counted = throttle._failed(self._keys, self._guess)
         throttle._peers.failed(self._keys, self._guess)
-        if throttle._nodes is not None:
-            throttle._nodes.add([(key, throttle._allowed[key.kind]) for key in counted], self._guess, throttle._learn)
+        if throttle._nodes is None:
+            return succeed(None)
+        return throttle._nodes.add([(key, throttle._allowed[key.kind]) for key in counted], self._guess, throttle._learn)
 
     def succeeded(self, realm: str) -> None:
         """The password was right, for a user of ``realm``: the count of that name is dropped.

@@ -40,7 +40,7 @@ class CodeThrottle(Protocol):
 class Attempt(Protocol):
     """See `perimeter.auth.chain.throttle.Attempt`."""
 
-    def failed(self) -> None:
+    def failed(self) -> Awaitable[object]:
         """The code was wrong."""
 
     def succeeded(self, realm: str) -> None:
@@ -115,7 +115,7 @@ class Proofs:
                 await self._pending.count_try_of_session(asked.id)
             method = await check()
         except WrongFactor:
-            attempt.failed()
+            await attempt.failed()
             self._note(kind, "wrong")
             raise
         except BaseException:

@@ -8,7 +8,7 @@ from twisted.logger import capturedLogs
 from twisted.trial import unittest
 
 from perimeter.auth.chain.attempts import Attempts, Counted, Key, MemoryAttempts
-from perimeter.auth.chain.nodes import PAUSE, Nodes, spelled
+from perimeter.auth.chain.nodes import LONGEST_WAIT, PAUSE, Nodes, spelled
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.errors import TooManyAttempts
 from tests.unit.doubles.node_counts import NodeCounts
@@ -208,6 +208,31 @@ class NodesTests(unittest.TestCase):
         for _ in range(3):
             self.guess(self.two)
         self.assertEqual(self.wait(self.one), 1)
+
+    def test_attack_190_a_failure_is_answered_when_the_others_can_know_it(self) -> None:
+        """Otherwise a client could go on guessing at another machine before its last guess is counted there."""
+        self.learn(self.one)
+        attempt = self.one.admit(JOHN, "192.0.2.1")
+        self.counts.hold = Deferred()
+        told = attempt.failed()
+        self.assertNoResult(told)
+        self.counts.hold.callback(None)
+        self.successResultOf(told)
+
+    def test_a_failure_is_answered_in_time(self) -> None:
+        self.learn(self.one)
+        attempt = self.one.admit(JOHN, "192.0.2.1")
+        hold = self.counts.hold = Deferred()
+        told = attempt.failed()
+        self.clock.advance(LONGEST_WAIT - 0.01)
+        self.assertNoResult(told)
+        self.clock.advance(0.01)
+        self.successResultOf(told)
+        self.counts.hold = None
+        hold.callback(None)
+        self.learn(self.two)
+        name = self.successResultOf(Deferred.fromCoroutine(self.counts.find([spelled(NAME)])))
+        self.assertEqual(name[0].failures, 1, "it is counted all the same")
 
     def test_attack_190_counts_that_can_be_read_and_not_changed(self) -> None:
         self.counts.full = True
