@@ -1,0 +1,1 @@
+"""The attacks on sessions and tokens, on two machines with one state."""
