@@ -162,7 +162,7 @@ class Load:
         await self._ended(token, began)
 
     async def _used(self, token: str) -> None:
-        """A good token is accepted, or nobody knows."""
+        """A good token is accepted, or gets 503."""
         for _ in range(3):
             status = await self._status(self._port(), token)
             if status not in (200, 503, 0):

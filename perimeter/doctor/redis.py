@@ -31,7 +31,7 @@ _BRIEF: Final = 1.0
 """Time for a question that Redis should refuse."""
 
 _FOREIGN: Final = "perimeter-doctor"
-"""A key that is not below ``perimeter:``, and that nobody has."""
+"""A key that is not below ``perimeter:``, and that does not exist."""
 
 _NODES: Final = {
     Trouble.SILENT: (Name.NODE_SILENT, "start the gateway there, or find out why it cannot reach Redis"),
@@ -148,7 +148,7 @@ async def _allows_more(client: RedisClient) -> bool:
 
 
 async def _of_sentinels(config: SiteConfig, url: RedisUrl, reactor: Any) -> list[Finding]:
-    """Sentinels that do not answer, which nobody notices before a failover, and those that answer everybody."""
+    """Sentinels that do not answer, which is noticed only at a failover, and those that ask for no password."""
     if not url.primary:
         return []
     from perimeter.redis.dialling import Dialler

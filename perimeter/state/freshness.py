@@ -162,12 +162,12 @@ class Freshness(Always):
         """Why the state is stale, for the operator; "" if it is not."""
         if abs(self._skew) > MOST_SKEW:
             behind = "behind" if self._skew > 0 else "ahead of"
-            return f"the clock of this machine is {abs(self._skew):.1f} s {behind} the clock of the engine of the state"
+            return f"the clock of this machine is {abs(self._skew):.1f} s {behind} the clock of Redis"
         silent = self.silent
         if silent == inf:
-            return "the engine of the state was not heard since the start"
+            return "Redis has not been heard since the start"
         if silent > self.limit:
-            return f"the engine of the state was not heard for {silent:.0f} s (stale_limit is {self.limit:g} s)"
+            return f"Redis has not been heard for {silent:.0f} s (stale_limit is {self.limit:g} s)"
         return ""
 
     def turned(self) -> bool:

@@ -245,7 +245,9 @@ class State:
         Then remembered decisions are made again. What is under way is not cut, but has to be judged again.
         """
         turned, stale = self.freshness.turned(), self.stale
-        if turned and stale:
+        if turned and self.freshness.silent == inf:  # at each start, usually for less than a second
+            _log.info("tokens and sessions get 503 until Redis has been heard")
+        elif turned and stale:
             _log.error("tokens and sessions get 503 from now on: {reason}", reason=self.freshness.reason)
         elif turned:
             _log.info("the other machines are heard: tokens and sessions are good again")

@@ -52,8 +52,8 @@ class NumberSet:
 class RevokedGrants:
     """The access tokens that were revoked and may not have expired yet. Empty at first.
 
-    The hash is Python's own of strings, SipHash with a key of this process: nobody can choose two ids with the same hash. No two
-    of 64 bits are expected to be equal: with 10^7 in one hour, a good token is taken for a revoked one once in 10^12 times.
+    The hash is Python's own of strings, SipHash with a key of this process: an attacker cannot choose two ids with the same hash.
+    No two of 64 bits are expected to be equal: with 10^7 an hour, a good token is taken for a revoked one once in 10^12 times.
     """
 
     __slots__ = ("hours",)

@@ -37,7 +37,7 @@ class SimulationTests(TestCase):
         self.assertGreater(found.p50, scenarios.DISK)
 
     def test_attack_194_a_failover_loses_no_revocation_that_was_answered(self) -> None:
-        """What the failed primary had told nobody else is added to the log again by the machine that has revoked it."""
+        """What only the failed primary had is added to the log again by the machine that has revoked it."""
         found = scenarios.fail_over(15, 10, 5.0, 10.0, again=True)
         self.assertGreater(found.answered, 300)
         self.assertGreater(found.unanswered, 20)

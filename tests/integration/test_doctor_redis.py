@@ -61,7 +61,7 @@ class RedisFindingTests(ExaminedCase):
         self.assertEqual(self.said(found), [("redis-user", "soon", f"127.0.0.1:{self.good.port}")])
 
     async def test_attack_196_a_redis_that_answers_everybody_is_reported(self) -> None:
-        """Whoever reaches it deletes revocations: the MACs protect what is read, not what is gone."""
+        """Everybody who reaches it can delete revocations: MACs do not protect from that."""
         place = f"127.0.0.1:{self.bad.port}"
         self.assertEqual(
             self.said(await self.see(f"redis://127.0.0.1:{self.bad.port}")),

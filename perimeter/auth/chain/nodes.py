@@ -120,7 +120,7 @@ class Nodes:
             self._written()
 
     def _write_again(self) -> None:
-        """Try a change: what is to be dropped, or a count that nobody has."""
+        """Try a change: what is to be dropped, or a count that does not exist."""
         keys = list(self._undropped) or [_NO_COUNT]
         self._undropped.clear()
         self._write_at = self._clock.seconds() + PAUSE

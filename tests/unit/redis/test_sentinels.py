@@ -183,7 +183,7 @@ class SentinelsTests(SynchronousTestCase):
             self.fails(self.look(found), "the Sentinels name another primary, 10.0.0.2:6379")
 
     def test_attack_174_sentinel_that_was_cut_off_with_an_old_primary(self) -> None:
-        """It goes on naming the old one. Nobody returns there, and nobody who is there stays."""
+        """It goes on naming the old one. No client connects to that, and clients that are there leave."""
         self.name(sentinel(epoch=0), sentinel("10.0.0.2", epoch=1), sentinel("10.0.0.2", epoch=1))
         found = self.found()
         self.assertEqual("r2", found.greeting.run_id)

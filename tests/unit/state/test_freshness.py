@@ -46,7 +46,7 @@ class FreshnessTests(SynchronousTestCase):
     def test_nothing_is_known_at_first(self) -> None:
         self.assertTrue(self.fresh.stale)
         self.assertEqual(self.fresh.silent, inf)
-        self.assertEqual(self.fresh.reason, "the engine of the state was not heard since the start")
+        self.assertEqual(self.fresh.reason, "Redis has not been heard since the start")
 
     def test_what_was_heard_counts_until_the_limit(self) -> None:
         self.hears(self.fresh)
@@ -55,7 +55,7 @@ class FreshnessTests(SynchronousTestCase):
         self.assertEqual((self.fresh.stale, self.fresh.silent, self.fresh.reason), (False, 60.0, ""))
         self.now += 0.5
         self.assertTrue(self.fresh.stale)
-        self.assertEqual(self.fresh.reason, "the engine of the state was not heard for 60 s (stale_limit is 60 s)")
+        self.assertEqual(self.fresh.reason, "Redis has not been heard for 60 s (stale_limit is 60 s)")
         self.hears(self.fresh)
         self.assertFalse(self.fresh.stale)
 
@@ -144,9 +144,9 @@ class FreshnessTests(SynchronousTestCase):
             self.fresh.compared(ahead)
             self.assertEqual((self.fresh.stale, self.fresh.skew), (stale, ahead))
         self.fresh.compared(3.25)
-        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s behind the clock of the engine of the state")
+        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s behind the clock of Redis")
         self.fresh.compared(-3.25)
-        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of the engine of the state")
+        self.assertEqual(self.fresh.reason, "the clock of this machine is 3.2 s ahead of the clock of Redis")
 
     def test_each_turn_is_seen_once(self) -> None:
         self.assertEqual([self.fresh.turned(), self.fresh.turned()], [True, False])

@@ -86,6 +86,13 @@ class StaleTests(StaleCase):
         self.assertEqual(cut, [])
         self.assertTrue(self.tokens.good(Principal("alice", "local", grant=Grant(self.kept.id, 0.0, inf, API))))
 
+    def test_a_start_before_anything_was_heard_is_no_error(self) -> None:
+        self.state.freshness = Freshness("redis", 60.0, clock=self.clock.seconds)
+        with capturedLogs() as events:
+            self.assertTrue(self.state.grow_old())
+        self.assertEqual([event["log_level"].name for event in events], ["info"])
+        self.assertIn("until Redis has been heard", str(events[0]["log_format"]))
+
     def test_remembered_decisions_are_made_again_while_it_is_stale_and_after_it(self) -> None:
         before = self.tokens.epoch, self.stored.epoch
         self.silence(60.0)
@@ -96,7 +103,7 @@ class StaleTests(StaleCase):
             self.silence(1.0)
         self.assertEqual((self.tokens.epoch, self.stored.epoch), (before[0] + 3, before[1] + 3))
         self.assertEqual([event["log_level"].name for event in events], ["error"])
-        self.assertIn("was not heard for 60 s", str(events[0]["reason"]))
+        self.assertIn("Redis has not been heard for 60 s", str(events[0]["reason"]))
         self.assertTrue(self.state.stale)
         with capturedLogs() as events:
             self.hear()
@@ -120,7 +127,7 @@ class StaleTests(StaleCase):
         self.silence()
         self.assertEqual(
             self.state.problem(),
-            "tokens and sessions get 503: the engine of the state was not heard for 61 s (stale_limit is 60 s)",
+            "tokens and sessions get 503: Redis has not been heard for 61 s (stale_limit is 60 s)",
         )
 
     def test_a_worker_that_does_not_read_the_local_log_becomes_stale(self) -> None:
