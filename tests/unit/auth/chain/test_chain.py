@@ -13,6 +13,7 @@ from zope.interface import implementer
 
 from perimeter.auth.chain.attempts import Counted, Key, MemoryAttempts
 from perimeter.auth.chain.chain import AuthenticatorChain
+from perimeter.auth.chain.nodes import Nodes
 from perimeter.auth.chain.throttle import Throttle
 from perimeter.auth.chain.watch import TimedOut
 from perimeter.errors import InvalidToken, Overloaded, Rejected, StartupError, TooManyAttempts, Unavailable, Undecided
@@ -29,6 +30,7 @@ from perimeter.model import (
 from perimeter.offload import Offload
 from perimeter.plugin.authenticator import IAuthenticator, ICanonicalNames, IDecoyLogin, IRunningAuthenticator, ISchemes
 from tests.unit.doubles.auth import REQUEST, ManualThreads, ThreadClock, offload_with
+from tests.unit.doubles.node_counts import NodeCounts
 
 ALICE = BasicCredentials("alice", "wonderland-42")
 RAW = b"Basic YWxpY2U6d29uZGVybGFuZC00Mg=="
@@ -320,6 +322,18 @@ class BreakerTests(ChainCase):
 class ThrottleTests(ChainCase):
     def throttled(self, *authenticators: Fake) -> AuthenticatorChain:
         return self.chain(*authenticators, throttle=Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3))
+
+    def test_attack_190_a_wrong_password_is_answered_when_the_other_machines_can_know_it(self) -> None:
+        counts = NodeCounts(self.clock)
+        nodes = Nodes(counts, self.clock)
+        throttle = Throttle(3, MemoryAttempts(), self.clock, allowed_from_address=3, nodes=nodes)
+        verified: Deferred[None] = Deferred()
+        asked = self.ask(self.chain(Fake(verified), throttle=throttle))
+        hold = counts.hold = Deferred()
+        verified.errback(Rejected())
+        self.assertNoResult(asked)
+        hold.callback(None)
+        self.failureResultOf(asked, Rejected)
 
     def test_after_some_wrong_passwords_no_authenticator_is_asked(self) -> None:
         fake = Fake(Rejected())

@@ -283,7 +283,7 @@ class NodesTests(unittest.TestCase):
         assert found is not None
         self.assertEqual(found.failures, 1)
 
-    def test_the_answer_does_not_wait_for_the_others(self) -> None:
+    def test_a_failure_counts_here_at_once(self) -> None:
         self.learn(self.one)
         self.counts.hold = Deferred()
         self.one.admit(JOHN, "192.0.2.1").failed()
